@@ -1,0 +1,3 @@
+//! voip_push: one shared library that lets a SIP server wake sleeping phones.
+
+pub mod model;

@@ -1,0 +1,79 @@
+//! A call that wants to ring: who calls whom, and the id that both ends know.
+//!
+//! It refuses nothing but an empty Call-ID: a strange caller name is made harmless, not rejected, since the call is
+//! what matters.
+
+use super::{Invalid, User, clean_line};
+use uuid::Uuid;
+
+/// Longest Call-ID taken, in bytes; longer ones are refused as RFC 3261 leaves it to us.
+pub const MAX_CALL_ID_LEN: usize = 512;
+/// Longest caller shown on a phone, in bytes; cut at a character.
+const MAX_CALLER_LEN: usize = 256;
+
+/// One call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Whom it is for.
+    pub callee: User,
+    /// Who calls, as the phone shows it: one line, at most 256 bytes.
+    pub caller: String,
+    /// The SIP Call-ID.
+    pub call_id: String,
+}
+
+impl Call {
+    /// Takes a call from a routing script.
+    ///
+    /// # Errors
+    /// The user (see [`User::parse`]) or the Call-ID: empty, longer than 512 bytes, or with control characters.
+    pub fn parse(user: &str, caller: &str, call_id: &str) -> Result<Call, Invalid> {
+        let callee = User::parse(user)?;
+        if call_id.is_empty() {
+            return Err(Invalid::new("call_id", "is empty"));
+        }
+        if call_id.len() > MAX_CALL_ID_LEN {
+            let why = format!("is {} bytes long, at most {MAX_CALL_ID_LEN} are taken", call_id.len());
+            return Err(Invalid::new("call_id", why));
+        }
+        if call_id.chars().any(char::is_control) {
+            return Err(Invalid::new("call_id", "has a control character"));
+        }
+        Ok(Call { callee, caller: clean_line(caller, MAX_CALLER_LEN), call_id: call_id.to_owned() })
+    }
+
+    /// The id that CallKit knows this call by; see [`call_uuid`].
+    pub fn uuid(&self) -> Uuid {
+        call_uuid(&self.call_id)
+    }
+}
+
+/// The UUID (version 5, RFC 9562 §5.5) of a Call-ID: the same call has the same id on every device and in every push, so an app
+/// can tell a repeated push from a second call.
+pub fn call_uuid(call_id: &str) -> Uuid {
+    // A namespace of our own, made once: uuid5(NAMESPACE_URL, "sip:call-id").
+    let namespace = Uuid::new_v5(&Uuid::NAMESPACE_URL, b"sip:call-id");
+    Uuid::new_v5(&namespace, call_id.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Expected value from Python: uuid5(uuid5(NAMESPACE_URL, "sip:call-id"), "a84b4c76e66710@pc33.atlanta.com").
+    #[test]
+    fn the_same_call_has_the_same_uuid() {
+        let id = call_uuid("a84b4c76e66710@pc33.atlanta.com").to_string();
+        assert_eq!(id, "53b9fe04-4cbf-54fd-8a6b-a53e4c054198");
+    }
+
+    #[test]
+    fn a_caller_cannot_inject_lines_and_a_call_id_must_be_one() {
+        let call = Call::parse("bob", "Eve\r\nX: y", "c1").unwrap();
+        assert_eq!(call.caller, "Eve  X: y");
+        assert_eq!(Call::parse("bob", "a", "").unwrap_err().what, "call_id");
+        assert_eq!(Call::parse("bob", "a", "x\r\ny").unwrap_err().what, "call_id");
+        assert_eq!(Call::parse("bob", "a", &"x".repeat(513)).unwrap_err().what, "call_id");
+        assert_eq!(Call::parse("bob", &"é".repeat(1000), "c").unwrap().caller.len(), 256);
+    }
+}

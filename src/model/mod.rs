@@ -1,0 +1,17 @@
+//! The plain nouns that every room speaks: users, devices, tokens, calls, pushes and outcomes.
+//!
+//! It refuses to do I/O, to read a clock and to know any provider's wire format.
+
+mod call;
+mod device;
+mod outcome;
+mod text;
+mod token;
+mod user;
+
+pub use call::{Call, MAX_CALL_ID_LEN, call_uuid};
+pub use device::{Device, Environment, Extra, NewDevice, Platform, Provider};
+pub use outcome::{Outcome, Push, PushResult, Report};
+pub use text::{Invalid, clean_line, cut_to};
+pub use token::Token;
+pub use user::User;
