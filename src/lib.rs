@@ -1,3 +1,4 @@
 //! voip_push: one shared library that lets a SIP server wake sleeping phones.
 
 pub mod model;
+pub mod process;

@@ -1,0 +1,73 @@
+//! What a forking host makes necessary: things that belong to one process, memory that all processes share, and
+//! threads that leave the host's signals alone. Besides the porches this is the only room with `unsafe`.
+//!
+//! It refuses to fork, to install signal handlers and to call the host.
+
+mod per_process;
+mod shared;
+mod shelf;
+
+pub use per_process::PerProcess;
+pub use shared::SharedCounters;
+pub use shelf::Shelf;
+
+use std::io;
+use std::thread::JoinHandle;
+
+/// Starts a thread that no signal is ever delivered to: the host's handlers must run on the host's own thread, and
+/// Kamailio's SIGTERM handler ends the process from wherever it runs.
+///
+/// # Errors
+/// The system refuses another thread.
+pub fn spawn_quiet<T, F>(name: &str, body: F) -> io::Result<JoinHandle<T>>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let before = block_all_signals();
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+    restore_signals(&before);
+    thread
+}
+
+fn block_all_signals() -> libc::sigset_t {
+    let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigfillset initialises `all`, and pthread_sigmask writes the old mask to `before`; neither can fail with valid
+    // pointers and SIG_SETMASK.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+        before.assume_init()
+    }
+}
+
+fn restore_signals(before: &libc::sigset_t) {
+    // SAFETY: `before` is a mask that pthread_sigmask gave; no old mask is asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, std::ptr::null_mut()) };
+}
+
+/// True where this process has root's rights, and so makes files that the SIP server's user cannot write later.
+pub fn is_root() -> bool {
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quiet_thread_has_signals_blocked_and_the_caller_keeps_its_mask() {
+        let mask = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            let line = status.lines().find(|line| line.starts_with("SigBlk")).unwrap();
+            u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap()
+        };
+        let before = mask();
+        let inside = spawn_quiet("quiet", mask).unwrap().join().unwrap();
+        let sigterm = 1 << (libc::SIGTERM - 1);
+        assert_ne!(inside & sigterm, 0);
+        assert_eq!(mask(), before);
+    }
+}
