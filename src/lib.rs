@@ -1,4 +1,5 @@
 //! voip_push: one shared library that lets a SIP server wake sleeping phones.
 
+pub mod config;
 pub mod model;
 pub mod process;

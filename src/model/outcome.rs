@@ -17,6 +17,8 @@ pub struct Push {
     pub expires_at_s: i64,
     /// How long the phone may ring.
     pub ring: Duration,
+    /// True where the device is from the token store, so that a dead token can be taken out of it.
+    pub is_stored: bool,
 }
 
 impl Push {

@@ -1,0 +1,99 @@
+//! From the file's text to checked settings.
+//!
+//! It refuses values out of range instead of bending them.
+
+use super::credential::beside;
+use super::secret::read_secret;
+use super::{ApnsCredential, ConfigError, FcmCredential, IosPushType, Secret, Settings, raw};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// An API key shorter than this can be guessed.
+const MIN_API_KEY_LEN: usize = 16;
+
+pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
+    let text = super::secret::read_public(file).map_err(|why| ConfigError::new(file, "config", why))?;
+    let raw: raw::File =
+        toml::from_str(&text).map_err(|error| ConfigError::from_toml(file, &text, &error))?;
+    let api_keys = raw.rest.as_ref().map(|rest| api_keys(file, rest)).transpose()?;
+    let number = |key, value, range| in_range(file, key, value, range);
+    let mut settings = Settings {
+        file: file.to_owned(),
+        store_path: store_path(file, &raw.store.url)?,
+        ring: Duration::from_secs(number("[call] ring_seconds", raw.call.ring_seconds, 5..=180)?),
+        wait: Duration::from_millis(number("[call] wait_ms", raw.call.wait_ms, 10..=10_000)?),
+        wake: Duration::from_secs(number("[call] wake_seconds", raw.call.wake_seconds, 1..=120)?),
+        max_queued: number("[sender] max_queued", raw.sender.max_queued, 1..=1_000_000)? as usize,
+        apns: raw
+            .apns
+            .into_iter()
+            .map(|apns| ApnsCredential::from_raw(file, apns))
+            .collect::<Result<_, _>>()?,
+        fcm: raw.fcm.into_iter().map(|fcm| FcmCredential::from_raw(file, fcm)).collect::<Result<_, _>>()?,
+        api_keys,
+        log_level: log_level(file, &raw.log.level)?,
+        warnings: Vec::new(),
+    };
+    settings.warnings = warnings(&settings);
+    Ok(settings)
+}
+
+fn in_range(file: &Path, key: &str, value: i64, range: RangeInclusive<i64>) -> Result<u64, ConfigError> {
+    match u64::try_from(value) {
+        Ok(number) if range.contains(&value) => Ok(number),
+        _ => {
+            let why = format!("is {value}; give a number from {} to {}", range.start(), range.end());
+            Err(ConfigError::new(file, key, why))
+        }
+    }
+}
+
+fn store_path(file: &Path, url: &str) -> Result<PathBuf, ConfigError> {
+    match url.strip_prefix("sqlite:") {
+        Some(path) if !path.is_empty() => Ok(beside(file, Path::new(path))),
+        _ => Err(ConfigError::new(file, "[store] url", "is not of the form sqlite:/path/to/tokens.db")),
+    }
+}
+
+fn log_level(file: &Path, level: &str) -> Result<log::LevelFilter, ConfigError> {
+    log::LevelFilter::from_str(level)
+        .map_err(|_| ConfigError::new(file, "[log] level", "is none of off, error, warn, info, debug, trace"))
+}
+
+fn api_keys(file: &Path, rest: &raw::Rest) -> Result<Vec<Secret>, ConfigError> {
+    let path = beside(file, &rest.api_keys_file);
+    let refuse = |why: String| ConfigError::new(file, "[rest] api_keys_file", why);
+    let text = read_secret(&path).map_err(refuse)?;
+    let lines =
+        text.expose().lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let keys: Vec<Secret> = lines.map(|line| Secret::new(line.to_owned())).collect();
+    let shown = path.display();
+    if keys.is_empty() {
+        return Err(refuse(format!(
+            "{shown} has no key; put one in, a line each (openssl rand -hex 24 makes one)"
+        )));
+    }
+    if keys.iter().any(|key| key.expose().len() < MIN_API_KEY_LEN) {
+        return Err(refuse(format!(
+            "{shown} has a key shorter than {MIN_API_KEY_LEN} characters, which can be guessed"
+        )));
+    }
+    Ok(keys)
+}
+
+fn warnings(settings: &Settings) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let file = settings.file.display();
+    if settings.apns.is_empty() && settings.fcm.is_empty() {
+        warnings
+            .push(format!("{file}: there is no [[apns]] and no [[fcm]] section, so nothing can be pushed"));
+    }
+    if settings.fcm.iter().any(|fcm| fcm.ios_push_type == IosPushType::Voip) {
+        warnings.push(format!(
+            "{file}: [[fcm]] ios_push_type is voip, but FCM cannot reach PushKit: iPhones with an FCM token will not ring"
+        ));
+    }
+    warnings
+}

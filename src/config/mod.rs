@@ -1,0 +1,59 @@
+//! The one TOML file, read once before any fork and turned into checked, typed settings.
+//!
+//! It refuses to go on with half a configuration: whatever is wrong is one line that names the file, the key and what to
+//! do. Secrets are read from files of their own and are never shown.
+
+mod credential;
+mod error;
+mod load;
+mod raw;
+mod secret;
+
+pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey};
+pub use error::ConfigError;
+pub use secret::Secret;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Everything that can be set, checked. Durations and defaults are those of the README's table of keys.
+#[derive(Debug)]
+pub struct Settings {
+    /// The file that it was read from.
+    pub file: PathBuf,
+    /// `[store] url`: the SQLite file.
+    pub store_path: PathBuf,
+    /// `[call] ring_seconds`: how long a phone may ring.
+    pub ring: Duration,
+    /// `[call] wait_ms`: how long `send_voip_push` waits for the answers.
+    pub wait: Duration,
+    /// `[call] wake_seconds`: how long a parked call waits for the phone to register.
+    pub wake: Duration,
+    /// `[sender] max_queued`: how many pushes may wait or be under way in one process.
+    pub max_queued: usize,
+    /// The `[[apns]]` sections, in their order.
+    pub apns: Vec<ApnsCredential>,
+    /// The `[[fcm]]` sections, in their order.
+    pub fcm: Vec<FcmCredential>,
+    /// `[rest] api_keys_file`: the keys; `None` where there is no `[rest]` section, which switches the REST API off.
+    pub api_keys: Option<Vec<Secret>>,
+    /// `[log] level`.
+    pub log_level: log::LevelFilter,
+    /// What is odd but no reason to stop; for the log.
+    pub warnings: Vec<String>,
+}
+
+impl Settings {
+    /// Reads and checks the file and everything that it names.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, as one line.
+    pub fn load(file: &Path) -> Result<Settings, ConfigError> {
+        load::load(file)
+    }
+
+    /// An error about one of these settings that was found by whoever uses it.
+    pub fn error(&self, key: &str, why: impl Into<String>) -> ConfigError {
+        ConfigError::new(&self.file, key, why)
+    }
+}

@@ -1,0 +1,115 @@
+//! The file's shape, key for key as the README documents it, before anything is checked.
+//!
+//! It refuses unknown keys, so that a slip of the pen is an error and not a setting that is silently ignored.
+
+use serde::Deserialize;
+use std::path::PathBuf;
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub store: Store,
+    pub call: Call,
+    pub sender: Sender,
+    pub apns: Vec<Apns>,
+    pub fcm: Vec<Fcm>,
+    pub rest: Option<Rest>,
+    pub log: Log,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Store {
+    pub url: String,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Store { url: "sqlite:/var/lib/voip-push/tokens.db".to_owned() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Call {
+    pub ring_seconds: i64,
+    pub wait_ms: i64,
+    pub wake_seconds: i64,
+}
+
+impl Default for Call {
+    fn default() -> Self {
+        Call { ring_seconds: 30, wait_ms: 800, wake_seconds: 15 }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Sender {
+    pub max_queued: i64,
+}
+
+impl Default for Sender {
+    fn default() -> Self {
+        Sender { max_queued: 10_000 }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Apns {
+    pub team_id: String,
+    pub key_id: String,
+    pub key_file: PathBuf,
+    pub topics: Vec<String>,
+    #[serde(default = "production")]
+    pub environment: String,
+    pub url: Option<String>,
+    pub ca_file: Option<PathBuf>,
+}
+
+fn production() -> String {
+    "production".to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Fcm {
+    pub service_account_file: PathBuf,
+    #[serde(default = "alert")]
+    pub ios_push_type: String,
+    pub url: Option<String>,
+    pub ca_file: Option<PathBuf>,
+}
+
+fn alert() -> String {
+    "alert".to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rest {
+    pub api_keys_file: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { level: "info".to_owned() }
+    }
+}
+
+/// Google's service account file. Google adds fields of its own from time to time, so unknown ones are taken here.
+#[derive(Deserialize)]
+pub(super) struct ServiceAccount {
+    pub project_id: String,
+    pub private_key_id: String,
+    pub private_key: String,
+    pub client_email: String,
+    pub token_uri: String,
+}
