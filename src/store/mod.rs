@@ -1,0 +1,75 @@
+//! Where the tokens live: what a store can do, and the one that comes with us, SQLite.
+//!
+//! It refuses to know who asks: users and devices come in checked, and what goes wrong is one error.
+
+mod schema;
+mod sqlite;
+
+pub use sqlite::SqliteStore;
+
+use crate::model::{Device, NewDevice, Token, User};
+use std::fmt;
+
+/// What every token store can do. All of it may block on a disk or a network.
+pub trait TokenStore: Send {
+    /// Stores a device, or renews the one of the same user and device id: token, platform, provider, app and environment
+    /// are replaced, and its registration time is `now_ms` (or stays, where the clock was set back meanwhile).
+    ///
+    /// # Errors
+    /// The store cannot be reached or is full; nothing was changed then.
+    fn register(&mut self, device: &NewDevice, now_ms: i64) -> Result<Registered, StoreError>;
+
+    /// The user's devices, the one registered last first.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    fn devices(&mut self, user: &User) -> Result<Vec<Device>, StoreError>;
+
+    /// Forgets one device of the user, or all of them, and says how many there were.
+    ///
+    /// # Errors
+    /// The store cannot be reached; nothing was changed then.
+    fn delete(&mut self, user: &User, device_id: Option<&str>) -> Result<usize, StoreError>;
+
+    /// Forgets a dead token if it is still the same token and was not registered again after `since_ms`. True where it
+    /// was forgotten. (Apple: stop until the device registers a token with a later timestamp.)
+    ///
+    /// # Errors
+    /// The store cannot be reached; nothing was changed then.
+    fn retire(
+        &mut self,
+        user: &User,
+        device_id: &str,
+        token: &Token,
+        since_ms: i64,
+    ) -> Result<bool, StoreError>;
+}
+
+/// What a registration did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registered {
+    /// The device was not known.
+    New,
+    /// The device was known; what was registered before is replaced.
+    Renewed,
+}
+
+/// Why a store did not do what it was asked: one line, without tokens or users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreError {
+    why: String,
+}
+
+impl StoreError {
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        StoreError { why: why.into() }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for StoreError {}

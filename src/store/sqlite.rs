@@ -1,0 +1,211 @@
+//! The default store: one SQLite file in WAL mode that many processes read and write at once.
+//!
+//! It refuses to be shared: a handle belongs to the process (and the thread) that opened it, after the fork.
+
+use super::schema::{failed, migrate};
+use super::{Registered, StoreError, TokenStore};
+use crate::model::{Device, Environment, Invalid, NewDevice, Platform, Provider, Token, User};
+use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
+use std::fs::OpenOptions;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a writer waits for another process' write. Writes take microseconds; a second means that something is stuck.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Part of the file that is read through a memory map; lookups were measured a third faster with it.
+const MMAP_LEN: i64 = 256 << 20;
+
+/// Both take the same eight values.
+const RENEW: &str = "UPDATE push_tokens
+    SET token = ?3, platform = ?4, provider = ?5, app = ?6, environment = ?7,
+        registered_at_ms = max(registered_at_ms, ?8), updated_at = CURRENT_TIMESTAMP
+    WHERE user_id = ?1 AND device_id = ?2";
+const ADD: &str = "INSERT INTO push_tokens
+    (user_id, device_id, token, platform, provider, app, environment, registered_at_ms)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+
+/// An open SQLite file.
+pub struct SqliteStore {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl SqliteStore {
+    /// Makes the file where it is missing, brings its schema up to date and closes it again. To be called before a fork,
+    /// while an operator is looking. A file made by root is given to the owner of its directory, since the SIP server will
+    /// run as somebody else.
+    ///
+    /// # Errors
+    /// The directory is missing or cannot be written, or the file is not ours.
+    pub fn prepare(path: &Path) -> Result<(), StoreError> {
+        let directory = directory_of(path);
+        if !directory.is_dir() {
+            let shown = directory.display();
+            return Err(StoreError::new(format!(
+                "the directory {shown} does not exist; make it for the SIP server's user"
+            )));
+        }
+        let store = Self::open(path)?;
+        store.check_writable()?;
+        drop(store);
+        if crate::process::is_root() {
+            give_to_owner_of(&directory, path)?;
+        }
+        Ok(())
+    }
+
+    /// Opens the file for this process.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or its schema is newer or foreign.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        // SQLite would make the file readable for everybody; its -wal and -shm get the same mode as the file itself.
+        let made = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path);
+        made.map_err(|error| cannot_open(path, &error))?;
+        let named = |error| StoreError::new(format!("{}: {}", path.display(), failed(error)));
+        let mut connection = Connection::open(path).map_err(named)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(named)?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(named)?;
+        connection.pragma_update(None, "synchronous", "NORMAL").map_err(named)?;
+        connection.pragma_update(None, "mmap_size", MMAP_LEN).map_err(named)?;
+        migrate(&mut connection).map_err(|error| StoreError::new(format!("{}: {error}", path.display())))?;
+        Ok(SqliteStore { connection, path: path.to_owned() })
+    }
+
+    /// Proves that a write would work, by taking and giving back the write lock.
+    fn check_writable(&self) -> Result<(), StoreError> {
+        self.connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").map_err(|error| self.named(error))
+    }
+
+    fn named(&self, error: rusqlite::Error) -> StoreError {
+        StoreError::new(format!("{}: {}", self.path.display(), failed(error)))
+    }
+}
+
+impl TokenStore for SqliteStore {
+    fn register(&mut self, device: &NewDevice, now_ms: i64) -> Result<Registered, StoreError> {
+        let values = params![
+            device.user.as_str(),
+            device.device_id,
+            device.token.expose(),
+            device.platform.as_str(),
+            device.token.provider().as_str(),
+            device.app,
+            device.environment.map(Environment::as_str),
+            now_ms,
+        ];
+        write(&mut self.connection, |transaction| {
+            if transaction.prepare_cached(RENEW)?.execute(values)? > 0 {
+                return Ok(Registered::Renewed);
+            }
+            transaction.prepare_cached(ADD)?.execute(values)?;
+            Ok(Registered::New)
+        })
+        .map_err(|error| self.named(error))
+    }
+
+    fn devices(&mut self, user: &User) -> Result<Vec<Device>, StoreError> {
+        let sql = "SELECT device_id, token, platform, provider, app, environment, registered_at_ms
+            FROM push_tokens WHERE user_id = ?1 ORDER BY registered_at_ms DESC, device_id";
+        let mut statement = self.connection.prepare_cached(sql).map_err(|error| self.named(error))?;
+        let rows = statement.query_map([user.as_str()], |row| Ok(device(user, row)));
+        let rows =
+            rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|error| self.named(error))?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| row.inspect_err(|why| log_odd_row(&self.path, why)).ok())
+            .collect())
+    }
+
+    fn delete(&mut self, user: &User, device_id: Option<&str>) -> Result<usize, StoreError> {
+        let sql = "DELETE FROM push_tokens WHERE user_id = ?1 AND (?2 IS NULL OR device_id = ?2)";
+        let values = params![user.as_str(), device_id];
+        let done = self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(values));
+        done.map_err(|error| self.named(error))
+    }
+
+    fn retire(
+        &mut self,
+        user: &User,
+        device_id: &str,
+        token: &Token,
+        since_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM push_tokens
+            WHERE user_id = ?1 AND device_id = ?2 AND token = ?3 AND registered_at_ms <= ?4";
+        let values = params![user.as_str(), device_id, token.expose(), since_ms];
+        let done = self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(values));
+        done.map(|rows| rows > 0).map_err(|error| self.named(error))
+    }
+}
+
+/// Runs `work` under the write lock, taken at once, so that two processes wait for each other instead of failing.
+fn write<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let done = work(&transaction)?;
+    transaction.commit()?;
+    Ok(done)
+}
+
+/// A row as a device. Somebody may have written the row by hand, so it is checked as a registration is.
+fn device(user: &User, row: &Row<'_>) -> Result<Device, Invalid> {
+    let odd = |_| Invalid::new("row", "has a column of an unexpected type");
+    let text = |column| row.get::<_, String>(column).map_err(odd);
+    let provider = Provider::parse(&text(3)?)?;
+    Ok(Device {
+        user: user.clone(),
+        device_id: text(0)?,
+        token: Token::parse(provider, &text(1)?)?,
+        platform: Platform::parse(&text(2)?)?,
+        app: row.get(4).map_err(odd)?,
+        environment: match row.get::<_, Option<String>>(5).map_err(odd)? {
+            Some(text) => Some(Environment::parse(&text)?),
+            None => None,
+        },
+        registered_at_ms: row.get(6).map_err(odd)?,
+    })
+}
+
+fn log_odd_row(path: &Path, why: &Invalid) {
+    log::warn!("{}: a row of push_tokens is left out: {why}", path.display());
+}
+
+fn directory_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn cannot_open(path: &Path, error: &std::io::Error) -> StoreError {
+    let shown = path.display();
+    StoreError::new(match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            format!(
+                "{shown} cannot be written by this user; give it and its directory to the SIP server's user"
+            )
+        }
+        std::io::ErrorKind::NotFound => {
+            format!("{shown}: its directory does not exist; make it for the SIP server's user")
+        }
+        _ => format!("{shown} cannot be opened: {error}"),
+    })
+}
+
+fn give_to_owner_of(directory: &Path, path: &Path) -> Result<(), StoreError> {
+    let failed = |error: std::io::Error| StoreError::new(format!("{}: {error}", path.display()));
+    let owner = std::fs::metadata(directory).map_err(failed)?;
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match chown(Path::new(&name), Some(owner.uid()), Some(owner.gid())) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
