@@ -3,4 +3,5 @@
 pub mod config;
 pub mod model;
 pub mod process;
+pub mod provider;
 pub mod store;

@@ -1,0 +1,58 @@
+//! Apple Push Notification service: the only way to PushKit.
+//!
+//! It refuses push types other than voip; alerts go their own way.
+
+mod jwt;
+mod request;
+mod response;
+
+use super::{Answer, Authorization, PushProvider};
+use crate::config::ApnsCredential;
+use crate::model::{Device, Environment, Outcome, Provider, Push};
+use bytes::Bytes;
+
+/// One Apple key with the topics it is for.
+pub struct Apns {
+    credential: ApnsCredential,
+    default_environment: Environment,
+}
+
+impl Apns {
+    /// `default_environment` is the one of a device that did not say.
+    pub fn new(credential: ApnsCredential, default_environment: Environment) -> Self {
+        Apns { credential, default_environment }
+    }
+
+    fn topic<'a>(&'a self, device: &'a Device) -> &'a str {
+        device.app.as_deref().unwrap_or(&self.credential.topics[0])
+    }
+}
+
+impl PushProvider for Apns {
+    fn provider(&self) -> Provider {
+        Provider::Apns
+    }
+
+    fn name(&self) -> String {
+        let ApnsCredential { team_id, key_id, environment, .. } = &self.credential;
+        format!("apns {} team {team_id} key {key_id}", environment.as_str())
+    }
+
+    fn serves(&self, device: &Device) -> bool {
+        device.provider() == Provider::Apns
+            && device.environment.unwrap_or(self.default_environment) == self.credential.environment
+            && device.app.as_ref().is_none_or(|app| self.credential.topics.contains(app))
+    }
+
+    fn request(&self, push: &Push, authorization: &Authorization) -> Result<http::Request<Bytes>, Outcome> {
+        request::build(push, self.topic(&push.device), &self.credential.origin, authorization)
+    }
+
+    fn outcome(&self, answer: &Answer) -> Outcome {
+        response::outcome(answer)
+    }
+
+    fn authorize(&self, now_s: i64) -> Result<Authorization, Outcome> {
+        jwt::sign(&self.credential, now_s)
+    }
+}
