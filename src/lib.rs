@@ -5,4 +5,5 @@ pub mod http2;
 pub mod model;
 pub mod process;
 pub mod provider;
+pub mod stats;
 pub mod store;
