@@ -5,5 +5,6 @@ pub mod http2;
 pub mod model;
 pub mod process;
 pub mod provider;
+pub mod sender;
 pub mod stats;
 pub mod store;

@@ -1,0 +1,78 @@
+//! When a push is tried again: a decision, not a sleep.
+//!
+//! It refuses to look at a clock; whoever asks brings the time.
+
+use crate::model::Outcome;
+use std::time::{Duration, Instant};
+
+/// A push is tried twice at the most: a phone rings for seconds, not minutes.
+const MAX_ATTEMPTS: u32 = 2;
+/// Pause before asking a provider in trouble again.
+const BACKOFF: Duration = Duration::from_millis(100);
+/// Pause where a provider says "too much" without saying for how long.
+const THROTTLED: Duration = Duration::from_secs(1);
+
+/// When the next attempt is due after `attempt` attempts (counted from 1), or `None` when this outcome is the end.
+/// `deadline` is when the phone stops ringing; nothing is sent after it.
+///
+/// A refused credential is tried again at once: the sender renews it in between and does so once.
+pub fn next_attempt(outcome: &Outcome, attempt: u32, now: Instant, deadline: Instant) -> Option<Instant> {
+    if attempt >= MAX_ATTEMPTS {
+        return None;
+    }
+    let pause = match outcome {
+        Outcome::Accepted | Outcome::TokenGone { .. } | Outcome::Rejected { .. } => return None,
+        Outcome::Unavailable { .. } => BACKOFF,
+        Outcome::Throttled { retry_after, .. } => retry_after.unwrap_or(THROTTLED),
+        Outcome::CredentialRefused { .. } => Duration::ZERO,
+    };
+    now.checked_add(pause).filter(|due| *due < deadline)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn outcomes() -> impl Strategy<Value = Outcome> {
+        let reason = || String::from("reason");
+        prop_oneof![
+            Just(Outcome::Accepted),
+            any::<Option<i64>>().prop_map(|since_ms| Outcome::TokenGone { since_ms }),
+            Just(Outcome::Rejected { reason: reason() }),
+            any::<Option<u64>>().prop_map(move |seconds| Outcome::Throttled {
+                retry_after: seconds.map(Duration::from_secs),
+                reason: reason()
+            }),
+            Just(Outcome::Unavailable { reason: reason() }),
+            Just(Outcome::CredentialRefused { reason: reason() }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn an_attempt_lies_between_now_and_the_deadline_and_there_are_few(
+            outcome in outcomes(), attempt in 1u32..10, ring_ms in 0u64..60_000
+        ) {
+            let now = Instant::now();
+            let deadline = now + Duration::from_millis(ring_ms);
+            if let Some(due) = next_attempt(&outcome, attempt, now, deadline) {
+                prop_assert!(due >= now && due < deadline && attempt < MAX_ATTEMPTS);
+                let is_final = matches!(outcome, Outcome::Accepted | Outcome::TokenGone { .. } | Outcome::Rejected { .. });
+                prop_assert!(!is_final);
+                if let Outcome::Throttled { retry_after: Some(wait), .. } = outcome {
+                    prop_assert!(due >= now + wait);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_provider_in_trouble_is_asked_once_more_while_the_phone_could_still_ring() {
+        let now = Instant::now();
+        let outcome = Outcome::Unavailable { reason: String::new() };
+        assert_eq!(next_attempt(&outcome, 1, now, now + Duration::from_secs(1)), Some(now + BACKOFF));
+        assert_eq!(next_attempt(&outcome, 2, now, now + Duration::from_secs(1)), None);
+        assert_eq!(next_attempt(&outcome, 1, now, now + BACKOFF), None);
+    }
+}
