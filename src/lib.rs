@@ -6,5 +6,6 @@ pub mod model;
 pub mod process;
 pub mod provider;
 pub mod sender;
+pub mod service;
 pub mod stats;
 pub mod store;
