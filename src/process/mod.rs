@@ -4,12 +4,17 @@
 //! It refuses to fork, to install signal handlers and to call the host.
 
 mod per_process;
+pub mod seqpacket;
 mod shared;
 mod shelf;
+mod stop_signal;
+mod watch;
 
 pub use per_process::PerProcess;
 pub use shared::SharedCounters;
 pub use shelf::Shelf;
+pub use stop_signal::StopSignal;
+pub use watch::Watched;
 
 use std::io;
 use std::thread::JoinHandle;
