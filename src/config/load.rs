@@ -26,6 +26,7 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
         wait: Duration::from_millis(number("[call] wait_ms", raw.call.wait_ms, 10..=10_000)?),
         wake: Duration::from_secs(number("[call] wake_seconds", raw.call.wake_seconds, 1..=120)?),
         max_queued: number("[sender] max_queued", raw.sender.max_queued, 1..=1_000_000)? as usize,
+        stop: Duration::from_millis(number("[sender] stop_ms", raw.sender.stop_ms, 0..=10_000)?),
         apns: raw
             .apns
             .into_iter()

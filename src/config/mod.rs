@@ -31,6 +31,8 @@ pub struct Settings {
     pub wake: Duration,
     /// `[sender] max_queued`: how many pushes may wait or be under way in one process.
     pub max_queued: usize,
+    /// `[sender] stop_ms`: how long pushes under way may still be answered when the server stops.
+    pub stop: Duration,
     /// The `[[apns]]` sections, in their order.
     pub apns: Vec<ApnsCredential>,
     /// The `[[fcm]]` sections, in their order.

@@ -47,11 +47,12 @@ impl Default for Call {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Sender {
     pub max_queued: i64,
+    pub stop_ms: i64,
 }
 
 impl Default for Sender {
     fn default() -> Self {
-        Sender { max_queued: 10_000 }
+        Sender { max_queued: 10_000, stop_ms: 2000 }
     }
 }
 

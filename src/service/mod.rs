@@ -2,17 +2,22 @@
 //!
 //! It refuses unchecked text: whatever comes in is turned into the model's nouns first, and a refusal says what and why.
 
-use crate::config::{ConfigError, Settings};
-use crate::model::{
-    Call, Device, Extra, Invalid, NewDevice, Outcome, Platform, Provider, Push, Report, Token, User,
-};
-use crate::process::PerProcess;
-use crate::sender::{Refused, Sender};
-use crate::stats::{Counter, Stats};
+mod error;
+mod installed;
+
+pub use crate::sender::Host;
 pub use crate::store::Registered;
+pub use error::Error;
+pub use installed::{install, installed, uninstall};
+
+use crate::config::Settings;
+use crate::model::{Call, Device, Extra, Invalid, NewDevice, Platform, Provider, Push, Report, Token, User};
+use crate::process::PerProcess;
+use crate::sender::{Hub, Sender};
+use crate::stats::{Counter, Stats};
 use crate::store::{SqliteStore, StoreError, TokenStore};
+use error::judge;
 use once_cell::sync::OnceCell;
-use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,9 +28,11 @@ pub struct Service {
     settings: Arc<Settings>,
     stats: Arc<Stats>,
     process: PerProcess<Process>,
+    /// Set where the sender is a process of its own.
+    hub: OnceCell<Hub>,
 }
 
-/// What belongs to one process: a database handle, and the sender's thread once something is pushed.
+/// What belongs to one process: a database handle, and the way to the sender once something is pushed.
 struct Process {
     store: Mutex<SqliteStore>,
     sender: OnceCell<Sender>,
@@ -57,7 +64,39 @@ impl Service {
         for warning in &settings.warnings {
             log::warn!("{warning}");
         }
-        Ok(Service { settings: Arc::new(settings), stats: Arc::new(stats), process: PerProcess::new() })
+        Ok(Service {
+            settings: Arc::new(settings),
+            stats: Arc::new(stats),
+            process: PerProcess::new(),
+            hub: OnceCell::new(),
+        })
+    }
+
+    /// Makes the sender a process of its own, which the host then forks and which calls [`Service::run_sender`]; to be called
+    /// before any fork. Without it, each process that pushes has a sender's thread.
+    ///
+    /// # Errors
+    /// The system refuses a socket.
+    pub fn plan_sender_process(&self) -> Result<(), Error> {
+        let hub = || Hub::new(&self.settings).map_err(|error| Error::Internal(format!("no socket: {error}")));
+        self.hub.get_or_try_init(hub).map(|_| ())
+    }
+
+    /// Is the sender, in the process that the host has forked for it, until the server stops. `host` is told every note that
+    /// came with a call, and the call's report.
+    ///
+    /// # Errors
+    /// The sender cannot run.
+    pub fn run_sender(&self, host: Host) -> Result<(), Error> {
+        let hub =
+            self.hub.get().ok_or_else(|| Error::Internal("no sender's process was planned".to_owned()))?;
+        let failed = |error| Error::Internal(format!("the sender cannot run: {error}"));
+        hub.serve(&self.settings, &self.stats, host).map_err(failed)
+    }
+
+    /// How many pushes wait or are under way in the sender's process.
+    pub fn queued(&self) -> u64 {
+        self.hub.get().map_or(0, Hub::queued)
     }
 
     /// The settings in force.
@@ -142,6 +181,37 @@ impl Service {
         })
     }
 
+    /// The same without waiting: hands the pushes over and says how many devices there are. Where the sender is a process of
+    /// its own, the host is told `note` and the report there once all have ended, at the latest after `patience`.
+    ///
+    /// # Errors
+    /// Why nothing was handed over; see [`Error`].
+    pub fn queue(
+        &self,
+        user: &str,
+        caller: &str,
+        call_id: &str,
+        patience: Option<Duration>,
+        note: Vec<u8>,
+    ) -> Result<usize, Error> {
+        self.counted(|| {
+            let call = Call::parse(user, caller, call_id)?;
+            let pushes = self.pushes(&call, self.devices_of(&call.callee)?, true);
+            let devices = pushes.len();
+            self.stats.count(Counter::Calls);
+            self.with_sender(|sender| Ok(sender.queue(pushes, patience, note)?))?;
+            Ok(devices)
+        })
+    }
+
+    /// Tells the host in the sender's process a note, in the order in which this process handed things over.
+    ///
+    /// # Errors
+    /// `QueueFull` or `SenderGone`.
+    pub fn tell_sender(&self, note: Vec<u8>) -> Result<(), Error> {
+        self.with_sender(|sender| Ok(sender.queue(Vec::new(), None, note)?))
+    }
+
     /// Ends what this process started: pushes under way get `grace` to be answered, the database is closed. The next call
     /// starts it all again.
     pub fn stop(&self, grace: Duration) {
@@ -159,24 +229,34 @@ impl Service {
         if devices.is_empty() { Err(Error::NoDevice) } else { Ok(devices) }
     }
 
-    fn push(&self, call: &Call, devices: Vec<Device>, is_stored: bool) -> Result<Report, Error> {
-        let process = self.process()?;
-        let sender = process.sender.get_or_try_init(|| self.start_sender())?;
+    fn pushes(&self, call: &Call, devices: Vec<Device>, is_stored: bool) -> Vec<Push> {
         let ring = self.settings.ring;
         let expires_at_s = now_ms() / 1000 + ring.as_secs() as i64;
         let push = |device| Push { call: call.clone(), device, expires_at_s, ring, is_stored };
+        devices.into_iter().map(push).collect()
+    }
+
+    fn push(&self, call: &Call, devices: Vec<Device>, is_stored: bool) -> Result<Report, Error> {
+        let pushes = self.pushes(call, devices, is_stored);
         self.stats.count(Counter::Calls);
-        let report = sender.submit(devices.into_iter().map(push).collect())?.wait(self.settings.wait);
-        let judged = judge(report);
+        let judged = judge(self.with_sender(|sender| Ok(sender.send(pushes, self.settings.wait)?))?);
         if judged.is_err() {
             self.stats.count(Counter::CallsFailed);
         }
         judged
     }
 
+    fn with_sender<T>(&self, work: impl FnOnce(&Sender) -> Result<T, Error>) -> Result<T, Error> {
+        let process = self.process()?;
+        work(process.sender.get_or_try_init(|| self.start_sender())?)
+    }
+
     fn start_sender(&self) -> Result<Sender, Error> {
-        Sender::start(Arc::clone(&self.settings), Arc::clone(&self.stats))
-            .map_err(|error| Error::Internal(format!("the sender cannot be started: {error}")))
+        match self.hub.get() {
+            Some(hub) => Ok(Sender::in_process(hub, &self.stats)),
+            None => Sender::start(&self.settings, &self.stats)
+                .map_err(|error| Error::Internal(format!("the sender cannot be started: {error}"))),
+        }
     }
 
     fn process(&self) -> Result<Arc<Process>, Error> {
@@ -218,123 +298,6 @@ impl Target<'_> {
             environment: None,
             registered_at_ms: now_ms(),
         })
-    }
-}
-
-/// Turns the answers into success or the one reason why no phone will ring: a credential problem is named first, since
-/// somebody must act on it; "rejected" only when every device was.
-fn judge(report: Report) -> Result<Report, Error> {
-    if report.accepted() > 0 {
-        return Ok(report);
-    }
-    let is_final =
-        |outcome: &Outcome| matches!(outcome, Outcome::TokenGone { .. } | Outcome::Rejected { .. });
-    if report.results.iter().any(|result| matches!(result.outcome, Outcome::CredentialRefused { .. })) {
-        return Err(Error::CredentialRefused(report));
-    }
-    if report.results.len() == report.devices && report.results.iter().all(|result| is_final(&result.outcome))
-    {
-        return Err(Error::AllRejected(report));
-    }
-    Err(Error::NoAnswer(report))
-}
-
-/// Why a verb did not do its work. `Display` is one line without tokens, keys or numbers.
-#[derive(Debug)]
-pub enum Error {
-    /// What came in is not usable.
-    Argument(Invalid),
-    /// The configuration is wrong.
-    Config(ConfigError),
-    /// The token store cannot be reached.
-    Store(StoreError),
-    /// The user has no device.
-    NoDevice,
-    /// Every provider rejected the push, or every token is dead.
-    AllRejected(Report),
-    /// No provider answered in time.
-    NoAnswer(Report),
-    /// Our credential was refused, is paused, or there is none for this app.
-    CredentialRefused(Report),
-    /// Too many pushes are waiting.
-    QueueFull,
-    /// The sender is not there.
-    SenderGone,
-    /// A bug, or the system refuses its resources.
-    Internal(String),
-}
-
-impl Error {
-    /// The answers of the providers, where there were any.
-    pub fn report(&self) -> Option<&Report> {
-        match self {
-            Error::AllRejected(report) | Error::NoAnswer(report) | Error::CredentialRefused(report) => {
-                Some(report)
-            }
-            Error::Argument(_)
-            | Error::Config(_)
-            | Error::Store(_)
-            | Error::NoDevice
-            | Error::QueueFull
-            | Error::SenderGone
-            | Error::Internal(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Argument(invalid) => write!(f, "{invalid}"),
-            Error::Config(error) => write!(f, "{error}"),
-            Error::Store(error) => write!(f, "the token store cannot be reached: {error}"),
-            Error::NoDevice => write!(f, "no device for this user"),
-            Error::AllRejected(report) => write!(f, "every push was rejected: {}", reasons(report)),
-            Error::NoAnswer(report) => write!(f, "no provider accepted in time: {}", reasons(report)),
-            Error::CredentialRefused(report) => write!(f, "our credential was refused: {}", reasons(report)),
-            Error::QueueFull => write!(f, "too many pushes are waiting"),
-            Error::SenderGone => write!(f, "the sender is not there"),
-            Error::Internal(why) => write!(f, "internal error: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-fn reasons(report: &Report) -> String {
-    let silent = report.devices - report.results.len();
-    let mut parts: Vec<String> = report
-        .results
-        .iter()
-        .map(|result| match result.outcome.reason() {
-            "" => format!("{} {}", result.provider.as_str(), result.outcome.name()),
-            reason => format!("{} {} ({reason})", result.provider.as_str(), result.outcome.name()),
-        })
-        .collect();
-    if silent > 0 {
-        parts.push(format!("{silent} not answered yet"));
-    }
-    parts.join(", ")
-}
-
-impl From<Invalid> for Error {
-    fn from(invalid: Invalid) -> Self {
-        Error::Argument(invalid)
-    }
-}
-
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Self {
-        Error::Store(error)
-    }
-}
-
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::QueueFull => Error::QueueFull,
-            Refused::Gone => Error::SenderGone,
-        }
     }
 }
 

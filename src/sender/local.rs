@@ -1,0 +1,116 @@
+//! The sender as a thread of the process that pushes: for C programs, and for hosts that give us no process.
+//!
+//! It refuses to die of a panic: the loop starts again, and what was under way is lost and said so.
+
+use super::depth::{Depth, Place};
+use super::engine::Engine;
+use super::plan::Plan;
+use super::{Patience, Refused, runtime};
+use crate::config::Settings;
+use crate::model::{Push, Report};
+use crate::process::spawn_quiet;
+use crate::stats::{Counter, Stats};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::LocalSet;
+
+/// The handle on the thread. It may be used from many threads at once.
+pub(super) struct Local {
+    messages: UnboundedSender<Message>,
+    depth: Arc<Depth>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+enum Message {
+    Job { pushes: Vec<(Push, Place)>, patience: Option<Duration>, done: Box<dyn FnOnce(Report) + Send> },
+    Stop(Duration),
+}
+
+impl Local {
+    pub(super) fn start(settings: &Arc<Settings>, stats: &Arc<Stats>) -> io::Result<Local> {
+        let thread = Thread {
+            plan: Plan::new(settings).map_err(io::Error::other)?,
+            settings: Arc::clone(settings),
+            stats: Arc::clone(stats),
+            depth: Depth::new(settings.max_queued)?,
+        };
+        let (messages, inbox) = unbounded_channel();
+        let depth = Arc::clone(&thread.depth);
+        let thread = spawn_quiet("voip-push", move || thread.run(inbox))?;
+        Ok(Local { messages, depth, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Hands pushes over, all or none. `done` runs on the sender's thread and must not block.
+    pub(super) fn submit(
+        &self,
+        pushes: Vec<Push>,
+        patience: Patience,
+        done: impl FnOnce(Report) + Send + 'static,
+    ) -> Result<(), Refused> {
+        let places = self.depth.take(pushes.len()).ok_or(Refused::QueueFull)?;
+        let pushes = pushes.into_iter().zip(places).collect();
+        let job = Message::Job { pushes, patience: patience.0, done: Box::new(done) };
+        self.messages.send(job).map_err(|_| Refused::Gone)
+    }
+
+    pub(super) fn send(&self, pushes: Vec<Push>, patience: Duration) -> Result<Report, Refused> {
+        let (answer, answered) = mpsc::channel();
+        // Nobody listens any more where the process ends meanwhile.
+        self.submit(pushes, Patience(Some(patience)), move |report| drop(answer.send(report)))?;
+        // The report comes within the patience; if the closure was dropped unheard, the sender has ended or panicked.
+        answered.recv().map_err(|_| Refused::Gone)
+    }
+
+    pub(super) fn stop(&self, grace: Duration) {
+        // An error means that it has ended already.
+        let _ = self.messages.send(Message::Stop(grace));
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            log::error!("the sender's thread ended in a panic");
+        }
+    }
+}
+
+struct Thread {
+    plan: Plan,
+    settings: Arc<Settings>,
+    stats: Arc<Stats>,
+    depth: Arc<Depth>,
+}
+
+impl Thread {
+    fn run(&self, mut inbox: UnboundedReceiver<Message>) {
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| self.serve(&mut inbox))) {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => return log::error!("the sender cannot run: {error}"),
+                Err(_) => {
+                    self.stats.count(Counter::Panics);
+                    log::error!("the sender panicked and starts again");
+                }
+            }
+        }
+    }
+
+    fn serve(&self, inbox: &mut UnboundedReceiver<Message>) -> io::Result<()> {
+        let engine = Engine::new(&self.plan, &self.settings, &self.stats, &self.depth);
+        let runtime = runtime()?;
+        LocalSet::new().block_on(&runtime, async {
+            while let Some(message) = inbox.recv().await {
+                match message {
+                    Message::Job { pushes, patience, done } => engine.start(pushes, patience, done),
+                    Message::Stop(grace) => return engine.drain(grace).await,
+                }
+            }
+        });
+        // What still blocks (an OAuth2 exchange) is not waited for.
+        runtime.shutdown_background();
+        Ok(())
+    }
+}

@@ -1,0 +1,55 @@
+//! What a sender needs from the settings, made before anything starts: keys, trust roots, one lane per credential.
+//!
+//! It refuses to open a socket; that is for the process that sends.
+
+use super::lane::Lane;
+use crate::config::{ConfigError, Origin, Settings};
+use crate::http2::{Client, Tls};
+use crate::model::Environment;
+use crate::provider::PushProvider;
+use crate::provider::apns::Apns;
+use crate::provider::fcm::Fcm;
+use std::rc::Rc;
+use std::sync::Arc;
+
+pub(super) struct Plan {
+    lanes: Vec<Planned>,
+}
+
+struct Planned {
+    provider: Arc<dyn PushProvider>,
+    origin: Origin,
+    tls: Tls,
+}
+
+impl Plan {
+    /// Fails with one line that names the key which cannot be sent with.
+    pub(super) fn new(settings: &Settings) -> Result<Plan, ConfigError> {
+        let mut lanes = Vec::new();
+        let default_environment =
+            settings.apns.first().map_or(Environment::Production, |first| first.environment);
+        for credential in &settings.apns {
+            let origin = credential.origin.clone();
+            let tls = Tls::new(&origin).map_err(|why| settings.error("[[apns]] ca_file", why))?;
+            let provider = Arc::new(Apns::new(credential.clone(), default_environment));
+            lanes.push(Planned { provider, origin, tls });
+        }
+        for credential in &settings.fcm {
+            let refused = |why| settings.error("[[fcm]] ca_file", why);
+            let origin = credential.origin.clone();
+            let tls = Tls::new(&origin).map_err(refused)?;
+            let provider = Arc::new(Fcm::new(credential.clone()).map_err(refused)?);
+            lanes.push(Planned { provider, origin, tls });
+        }
+        Ok(Plan { lanes })
+    }
+
+    /// One lane per credential, none of them connected yet.
+    pub(super) fn open(&self) -> Vec<Rc<Lane>> {
+        let lane = |planned: &Planned| {
+            let client = Client::new(planned.origin.clone(), planned.tls.clone());
+            Lane::new(Arc::clone(&planned.provider), client)
+        };
+        self.lanes.iter().map(lane).collect()
+    }
+}

@@ -1,0 +1,147 @@
+//! The sender as a process of its own: the loop that the process runs from its fork to its end.
+//!
+//! It refuses to outlive its server, and to be ended in the middle of a push without saying what was lost.
+
+use super::engine::Engine;
+use super::plan::Plan;
+use super::wire::{Order, Reply};
+use super::{Hub, runtime};
+use crate::config::Settings;
+use crate::model::Report;
+use crate::process::seqpacket::{Batch, Link, Listener};
+use crate::process::{StopSignal, Watched};
+use crate::stats::{Counter, Stats};
+use std::cell::RefCell;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::task::LocalSet;
+
+/// What the host does in the sender's process when a report is there: resume a call, run an event route. It runs on the
+/// process' main thread, between two pushes, and is told the note that came with the order.
+pub type Host = Rc<dyn Fn(&[u8], Report)>;
+
+/// Serves until the server stops this process (SIGTERM, SIGINT, or the server's own death). Pushes under way then get
+/// the configured time to be answered.
+///
+/// # Errors
+/// The system refuses a socket or a timer, or the settings cannot be sent with.
+pub(super) fn serve(hub: &Hub, settings: &Settings, stats: &Arc<Stats>, host: Host) -> io::Result<()> {
+    let stop = StopSignal::take_over()?;
+    let plan = Plan::new(settings).map_err(io::Error::other)?;
+    let runtime = runtime()?;
+    loop {
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            let server = Rc::new(Server {
+                engine: Engine::new(&plan, settings, stats, &hub.depth),
+                hub_depth: Arc::clone(&hub.depth),
+                stats: Arc::clone(stats),
+                batch: RefCell::new(Batch::new()),
+                host: Rc::clone(&host),
+            });
+            LocalSet::new().block_on(&runtime, server.until_stopped(hub, &stop, settings))
+        }));
+        match done {
+            Ok(ended) => {
+                // What still blocks (an OAuth2 exchange) is not waited for.
+                runtime.shutdown_background();
+                return ended;
+            }
+            Err(_) => {
+                stats.count(Counter::Panics);
+                log::error!("the sender panicked and starts again");
+            }
+        }
+    }
+}
+
+struct Server {
+    engine: Rc<Engine>,
+    hub_depth: Arc<super::depth::Depth>,
+    stats: Arc<Stats>,
+    batch: RefCell<Batch>,
+    host: Host,
+}
+
+impl Server {
+    async fn until_stopped(
+        self: Rc<Self>,
+        hub: &Hub,
+        stop: &StopSignal,
+        settings: &Settings,
+    ) -> io::Result<()> {
+        let listener = Watched::new(&hub.listener)?;
+        let stopped = Watched::new(stop)?;
+        tokio::select! {
+            failed = Rc::clone(&self).accept(&hub.listener, &listener) => failed?,
+            signal = stopped.readable() => drop(signal?),
+        }
+        log::info!("the sender stops; {} pushes are under way", self.hub_depth.now());
+        self.engine.drain(settings.stop).await;
+        Ok(())
+    }
+
+    async fn accept(self: Rc<Self>, listener: &Listener, readable: &Watched<&Listener>) -> io::Result<()> {
+        loop {
+            let mut ready = readable.readable().await?;
+            match listener.accept() {
+                Ok(link) => {
+                    let server = Rc::clone(&self);
+                    tokio::task::spawn_local(async move { server.talk_to(link).await });
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) => log::warn!("a worker's connection was not taken: {error}"),
+            }
+        }
+    }
+
+    /// Reads a worker's orders until it goes.
+    async fn talk_to(&self, link: Link) {
+        let link = Rc::new(link);
+        let readable = match Watched::new(Rc::clone(&link)) {
+            Ok(readable) => readable,
+            Err(error) => return log::error!("a worker's connection cannot be watched: {error}"),
+        };
+        loop {
+            let Ok(mut ready) = readable.readable().await else { return };
+            let read = self.batch.borrow_mut().read(&link, |message| self.take(message, &link));
+            match read {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take(&self, message: &[u8], link: &Rc<Link>) {
+        let Ok(order) = Order::decode(message) else {
+            return log::error!("an order cannot be understood");
+        };
+        let Order { id, answer_within, note, pushes } = order;
+        let Some(places) = self.hub_depth.take(pushes.len()) else {
+            self.stats.add(Counter::QueueFull, pushes.len() as u64);
+            return reply(link, &Reply { id, report: None });
+        };
+        let pushes = pushes.into_iter().zip(places).collect();
+        if note.is_empty() && answer_within.is_none() {
+            self.engine.start(pushes, None, drop);
+        } else if note.is_empty() {
+            let link = Rc::clone(link);
+            self.engine.start(pushes, answer_within, move |report| {
+                reply(&link, &Reply { id, report: Some(report) })
+            });
+        } else {
+            let host = Rc::clone(&self.host);
+            self.engine.start(pushes, answer_within, move |report| host(&note, report));
+        }
+    }
+}
+
+fn reply(link: &Link, reply: &Reply) {
+    // A worker that has gone, or that does not read, has no use for it.
+    if let Err(error) = link.send(&reply.encode()) {
+        log::debug!("a report was not taken: {error}");
+    }
+}

@@ -1,0 +1,327 @@
+//! How a call travels from a worker to the sender's process and its report back: one message each, binary, little-endian.
+//!
+//! It refuses what it does not understand, whole: both ends are the same file in the same server, so a difference
+//! is a bug and not a version.
+
+use crate::model::{
+    Call, Device, Environment, Invalid, Outcome, Platform, Provider, Push, PushResult, Report, Token, User,
+};
+use std::time::Duration;
+
+/// What a worker hands over.
+#[derive(Debug, Clone)]
+pub(super) struct Order {
+    /// The worker's number for it; comes back with the report.
+    pub id: u64,
+    /// How long a report is waited for; `None` where nobody wants one.
+    pub answer_within: Option<Duration>,
+    /// What the host wants to be told when the report is there; empty for nothing.
+    pub note: Vec<u8>,
+    /// The pushes, all of one call.
+    pub pushes: Vec<Push>,
+}
+
+/// What comes back.
+#[derive(Debug, Clone)]
+pub(super) struct Reply {
+    /// The number of the order.
+    pub id: u64,
+    /// `None`: the queue was full, and nothing was sent.
+    pub report: Option<Report>,
+}
+
+/// The message was not made by this version of ourselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Garbled;
+
+impl From<Invalid> for Garbled {
+    fn from(_: Invalid) -> Self {
+        Garbled
+    }
+}
+
+impl Order {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer(Vec::with_capacity(512));
+        out.u64(self.id);
+        out.u64(self.answer_within.map_or(0, |within| within.as_micros().max(1) as u64));
+        out.bytes(&self.note);
+        out.u32(self.pushes.len() as u32);
+        if let Some(first) = self.pushes.first() {
+            out.text(first.call.callee.as_str());
+            out.text(&first.call.caller);
+            out.text(&first.call.call_id);
+            out.u64(first.expires_at_s as u64);
+            out.u64(first.ring.as_millis() as u64);
+            out.u8(u8::from(first.is_stored));
+        }
+        for push in &self.pushes {
+            encode_device(&mut out, &push.device);
+        }
+        out.0
+    }
+
+    pub(super) fn decode(message: &[u8]) -> Result<Order, Garbled> {
+        let mut from = Reader(message);
+        let (id, within_us) = (from.u64()?, from.u64()?);
+        let note = from.bytes()?.to_vec();
+        let count = from.u32()?;
+        let pushes = if count == 0 { Vec::new() } else { decode_pushes(&mut from, count)? };
+        from.end()?;
+        let answer_within = Some(Duration::from_micros(within_us)).filter(|within| !within.is_zero());
+        Ok(Order { id, answer_within, note, pushes })
+    }
+}
+
+fn decode_pushes(from: &mut Reader<'_>, count: u32) -> Result<Vec<Push>, Garbled> {
+    let call = Call::parse(from.text()?, from.text()?, from.text()?)?;
+    let (expires_at_s, ring) = (from.u64()? as i64, Duration::from_millis(from.u64()?));
+    let is_stored = from.u8()? == 1;
+    let push = |device| Push { call: call.clone(), device, expires_at_s, ring, is_stored };
+    (0..count).map(|_| decode_device(from, &call.callee).map(push)).collect()
+}
+
+fn encode_device(out: &mut Writer, device: &Device) {
+    out.text(&device.device_id);
+    out.u8(code(&[Platform::Ios, Platform::Android], &device.platform));
+    out.u8(code(&Provider::ALL, &device.provider()));
+    out.text(device.token.expose());
+    out.text(device.app.as_deref().unwrap_or_default());
+    out.u8(code(&ENVIRONMENTS, &device.environment));
+    out.u64(device.registered_at_ms as u64);
+}
+
+fn decode_device(from: &mut Reader<'_>, user: &User) -> Result<Device, Garbled> {
+    let device_id = from.text()?.to_owned();
+    let platform = known(&[Platform::Ios, Platform::Android], from.u8()?)?;
+    let provider = known(&Provider::ALL, from.u8()?)?;
+    Ok(Device {
+        user: user.clone(),
+        device_id,
+        platform,
+        token: Token::parse(provider, from.text()?)?,
+        app: Some(from.text()?.to_owned()).filter(|app| !app.is_empty()),
+        environment: known(&ENVIRONMENTS, from.u8()?)?,
+        registered_at_ms: from.u64()? as i64,
+    })
+}
+
+const ENVIRONMENTS: [Option<Environment>; 3] =
+    [None, Some(Environment::Production), Some(Environment::Sandbox)];
+
+impl Reply {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer(Vec::with_capacity(64));
+        out.u64(self.id);
+        let Some(report) = &self.report else {
+            out.u8(0);
+            return out.0;
+        };
+        out.u8(1);
+        out.u32(report.devices as u32);
+        out.u32(report.results.len() as u32);
+        for result in &report.results {
+            out.u8(code(&Provider::ALL, &result.provider));
+            out.u32(result.attempts);
+            encode_outcome(&mut out, &result.outcome);
+        }
+        out.0
+    }
+
+    pub(super) fn decode(message: &[u8]) -> Result<Reply, Garbled> {
+        let mut from = Reader(message);
+        let id = from.u64()?;
+        let report = match from.u8()? {
+            0 => None,
+            _ => Some(decode_report(&mut from)?),
+        };
+        from.end()?;
+        Ok(Reply { id, report })
+    }
+}
+
+fn decode_report(from: &mut Reader<'_>) -> Result<Report, Garbled> {
+    let devices = from.u32()? as usize;
+    let count = from.u32()?;
+    let mut result = || {
+        let provider = known(&Provider::ALL, from.u8()?)?;
+        Ok(PushResult { provider, attempts: from.u32()?, outcome: decode_outcome(from)? })
+    };
+    Ok(Report { devices, results: (0..count).map(|_| result()).collect::<Result<_, Garbled>>()? })
+}
+
+fn encode_outcome(out: &mut Writer, outcome: &Outcome) {
+    // The optional number: since when, or retry after how many ms; -1 is none.
+    let (kind, number) = match outcome {
+        Outcome::Accepted => (0, -1),
+        Outcome::TokenGone { since_ms } => (1, since_ms.unwrap_or(-1)),
+        Outcome::Rejected { .. } => (2, -1),
+        Outcome::Throttled { retry_after, .. } => (3, retry_after.map_or(-1, |wait| wait.as_millis() as i64)),
+        Outcome::Unavailable { .. } => (4, -1),
+        Outcome::CredentialRefused { .. } => (5, -1),
+    };
+    out.u8(kind);
+    out.u64(number as u64);
+    out.text(outcome.reason());
+}
+
+fn decode_outcome(from: &mut Reader<'_>) -> Result<Outcome, Garbled> {
+    let kind = from.u8()?;
+    let number = from.u64()? as i64;
+    let reason = from.text()?.to_owned();
+    let given = (number >= 0).then_some(number);
+    Ok(match kind {
+        0 => Outcome::Accepted,
+        1 => Outcome::TokenGone { since_ms: given },
+        2 => Outcome::Rejected { reason },
+        3 => Outcome::Throttled { retry_after: given.map(|ms| Duration::from_millis(ms as u64)), reason },
+        4 => Outcome::Unavailable { reason },
+        5 => Outcome::CredentialRefused { reason },
+        _ => return Err(Garbled),
+    })
+}
+
+fn code<T: PartialEq>(table: &[T], value: &T) -> u8 {
+    let at = table.iter().position(|known| known == value);
+    at.and_then(|at| u8::try_from(at).ok()).expect("the tables above hold every value")
+}
+
+fn known<T: Copy>(table: &[T], code: u8) -> Result<T, Garbled> {
+    table.get(usize::from(code)).copied().ok_or(Garbled)
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn u8(&mut self, number: u8) {
+        self.0.push(number);
+    }
+
+    fn u32(&mut self, number: u32) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    fn u64(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.u32(bytes.len() as u32);
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], Garbled> {
+        let (head, rest) = self.0.split_at_checked(len).ok_or(Garbled)?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Garbled> {
+        self.take(N)?.try_into().map_err(|_| Garbled)
+    }
+
+    fn u8(&mut self) -> Result<u8, Garbled> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, Garbled> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, Garbled> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], Garbled> {
+        let len = self.u32()? as usize;
+        self.take(len)
+    }
+
+    fn text(&mut self) -> Result<&'a str, Garbled> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| Garbled)
+    }
+
+    fn end(&self) -> Result<(), Garbled> {
+        if self.0.is_empty() { Ok(()) } else { Err(Garbled) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::tests::push_to;
+    use proptest::prelude::*;
+
+    fn order() -> Order {
+        let mut second = push_to("ios", &"cd".repeat(32), "Alice");
+        second.device.device_id = "second".to_owned();
+        second.device.app = Some("org.example.phone.voip".to_owned());
+        second.device.environment = Some(Environment::Sandbox);
+        let first = push_to("ios", &"ab".repeat(32), "Alice");
+        let answer_within = Some(Duration::from_millis(800));
+        Order { id: 7, answer_within, note: b"note".to_vec(), pushes: vec![first, second] }
+    }
+
+    #[test]
+    fn an_order_arrives_as_it_was_sent() {
+        let (sent, got) = (order(), Order::decode(&order().encode()).unwrap());
+        assert_eq!((got.id, got.answer_within, &got.note), (sent.id, sent.answer_within, &sent.note));
+        for (sent, got) in sent.pushes.iter().zip(&got.pushes) {
+            assert_eq!((&sent.call, &sent.device, sent.ring), (&got.call, &got.device, got.ring));
+            assert_eq!((sent.expires_at_s, sent.is_stored), (got.expires_at_s, got.is_stored));
+        }
+        let empty = Order { answer_within: None, pushes: Vec::new(), ..order() };
+        let got = Order::decode(&empty.encode()).unwrap();
+        assert!(got.pushes.is_empty() && got.answer_within.is_none());
+    }
+
+    #[test]
+    fn a_reply_arrives_as_it_was_sent() {
+        let reason = || "reason".to_owned();
+        let outcomes = [
+            Outcome::Accepted,
+            Outcome::TokenGone { since_ms: Some(5) },
+            Outcome::TokenGone { since_ms: None },
+            Outcome::Rejected { reason: reason() },
+            Outcome::Throttled { retry_after: Some(Duration::from_secs(3)), reason: reason() },
+            Outcome::Throttled { retry_after: None, reason: reason() },
+            Outcome::Unavailable { reason: reason() },
+            Outcome::CredentialRefused { reason: reason() },
+        ];
+        let results = outcomes.map(|outcome| PushResult { provider: Provider::Fcm, outcome, attempts: 2 });
+        let report = Report { devices: 9, results: results.to_vec() };
+        let got = Reply::decode(&Reply { id: 3, report: Some(report) }.encode()).unwrap().report.unwrap();
+        assert_eq!(got.devices, 9);
+        for (sent, got) in results.iter().zip(&got.results) {
+            assert_eq!(
+                (&sent.outcome, sent.provider, sent.attempts),
+                (&got.outcome, got.provider, got.attempts)
+            );
+        }
+        assert!(Reply::decode(&Reply { id: 3, report: None }.encode()).unwrap().report.is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_refused_and_never_panics(garbage in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Order::decode(&garbage);
+            let _ = Reply::decode(&garbage);
+        }
+
+        #[test]
+        fn a_cut_message_is_refused(cut in 0usize..400) {
+            let whole = order().encode();
+            if cut < whole.len() {
+                prop_assert!(Order::decode(&whole[..cut]).is_err());
+            }
+        }
+    }
+}
