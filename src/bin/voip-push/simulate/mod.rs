@@ -1,0 +1,118 @@
+//! `voip-push simulate`: a strict stand-in for APNs, FCM HTTP v1 and Google's token endpoint.
+//!
+//! It refuses to be kinder than the real services: what they check is checked here, in their order, and what
+//! could not be made the same is told in the file that does it.
+
+mod apns;
+mod args;
+mod behaviour;
+mod connection;
+mod console;
+mod control;
+mod exchange;
+mod files;
+mod google;
+mod host;
+mod http1;
+mod http2;
+mod identity;
+mod journal;
+mod listener;
+mod on_push;
+mod push;
+mod random;
+mod tokens;
+mod violation;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+
+pub use args::Args;
+
+use crate::Failure;
+use files::Directory;
+use identity::Secrets;
+use listener::Sockets;
+
+/// Everything that the listeners share.
+pub struct Sim {
+    known_only: bool,
+    latency: Duration,
+    apns: apns::Rules,
+    google: google::Rules,
+    tokens: tokens::Tokens,
+    behaviours: behaviour::ServiceBehaviours,
+    connections: connection::Connections,
+    violations: violation::Violations,
+    journal: journal::Journal,
+    /// The 20-minute rule for new provider tokens; `PUT /limits` switches it.
+    jwt_updates_limited: AtomicBool,
+    console: console::Console,
+    on_push: Option<on_push::OnPush>,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    args.check()?;
+    let directory = Directory::open(&args.dir)?;
+    let sockets = Sockets::bind(args)?;
+    let urls = sockets.urls(args)?;
+    let secrets = Secrets::generate(args, &urls)?;
+    let (on_push, pushes) = on_push::channel(args.on_push.as_deref());
+    let sim = Arc::new(Sim::new(args, &secrets, on_push));
+    let control = sockets.serve(&sim, &secrets.tls)?;
+    current_thread_runtime()?.block_on(async {
+        let ended = ended_by_signal()?;
+        let control = listener::adopt(control)?;
+        tokio::spawn(control::serve(sim.clone(), control));
+        tokio::spawn(on_push::work(pushes));
+        sim.console.listening(&urls);
+        directory.fill(args, &urls, &secrets)?;
+        ended.await;
+        directory.retract();
+        Ok(())
+    })
+}
+
+impl Sim {
+    fn new(args: &Args, secrets: &Secrets, on_push: Option<on_push::OnPush>) -> Self {
+        Sim {
+            known_only: args.known_only,
+            latency: args.latency(),
+            apns: apns::Rules::new(args, &secrets.apns_key.public),
+            google: google::Rules::new(args, secrets),
+            tokens: tokens::Tokens::default(),
+            behaviours: behaviour::ServiceBehaviours::default(),
+            connections: connection::Connections::default(),
+            violations: violation::Violations::default(),
+            journal: journal::Journal::default(),
+            jwt_updates_limited: AtomicBool::new(true),
+            console: console::Console::new(args.quiet),
+            on_push,
+        }
+    }
+}
+
+/// One thread's event loop.
+fn current_thread_runtime() -> Result<Runtime, Failure> {
+    let built = Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| Failure::Failed(format!("cannot start an event loop: {error}")))
+}
+
+/// The handlers are in place when this returns; what it returns ends at the first SIGTERM or SIGINT.
+fn ended_by_signal() -> Result<impl Future<Output = ()>, Failure> {
+    let failed = |error| Failure::Failed(format!("cannot wait for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
