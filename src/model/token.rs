@@ -85,8 +85,8 @@ fn check_apns(text: &str) -> Result<(), Invalid> {
 
 fn check_fcm(text: &str) -> Result<(), Invalid> {
     let len = text.len();
-    if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_:.".contains(&b)) {
-        return Err(Invalid::new("token", "an FCM token has letters, digits and - _ : . only"));
+    if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_:".contains(&b)) {
+        return Err(Invalid::new("token", "an FCM token has letters, digits and - _ : only"));
     }
     if len != FID_LEN && !FCM_LEN.contains(&len) {
         let why = format!(

@@ -1,0 +1,144 @@
+//! What a broken configuration gets: one line that names the file and the key and says what to do, and no secret in it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "this is how a test fails")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use support::settings::{self, TOML};
+use support::{Scratch, run};
+use voip_push::config::Settings;
+use voip_push::service::Service;
+
+/// Writes a good configuration, lets `spoil` break it, and gives the one line that comes back.
+fn refusal(spoil: impl FnOnce(&Scratch)) -> String {
+    let scratch = Scratch::new("config");
+    let file = settings::write(&scratch);
+    spoil(&scratch);
+    let line = match Service::prepare(&file) {
+        Ok(_) => panic!("the configuration was taken"),
+        Err(error) => error.to_string(),
+    };
+    assert!(line.starts_with(&file.display().to_string()), "{line}");
+    assert!(!line.contains('\n') && !line.contains("PRIVATE"), "{line}");
+    line
+}
+
+fn with_toml(change: impl Fn(&str) -> String) -> String {
+    refusal(|scratch| {
+        scratch.write("voip-push.toml", change(TOML));
+    })
+}
+
+fn replaced(from: &str, to: &str) -> String {
+    assert!(TOML.contains(from), "{from}");
+    with_toml(|toml| toml.replace(from, to))
+}
+
+#[track_caller]
+fn assert_says(line: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(line.contains(part), "{part:?} is not in: {line}");
+    }
+}
+
+#[test]
+fn a_good_configuration_is_taken_with_its_defaults() {
+    let scratch = Scratch::new("config-good");
+    let settings = Settings::load(&settings::write(&scratch)).unwrap();
+    assert_eq!(settings.ring.as_secs(), 30);
+    assert_eq!(settings.wake.as_secs(), 15);
+    assert_eq!(settings.store_path, scratch.path().join("db/tokens.db"));
+    assert_eq!(settings.apns[0].origin.port, 9);
+    assert!(settings.warnings.is_empty());
+    assert!(!format!("{settings:?}").contains("PRIVATE"));
+    assert!(!format!("{settings:?}").contains(settings::API_KEY));
+}
+
+#[test]
+fn what_is_odd_but_works_is_a_warning() {
+    let scratch = Scratch::new("config-odd");
+    settings::write(&scratch);
+    let insisting = TOML.replace("[[fcm]]", "[[fcm]]\nios_push_type = \"voip\"");
+    let file = scratch.write("voip-push.toml", insisting);
+    assert!(Settings::load(&file).unwrap().warnings[0].contains("PushKit"));
+    let file = scratch.write("voip-push.toml", "[store]\nurl = \"sqlite:db/tokens.db\"\n");
+    assert!(Settings::load(&file).unwrap().warnings[0].contains("nothing can be pushed"));
+}
+
+#[test]
+fn unknown_and_missing_keys_and_bad_values_are_named() {
+    assert_says(
+        &replaced("wait_ms", "wait_msec"),
+        &["line 4", "unknown key wait_msec", "did you mean wait_ms?"],
+    );
+    assert_says(&replaced("[call]", "[cal]"), &["unknown key cal", "did you mean call?"]);
+    assert_says(&replaced("key_id = \"KEY1234567\"\n", ""), &["key_id", "is missing"]);
+    assert_says(&replaced("wait_ms = 800", "wait_ms = 0"), &["[call] wait_ms", "from 10 to 10000"]);
+    assert_says(&replaced("wait_ms = 800", "wait_ms = \"x\""), &["line 4"]);
+    assert_says(&replaced("ABCDE12345", "abc"), &["[[apns]] team_id", "ten capital letters"]);
+    assert_says(&replaced("phone.voip", "phone"), &["[[apns]] topics", "org.example.phone.voip?"]);
+    assert_says(
+        &replaced("https://127.0.0.1:9\"\n[[fcm]]", "http://x\"\n[[fcm]]"),
+        &["[[apns]] url", "https://"],
+    );
+    assert_says(&replaced("sqlite:db/tokens.db", "mysql:x"), &["[store] url", "sqlite:/path"]);
+    assert_says(&replaced("\"debug\"", "\"loud\""), &["[log] level", "debug"]);
+    assert_says(&with_toml(|_| "[store".to_owned()), &["line 1"]);
+}
+
+#[test]
+fn keys_that_are_missing_open_to_all_or_of_the_wrong_kind_are_named() {
+    let gone = |name: &'static str| refusal(move |s| fs::remove_file(s.path().join(name)).unwrap());
+    assert_says(&gone("AuthKey.p8"), &["[[apns]] key_file", "AuthKey.p8", "does not exist"]);
+    assert_says(&gone("service-account.json"), &["[[fcm]] service_account_file", "does not exist"]);
+    assert_says(&gone("api-keys"), &["[rest] api_keys_file", "does not exist"]);
+    assert_says(&gone("voip-push.toml"), &["config", "does not exist"]);
+    let open = refusal(|s| {
+        fs::set_permissions(s.path().join("AuthKey.p8"), fs::Permissions::from_mode(0o644)).unwrap();
+    });
+    assert_says(&open, &["[[apns]] key_file", "mode 0644", "chmod 0640"]);
+    let curve = refusal(|s| settings::ec_key(&s.path().join("AuthKey.p8"), "P-384"));
+    assert_says(&curve, &["[[apns]] key_file", "P-256"]);
+    let nonsense = refusal(|s| {
+        s.write("AuthKey.p8", "not a key");
+    });
+    assert_says(&nonsense, &["[[apns]] key_file", "not a private EC key"]);
+    let account = refusal(|s| {
+        s.write("service-account.json", "{\"type\":\"service_account\"}");
+    });
+    assert_says(&account, &["[[fcm]] service_account_file", "project_id"]);
+    let ca = replaced("topics", "ca_file = \"AuthKey.p8\"\ntopics");
+    assert_says(&ca, &["[[apns]] ca_file", "no certificate"]);
+}
+
+#[test]
+fn an_api_without_keys_or_with_short_ones_does_not_start() {
+    let with_keys = |text: &'static str| {
+        refusal(move |s| {
+            s.write("api-keys", text);
+        })
+    };
+    assert_says(&with_keys("# nothing yet\n\n"), &["[rest] api_keys_file", "has no key"]);
+    assert_says(&with_keys("short\n"), &["[rest] api_keys_file", "shorter than 16"]);
+}
+
+#[test]
+fn a_database_that_cannot_be_used_is_named() {
+    let no_directory = replaced("sqlite:db/tokens.db", "sqlite:nowhere/tokens.db");
+    assert_says(&no_directory, &["[store] url", "nowhere", "does not exist"]);
+    let not_a_database = refusal(|s| {
+        s.write("db/tokens.db", "x".repeat(8192));
+    });
+    assert_says(&not_a_database, &["[store] url", "tokens.db"]);
+    let foreign = refusal(|s| sqlite(s, "CREATE TABLE subscriber (id INTEGER)"));
+    assert_says(&foreign, &["[store] url", "another program"]);
+    let newer = refusal(|s| sqlite(s, "PRAGMA user_version = 99"));
+    assert_says(&newer, &["[store] url", "schema 99", "install a newer"]);
+}
+
+fn sqlite(scratch: &Scratch, sql: &str) {
+    let mut program = std::process::Command::new("sqlite3");
+    run(program.arg(scratch.path().join("db/tokens.db")).arg(sql), "sqlite3");
+}

@@ -1,0 +1,275 @@
+//! The whole way of a push inside the library: register, send, what the provider saw, what became of the token.
+//! The other end is the simulator that we ship, over real TLS and HTTP/2.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "this is how a test fails")]
+
+mod support;
+
+use serde_json::json;
+use std::time::{Duration, Instant};
+use support::Scratch;
+use support::simulator::Simulator;
+use voip_push::model::{Extra, Outcome};
+use voip_push::service::{Error, Service, Target};
+
+/// A simulator, and the library configured for it.
+struct Rig {
+    simulator: Simulator,
+    service: Service,
+    _scratch: Scratch,
+}
+
+impl Rig {
+    fn new(name: &str) -> Rig {
+        Rig::with(name, &[], &[])
+    }
+
+    fn with(name: &str, arguments: &[&str], changes: &[(&str, &str)]) -> Rig {
+        let scratch = Scratch::new(name);
+        let simulator = Simulator::start(&scratch, arguments);
+        let config = simulator.change_config(changes);
+        let service = Service::prepare(&config).unwrap();
+        Rig { simulator, service, _scratch: scratch }
+    }
+
+    fn register(&self, user: &str, token: &str, platform: &str) {
+        self.service.register(user, token, platform, &Extra::default()).unwrap();
+    }
+
+    fn outcome_of(&self, user: &str, call_id: &str) -> Outcome {
+        match self.service.send(user, "Alice", call_id) {
+            Ok(report) => report.results[0].outcome.clone(),
+            Err(error) => error.report().unwrap_or_else(|| panic!("{error}")).results[0].outcome.clone(),
+        }
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.service.stop(Duration::from_secs(1));
+    }
+}
+
+fn iphone(number: u8) -> String {
+    format!("{number:02x}").repeat(32)
+}
+
+fn android(number: u8) -> String {
+    format!("c{number:02}:APA91b{}", "x".repeat(130))
+}
+
+#[test]
+fn an_iphone_is_pushed_through_apns_as_apple_wants_it() {
+    let rig = Rig::new("push-ios");
+    rig.register("564612", &iphone(1), "ios");
+    let report = rig.service.send("564612", "Alice", "call-1@test").unwrap();
+    assert_eq!((report.devices, report.accepted()), (1, 1));
+    let push = &rig.simulator.wait_for_pushes(0, 1)[0];
+    assert_eq!(push["status"], 200, "{push}");
+    assert_eq!(push["token"], iphone(1));
+    assert_eq!(push["headers"]["apns-topic"], rig.simulator.fact("topic"));
+    assert_eq!(push["headers"]["apns-push-type"], "voip");
+    assert_eq!(push["payload"]["call_id"], "call-1@test");
+    assert_eq!(push["payload"]["id"], voip_push::model::call_uuid("call-1@test").to_string());
+}
+
+#[test]
+fn an_android_phone_is_pushed_through_fcm_with_one_access_token_for_many_pushes() {
+    let rig = Rig::new("push-android");
+    rig.register("bob", &android(1), "android");
+    for call in 0..3 {
+        assert_eq!(rig.outcome_of("bob", &format!("call-{call}")), Outcome::Accepted);
+    }
+    let pushes = rig.simulator.wait_for_pushes(0, 3);
+    assert_eq!(pushes[0]["payload"]["message"]["android"]["priority"], "HIGH", "{}", pushes[0]);
+    assert_eq!(rig.simulator.get("/stats")["oauth_exchanges"], 1);
+}
+
+#[test]
+fn an_iphone_with_an_fcm_token_gets_the_seeds_message() {
+    let rig = Rig::new("push-ios-fcm");
+    rig.register("bob", &android(2), "ios");
+    assert_eq!(rig.outcome_of("bob", "call-1"), Outcome::Accepted);
+    let push = &rig.simulator.wait_for_pushes(0, 1)[0];
+    let message = &push["payload"]["message"];
+    assert_eq!(message["apns"]["headers"]["apns-push-type"], "alert", "{push}");
+    assert_eq!(message["data"]["caller_number"], "Alice");
+}
+
+#[test]
+fn every_device_of_a_user_is_pushed() {
+    let rig = Rig::new("push-many");
+    for number in 1..=3 {
+        let device_id = format!("phone-{number}");
+        let extra = Extra { device_id: Some(&device_id), ..Extra::default() };
+        rig.service.register("bob", &iphone(number), "ios", &extra).unwrap();
+    }
+    rig.register("bob", &android(4), "android");
+    let report = rig.service.send("bob", "Alice", "call-1").unwrap();
+    assert_eq!((report.devices, report.accepted()), (4, 4));
+    assert_eq!(rig.simulator.wait_for_pushes(0, 4).len(), 4);
+}
+
+#[test]
+fn a_dead_token_is_deleted_and_one_registered_again_since_is_kept() {
+    let rig = Rig::new("push-dead");
+    rig.register("old", &iphone(1), "ios");
+    rig.register("new", &iphone(2), "ios");
+    let far_ahead = json!({ "state": "dead", "dead_since_ms": 4_000_000_000_000_i64 });
+    rig.simulator.put(&format!("/tokens/{}", iphone(1)), &far_ahead);
+    rig.simulator.put(&format!("/tokens/{}", iphone(2)), &json!({ "state": "dead", "dead_since_ms": 1000 }));
+    assert!(matches!(rig.service.send("old", "Alice", "c1"), Err(Error::AllRejected(_))));
+    assert!(matches!(rig.service.lookup("old"), Err(Error::NoDevice)));
+    assert!(matches!(rig.service.send("new", "Alice", "c2"), Err(Error::AllRejected(_))));
+    assert_eq!(rig.service.lookup("new").unwrap().len(), 1);
+}
+
+#[test]
+fn a_token_that_fcm_does_not_know_is_deleted() {
+    let rig = Rig::new("push-fcm-dead");
+    rig.register("bob", &android(1), "android");
+    rig.simulator.put(&format!("/tokens/{}", android(1)), &json!({ "state": "dead" }));
+    assert_eq!(rig.outcome_of("bob", "c1"), Outcome::TokenGone { since_ms: None });
+    assert!(matches!(rig.service.lookup("bob"), Err(Error::NoDevice)));
+}
+
+#[test]
+fn a_device_that_no_store_knows_is_pushed_and_nothing_is_deleted_for_it() {
+    let rig = Rig::new("push-to");
+    rig.register("bob", &iphone(1), "ios");
+    rig.simulator.put(&format!("/tokens/{}", iphone(1)), &json!({ "state": "dead" }));
+    let target = |token| Target { provider: "apns", token, app: "" };
+    let (dead, alive) = (iphone(1), iphone(2));
+    assert!(matches!(rig.service.send_to(&target(&dead), "bob", "A", "c1"), Err(Error::AllRejected(_))));
+    assert_eq!(rig.service.lookup("bob").unwrap().len(), 1);
+    assert_eq!(rig.service.send_to(&target(&alive), "bob", "A", "c2").unwrap().accepted(), 1);
+}
+
+#[test]
+fn a_refused_credential_is_renewed_once_then_paused_and_nothing_is_deleted() {
+    let rig = Rig::new("push-credential");
+    rig.register("bob", &iphone(1), "ios");
+    let refuse = json!([{ "times": 0, "status": 403, "reason": "InvalidProviderToken" }]);
+    rig.simulator.put("/behaviour/apns", &refuse);
+    assert!(matches!(rig.service.send("bob", "Alice", "c1"), Err(Error::CredentialRefused(_))));
+    assert_eq!(rig.simulator.wait_for_pushes(0, 2).len(), 2);
+    let paused = rig.outcome_of("bob", "c2");
+    assert!(paused.reason().contains("paused"), "{paused:?}");
+    assert_eq!(rig.simulator.pushes().len(), 2);
+    assert_eq!(rig.service.lookup("bob").unwrap().len(), 1);
+}
+
+#[test]
+fn an_expired_provider_token_is_renewed_on_a_new_connection_and_the_call_rings() {
+    let rig = Rig::new("push-expired");
+    rig.register("bob", &iphone(1), "ios");
+    rig.simulator.put("/limits", &json!({ "jwt_updates": false }));
+    let refuse = json!([{ "times": 1, "status": 403, "reason": "ExpiredProviderToken" }]);
+    rig.simulator.put("/behaviour/apns", &refuse);
+    let report = rig.service.send("bob", "Alice", "c1").unwrap();
+    assert_eq!(report.results[0].attempts, 2);
+    let pushes = rig.simulator.wait_for_pushes(0, 2);
+    assert_ne!(pushes[0]["connection"], pushes[1]["connection"]);
+}
+
+#[test]
+fn a_revoked_access_token_is_fetched_anew() {
+    let rig = Rig::new("push-revoked");
+    rig.register("bob", &android(1), "android");
+    assert_eq!(rig.outcome_of("bob", "c1"), Outcome::Accepted);
+    rig.simulator.post("/oauth/revoke", &json!({}));
+    assert_eq!(rig.outcome_of("bob", "c2"), Outcome::Accepted);
+    assert_eq!(rig.simulator.get("/stats")["oauth_exchanges"], 2);
+}
+
+#[test]
+fn a_provider_in_trouble_is_asked_once_more() {
+    let rig = Rig::new("push-trouble");
+    rig.register("bob", &iphone(1), "ios");
+    for (call, behaviour) in [
+        json!({ "status": 503, "reason": "ServiceUnavailable" }),
+        json!({ "status": 500, "body": "<html>oops</html>" }),
+        json!({ "reset": true }),
+        json!({ "goaway": true }),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        rig.simulator.behave(&iphone(1), json!([behaviour]));
+        assert_eq!(rig.outcome_of("bob", &format!("c{call}")), Outcome::Accepted, "{behaviour}");
+    }
+}
+
+#[test]
+fn many_pushes_share_one_connection_and_the_first_goes_alone() {
+    let rig = Rig::new("push-shared");
+    for number in 1..=20 {
+        let device_id = format!("phone-{number}");
+        let extra = Extra { device_id: Some(&device_id), ..Extra::default() };
+        rig.service.register("bob", &iphone(number), "ios", &extra).unwrap();
+    }
+    assert_eq!(rig.service.send("bob", "Alice", "c1").unwrap().accepted(), 20);
+    let stats = rig.simulator.get("/stats");
+    assert_eq!(stats["connections"]["apns"]["opened"], 1, "{stats}");
+    assert_eq!(stats["distinct_provider_jwts"], 1, "{stats}");
+    assert_eq!(stats["violations"]["early_stream"], 0, "{stats}");
+}
+
+#[test]
+fn a_connection_that_was_closed_meanwhile_is_opened_again() {
+    let rig = Rig::new("push-closed");
+    rig.register("bob", &iphone(1), "ios");
+    assert_eq!(rig.outcome_of("bob", "c1"), Outcome::Accepted);
+    for (call, how) in ["/connections/close", "/connections/goaway"].into_iter().enumerate() {
+        rig.simulator.post(how, &json!({ "host": "apns" }));
+        assert_eq!(rig.outcome_of("bob", &format!("again-{call}")), Outcome::Accepted, "{how}");
+    }
+}
+
+#[test]
+fn a_silent_provider_costs_the_caller_no_more_than_wait_ms() {
+    let rig = Rig::with("push-silent", &[], &[("wait_ms = 800", "wait_ms = 150")]);
+    rig.register("bob", &iphone(1), "ios");
+    rig.simulator.put("/behaviour/apns", &json!([{ "times": 0, "stall": true }]));
+    let asked = Instant::now();
+    assert!(matches!(rig.service.send("bob", "Alice", "c1"), Err(Error::NoAnswer(_))));
+    // Not a measurement: it would be five seconds and more if the caller waited for the provider.
+    assert!(asked.elapsed() < Duration::from_secs(4));
+}
+
+#[test]
+fn a_full_queue_says_so_at_once() {
+    let changes = [("wait_ms = 800", "wait_ms = 10"), ("[call]", "[sender]\nmax_queued = 2\n[call]")];
+    let rig = Rig::with("push-full", &[], &changes);
+    rig.register("bob", &iphone(1), "ios");
+    rig.simulator.put("/behaviour/apns", &json!([{ "times": 0, "stall": true }]));
+    for call in 0..2 {
+        assert!(matches!(rig.service.send("bob", "A", &format!("c{call}")), Err(Error::NoAnswer(_))));
+    }
+    assert!(matches!(rig.service.send("bob", "A", "c3"), Err(Error::QueueFull)));
+}
+
+#[test]
+fn a_topic_that_no_credential_serves_is_said_plainly() {
+    let rig = Rig::new("push-topic");
+    let extra = Extra { app: Some("com.other.voip"), ..Extra::default() };
+    rig.service.register("bob", &iphone(1), "ios", &extra).unwrap();
+    let error = rig.service.send("bob", "Alice", "c1").unwrap_err();
+    assert!(error.to_string().contains("com.other.voip"), "{error}");
+    assert!(rig.simulator.pushes().is_empty());
+}
+
+#[test]
+fn nothing_that_counts_is_lost() {
+    let rig = Rig::new("push-counted");
+    rig.register("bob", &iphone(1), "ios");
+    rig.outcome_of("bob", "c1");
+    let text = rig.service.stats().prometheus();
+    for line in [
+        "voip_push_pushes_total{provider=\"apns\",outcome=\"accepted\"} 1",
+        "voip_push_registered_total 1",
+        "voip_push_calls_total 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}

@@ -1,0 +1,364 @@
+//! A real Kamailio of the test's own: its directory, its ports, its control socket, its log.
+//!
+//! It refuses to touch any other Kamailio on the machine: it ends what it has started, by process id.
+
+use super::sip::{self, Answer};
+use super::{DEADLINE, Scratch, built_library, poll, run};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::net::{SocketAddrV4, TcpListener, UdpSocket};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// A Kamailio that can be run: the machine's own, or one that was unpacked (see [`super::debian`]).
+#[derive(Debug, Clone)]
+pub struct Installation {
+    /// The program, with what must stand before it.
+    pub command: Vec<OsString>,
+    /// Where its modules are.
+    pub modules: PathBuf,
+}
+
+impl Installation {
+    /// What Debian's package kamailio has installed on this machine.
+    pub fn of_this_machine() -> Installation {
+        let found = ["/usr/sbin/kamailio", "/usr/bin/kamailio"]
+            .map(PathBuf::from)
+            .into_iter()
+            .find(|path| path.is_file());
+        let program = found.expect("needs Debian's package kamailio; run make test, which installs it");
+        let modules = PathBuf::from("/usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
+        Installation { command: vec![program.into()], modules: modules.join("kamailio/modules") }
+    }
+
+    /// `kamailio 5.6.3 (x86_64/linux)` or the like.
+    pub fn version(&self) -> String {
+        let output = run(self.command().arg("-v"), "kamailio");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let line = text.lines().find_map(|line| line.strip_prefix("version: "));
+        line.unwrap_or_else(|| panic!("no version in {text}")).trim().to_owned()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.command[0]);
+        command.args(&self.command[1..]);
+        command
+    }
+}
+
+/// What is fixed before a configuration is written: the directory and the ports. Ports are held until the server has them, so
+/// that nobody else on the machine is given the same.
+pub struct Place {
+    /// Everything of this server is in here.
+    pub scratch: Scratch,
+    /// SIP over UDP and TCP (and HTTP) on 127.0.0.1.
+    pub port: u16,
+    held: Vec<OwnedFd>,
+}
+
+impl Place {
+    /// A fresh directory and a port.
+    pub fn new(name: &str) -> Place {
+        let mut place = Place { scratch: Scratch::new(name), port: 0, held: Vec::new() };
+        place.port = place.hold_port();
+        place
+    }
+
+    /// One more port that is free for UDP and TCP on 127.0.0.1.
+    pub fn hold_port(&mut self) -> u16 {
+        let found = (0..100).find_map(|_| {
+            let udp = bind_shared(libc::SOCK_DGRAM, 0)?;
+            let udp = UdpSocket::from(udp);
+            let port = udp.local_addr().ok()?.port();
+            let tcp = bind_shared(libc::SOCK_STREAM, port)?;
+            Some((port, OwnedFd::from(udp), tcp))
+        });
+        let (port, udp, tcp) = found.expect("loopback has a port that is free for UDP and TCP");
+        self.held.extend([udp, tcp]);
+        port
+    }
+
+    /// The control socket that `ctl.so` makes, given no other `binrpc`.
+    pub fn control_socket(&self) -> PathBuf {
+        self.scratch.path().join("kamailio_ctl")
+    }
+}
+
+/// Binds with SO_REUSEADDR: Kamailio sets it too, so it can bind the same port while we hold it, and `bind(0)` of others
+/// cannot get it.
+fn bind_shared(kind: libc::c_int, port: u16) -> Option<OwnedFd> {
+    let address = SocketAddrV4::new([127, 0, 0, 1].into(), port);
+    let raw = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: address.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
+        sin_zero: [0; 8],
+    };
+    let on: libc::c_int = 1;
+    // SAFETY: the pointers are to locals of the sizes given; the descriptor is owned from the moment that it is known to be
+    // valid.
+    unsafe {
+        let fd = libc::socket(libc::AF_INET, kind | libc::SOCK_CLOEXEC, 0);
+        assert!(fd >= 0, "the system gives a socket");
+        let owned = OwnedFd::from_raw_fd(fd);
+        libc::setsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_REUSEADDR,
+            (&raw const on).cast(),
+            size_of_val(&on) as u32,
+        );
+        let bound = libc::bind(fd, (&raw const raw).cast(), size_of_val(&raw) as u32);
+        (bound == 0).then_some(owned)
+    }
+}
+
+/// The configuration to run.
+pub enum Config {
+    /// Its text. `mpath` and `listen` are given on the command line and need not be in it.
+    Text(String),
+    /// A file, such as one that we ship.
+    File(PathBuf),
+}
+
+/// How the harness knows that the server answers.
+pub enum Ready {
+    /// Any answer to an OPTIONS over UDP; `request_route` must not drop it.
+    Options,
+    /// A line of the log has this text.
+    Log(String),
+}
+
+/// What to start.
+pub struct Options {
+    /// Directory and ports.
+    pub place: Place,
+    /// Which Kamailio.
+    pub installation: Installation,
+    /// Its configuration.
+    pub config: Config,
+    /// `-A NAME=VALUE`; a value that is text needs its own quotes, as in `"x"`.
+    pub defines: Vec<(String, String)>,
+    /// More arguments, as they are.
+    pub args: Vec<OsString>,
+    /// Whether `-l udp:… -l tcp:…` for the place's port is given on the command line.
+    pub listen: bool,
+    /// When it counts as started.
+    pub ready: Ready,
+}
+
+impl Options {
+    /// The machine's own Kamailio with a configuration text.
+    pub fn text(place: Place, text: impl Into<String>) -> Options {
+        Options::with(place, Config::Text(text.into()))
+    }
+
+    /// The machine's own Kamailio with a configuration file.
+    pub fn file(place: Place, file: impl Into<PathBuf>) -> Options {
+        Options::with(place, Config::File(file.into()))
+    }
+
+    fn with(place: Place, config: Config) -> Options {
+        Options {
+            place,
+            installation: Installation::of_this_machine(),
+            config,
+            defines: Vec::new(),
+            args: Vec::new(),
+            listen: true,
+            ready: Ready::Options,
+        }
+    }
+
+    /// Adds `-A name` or `-A name=value`.
+    pub fn define(mut self, name: &str, value: &str) -> Options {
+        self.defines.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Runs another Kamailio than the machine's own.
+    pub fn on(mut self, installation: &Installation) -> Options {
+        self.installation = installation.clone();
+        self
+    }
+
+    fn spawn(&self) -> Child {
+        let scratch = &self.place.scratch;
+        let log = File::create(log_file(scratch)).expect("the directory is ours");
+        let config = match &self.config {
+            Config::Text(text) => scratch.write("kamailio.cfg", text),
+            Config::File(file) => file.clone(),
+        };
+        let mut command = self.installation.command();
+        command.arg("-f").arg(config).args(["-DD", "-E", "-Y"]).arg(scratch.path());
+        command.arg("-L").arg(module_path(scratch, &self.installation.modules));
+        if self.listen {
+            let port = self.place.port;
+            command.args(["-l", &format!("udp:127.0.0.1:{port}"), "-l", &format!("tcp:127.0.0.1:{port}")]);
+        }
+        for (name, value) in &self.defines {
+            let define = if value.is_empty() { name.clone() } else { format!("{name}={value}") };
+            command.arg("-A").arg(define);
+        }
+        command.args(&self.args).stdin(Stdio::null());
+        command.stdout(log.try_clone().expect("a file can be shared")).stderr(log);
+        // A process group of its own: at its end Kamailio signals its whole group.
+        command.process_group(0);
+        command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    }
+}
+
+/// A directory with the freshly built module under the name that Kamailio looks for, before the host's own modules.
+fn module_path(scratch: &Scratch, modules: &Path) -> OsString {
+    let ours = scratch.path().join("modules");
+    if !ours.is_dir() {
+        fs::create_dir(&ours).expect("the directory is ours");
+        std::os::unix::fs::symlink(built_library(), ours.join("voip_push.so"))
+            .expect("the directory is ours");
+    }
+    let mut path = ours.into_os_string();
+    path.push(":");
+    path.push(modules);
+    path
+}
+
+fn log_file(scratch: &Scratch) -> PathBuf {
+    scratch.path().join("kamailio.log")
+}
+
+/// A running Kamailio; it ends with this value.
+pub struct Kamailio {
+    child: Child,
+    /// Its directory and ports.
+    pub place: Place,
+}
+
+impl Kamailio {
+    /// Starts it and waits until it answers.
+    pub fn start(options: Options) -> Kamailio {
+        let child = options.spawn();
+        let mut kamailio = Kamailio { child, place: options.place };
+        if !kamailio.is_ready_in_time(&options.ready) {
+            panic!("Kamailio did not start:\n{}", kamailio.log());
+        }
+        kamailio.place.held.clear();
+        kamailio
+    }
+
+    /// Starts one that is expected to refuse its configuration, and gives how it ended and its log.
+    pub fn refused(options: Options) -> (ExitStatus, String) {
+        let mut kamailio = Kamailio { child: options.spawn(), place: options.place };
+        let ended = poll(DEADLINE, || kamailio.child.try_wait().expect("it is our child"));
+        let log = kamailio.log();
+        (ended.unwrap_or_else(|| panic!("Kamailio started, but should not have:\n{log}")), log)
+    }
+
+    fn is_ready_in_time(&mut self, ready: &Ready) -> bool {
+        let probe = UdpSocket::bind(("127.0.0.1", 0)).expect("loopback has a free port");
+        probe.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout above zero is taken");
+        let port = self.place.port;
+        poll(DEADLINE, || {
+            if self.child.try_wait().expect("it is our child").is_some() {
+                return Some(false);
+            }
+            let answered = match ready {
+                Ready::Log(text) => self.log().contains(text),
+                Ready::Options => {
+                    let uri = format!("sip:ready@127.0.0.1:{port}");
+                    let _ = probe.send_to(&sip::request("OPTIONS", &uri, "", b""), ("127.0.0.1", port));
+                    probe.recv(&mut [0; 65_536]).is_ok()
+                }
+            };
+            answered.then_some(true)
+        })
+        .unwrap_or(false)
+    }
+
+    /// The process id of its first process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The port of SIP over UDP and TCP, and of HTTP.
+    pub fn port(&self) -> u16 {
+        self.place.port
+    }
+
+    /// Everything that it has logged so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(log_file(&self.place.scratch)).unwrap_or_default()).into_owned()
+    }
+
+    /// The first line of the log with this text in it, as soon as there is one.
+    pub fn wait_for_log(&self, text: &str, deadline: Duration) -> String {
+        let find = || self.log().lines().find(|line| line.contains(text)).map(str::to_owned);
+        poll(deadline, find).unwrap_or_else(|| panic!("no log line with {text:?} in:\n{}", self.log()))
+    }
+
+    /// Runs a command through `kamcmd`: its words, such as `["core.psx"]`. The configuration must load `ctl.so`.
+    pub fn rpc(&self, words: &[&str]) -> String {
+        let mut kamcmd = Command::new("kamcmd");
+        kamcmd.arg("-s").arg(format!("unix:{}", self.place.control_socket().display()));
+        let output = run(kamcmd.args(words), "kamailio");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Sends a SIP request over UDP (see [`sip::request`]) and gives the first final answer.
+    pub fn send_sip(&self, request: impl AsRef<[u8]>) -> Answer {
+        let answer = sip::try_send(self.place.port, request.as_ref());
+        answer.unwrap_or_else(|| panic!("no answer; the log:\n{}", self.log()))
+    }
+
+    /// True while the server lives; one child's death ends it.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_none()
+    }
+
+    /// Ends it with SIGTERM, as an administrator would, and says how it ended.
+    pub fn stop(mut self) -> (ExitStatus, String) {
+        let status = self.end();
+        (status, self.log())
+    }
+
+    fn end(&mut self) -> ExitStatus {
+        if let Some(status) = self.child.try_wait().expect("it is our child") {
+            return status;
+        }
+        self.signal(libc::SIGTERM, false);
+        // A child that is only just being forked misses the SIGTERM that Kamailio passes on to it (seen with 5.6.3 and no module of
+        // ours), and Kamailio then waits a minute for it; so the whole group is asked again.
+        for _ in 0..DEADLINE.as_secs() {
+            if let Some(status) =
+                poll(Duration::from_secs(1), || self.child.try_wait().expect("it is our child"))
+            {
+                return status;
+            }
+            self.signal(libc::SIGTERM, true);
+        }
+        self.signal(libc::SIGKILL, true);
+        self.child.wait().expect("it is our child")
+    }
+
+    fn signal(&self, signal: libc::c_int, group: bool) {
+        let pid = libc::pid_t::try_from(self.child.id()).expect("a process id fits");
+        // SAFETY: the child was not reaped yet, so the id is still its own, and so is the group that it leads.
+        unsafe { libc::kill(if group { -pid } else { pid }, signal) };
+    }
+}
+
+impl Drop for Kamailio {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of Kamailio, {}\n{}", self.place.scratch.path().display(), self.log());
+        }
+        self.end();
+    }
+}
+
+/// Whether a TCP port of 127.0.0.1 can be bound, for tests that look whether a server has left.
+pub fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
