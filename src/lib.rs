@@ -5,6 +5,7 @@ pub mod http2;
 pub mod model;
 pub mod process;
 pub mod provider;
+mod random;
 pub mod rest;
 pub mod sender;
 pub mod service;

@@ -1,35 +1,47 @@
-//! A warm connection to one origin, opened when first needed and opened anew when it broke.
+//! The way to one origin with one credential: as many warm connections as its streams need, opened when first needed.
 //!
-//! It refuses to send more than one request on a new connection until that one was answered well.
+//! It refuses to send more than one request on a new connection until that one was answered well, and to knock at a
+//! closed door without a pause.
 
+use super::backoff::Backoff;
 use super::connection::Connection;
 use super::{Failure, Response, Tls};
 use crate::config::Origin;
 use bytes::Bytes;
 use http::Request;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// How often a request goes out again at once because the provider says that it did not process it.
-const MAX_MOVES: u32 = 2;
+const MAX_MOVES: u32 = 3;
+/// More connections than this are never opened; each carries up to a thousand requests at once.
+const MAX_CONNECTIONS: usize = 16;
 
-/// The way to one provider with one credential. It belongs to one thread.
+/// Connections to one origin. They belong to one thread.
 pub struct Client {
     origin: Origin,
     tls: Tls,
-    current: RefCell<Option<Rc<Connection>>>,
-    /// Held while a connection is opened, so that many pushes at once open one.
+    connections: RefCell<Vec<Rc<Connection>>>,
+    /// Held while a connection is opened, so that many requests at once open one.
     opening: Mutex<()>,
-    /// Held by the first request of a connection (Apple: one stream until a request with a valid token succeeded).
-    proving: Mutex<()>,
+    /// True while another connection is being opened beside one that is nearly full.
+    is_growing: Cell<bool>,
+    backoff: RefCell<Backoff>,
 }
 
 impl Client {
     /// Opens nothing yet.
-    pub fn new(origin: Origin, tls: Tls) -> Self {
-        Client { origin, tls, current: RefCell::new(None), opening: Mutex::new(()), proving: Mutex::new(()) }
+    pub fn new(origin: Origin, tls: Tls) -> Rc<Self> {
+        Rc::new(Client {
+            origin,
+            tls,
+            connections: RefCell::default(),
+            opening: Mutex::new(()),
+            is_growing: Cell::new(false),
+            backoff: RefCell::default(),
+        })
     }
 
     /// Sends a request and waits for the answer, at most until `deadline`. What the provider did not process for its own
@@ -37,7 +49,11 @@ impl Client {
     ///
     /// # Errors
     /// No answer; see [`Failure`].
-    pub async fn send(&self, request: &Request<Bytes>, deadline: Instant) -> Result<Response, Failure> {
+    pub async fn send(
+        self: &Rc<Self>,
+        request: &Request<Bytes>,
+        deadline: Instant,
+    ) -> Result<Response, Failure> {
         let mut moves = 0;
         loop {
             match self.send_once(request.clone(), deadline).await {
@@ -50,18 +66,27 @@ impl Client {
         }
     }
 
-    /// Forgets the connection, so that the next request opens a new one. Requests under way are still answered.
-    pub fn forget_connection(&self) {
-        self.current.replace(None);
+    /// Forgets the connections, so that the next request opens a new one. Requests under way are still answered.
+    pub fn forget_connections(&self) {
+        self.connections.borrow_mut().clear();
     }
 
-    async fn send_once(&self, request: Request<Bytes>, deadline: Instant) -> Result<Response, Failure> {
-        let in_time = |_| Failure::Connect("not in time".to_owned());
-        let connection = tokio::time::timeout_at(deadline, self.connection()).await.map_err(in_time)??;
-        let done = if connection.is_proven.get() {
+    async fn send_once(
+        self: &Rc<Self>,
+        request: Request<Bytes>,
+        deadline: Instant,
+    ) -> Result<Response, Failure> {
+        let connection = match self.ready_connection() {
+            Some(connection) => connection,
+            None => {
+                let in_time = timeout_at(deadline, self.connection()).await;
+                in_time.map_err(|_| Failure::Connect("not in time".to_owned()))??
+            }
+        };
+        let done = if connection.is_proven() {
             connection.send(request, deadline).await
         } else {
-            self.prove(&connection, request, deadline).await
+            connection.prove(request, deadline).await
         };
         if matches!(done, Err(Failure::NotProcessed(_))) {
             self.forget(&connection);
@@ -69,43 +94,63 @@ impl Client {
         done
     }
 
-    async fn prove(
-        &self,
-        connection: &Connection,
-        request: Request<Bytes>,
-        deadline: Instant,
-    ) -> Result<Response, Failure> {
-        let Ok(turn) = tokio::time::timeout_at(deadline, self.proving.lock()).await else {
-            return Err(Failure::Connect("not in time".to_owned()));
-        };
-        if connection.is_proven.get() {
-            drop(turn);
-            return connection.send(request, deadline).await;
+    /// The least busy connection that needs no asking; the usual case, without waiting for anything.
+    fn ready_connection(self: &Rc<Self>) -> Option<Rc<Connection>> {
+        let connections = self.connections.borrow();
+        let best =
+            connections.iter().filter(|known| known.is_trusted()).min_by_key(|known| known.in_flight())?;
+        if best.is_nearly_full() && connections.len() < MAX_CONNECTIONS {
+            self.grow();
         }
-        let done = connection.send(request, deadline).await;
-        // 401 and 403 are about the credential; every other answer shows that it was taken.
-        connection.is_proven.set(matches!(&done, Ok(response) if !matches!(response.status, 401 | 403)));
-        done
+        Some(Rc::clone(best))
     }
 
-    async fn connection(&self) -> Result<Rc<Connection>, Failure> {
+    /// Opens another connection before the last is full; nobody waits for it.
+    fn grow(self: &Rc<Self>) {
+        if self.is_growing.replace(true) {
+            return;
+        }
+        let client = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            if let Err(failure) = client.open().await {
+                log::debug!("{}: no further connection: {failure}", client.origin.host);
+            }
+            client.is_growing.set(false);
+        });
+    }
+
+    /// A connection that works, asked with a ping where there is doubt, or a new one.
+    async fn connection(self: &Rc<Self>) -> Result<Rc<Connection>, Failure> {
         let _turn = self.opening.lock().await;
-        let current = self.current.borrow().clone();
-        if let Some(connection) = current {
+        if let Some(ready) = self.ready_connection() {
+            return Ok(ready); // Somebody else has opened it meanwhile.
+        }
+        let known = self.connections.borrow().clone();
+        for connection in known {
             if connection.is_usable().await {
                 return Ok(connection);
             }
             self.forget(&connection);
         }
-        let opened = Connection::open(&self.origin, &self.tls).await?;
-        self.current.replace(Some(Rc::clone(&opened)));
-        Ok(opened)
+        self.open().await
+    }
+
+    async fn open(&self) -> Result<Rc<Connection>, Failure> {
+        self.backoff.borrow().check()?;
+        match Connection::open(&self.origin, &self.tls).await {
+            Ok(opened) => {
+                self.backoff.borrow_mut().succeeded();
+                self.connections.borrow_mut().push(Rc::clone(&opened));
+                Ok(opened)
+            }
+            Err(failure) => {
+                self.backoff.borrow_mut().failed(&failure);
+                Err(failure)
+            }
+        }
     }
 
     fn forget(&self, connection: &Rc<Connection>) {
-        let mut current = self.current.borrow_mut();
-        if current.as_ref().is_some_and(|known| Rc::ptr_eq(known, connection)) {
-            *current = None;
-        }
+        self.connections.borrow_mut().retain(|known| !Rc::ptr_eq(known, connection));
     }
 }

@@ -39,8 +39,27 @@ pub(super) struct Connection {
     /// Set when an answer is overdue: the next sender asks with a ping before it trusts the connection.
     is_doubtful: Cell<bool>,
     /// Set by the first good answer. Apple allows one stream until then.
-    pub(super) is_proven: Cell<bool>,
+    is_proven: Cell<bool>,
+    /// Held by the first request (Apple: one stream until a request with a valid token succeeded).
+    proving: Mutex<()>,
+    in_flight: Cell<usize>,
     last_used: Cell<Instant>,
+}
+
+/// One request under way, counted until it ends, however it ends.
+struct InFlight<'a>(&'a Cell<usize>);
+
+impl<'a> InFlight<'a> {
+    fn new(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        InFlight(count)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl Connection {
@@ -83,8 +102,31 @@ impl Connection {
             is_broken,
             is_doubtful: Cell::new(false),
             is_proven: Cell::new(false),
+            proving: Mutex::new(()),
+            in_flight: Cell::new(0),
             last_used: Cell::new(Instant::now()),
         }))
+    }
+
+    /// True where it may be used without asking.
+    pub(super) fn is_trusted(&self) -> bool {
+        !self.is_broken.get() && !self.is_doubtful.get() && self.last_used.get().elapsed() < TRUSTED_IDLE
+    }
+
+    /// How many requests are under way.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.get()
+    }
+
+    /// True when nine tenths of the streams that the server allows at this moment are taken.
+    pub(super) fn is_nearly_full(&self) -> bool {
+        let allowed = self.requests.current_max_send_streams();
+        self.is_proven.get() && self.in_flight.get() * 10 >= allowed.saturating_mul(9)
+    }
+
+    /// True once a request was answered well.
+    pub(super) fn is_proven(&self) -> bool {
+        self.is_proven.get()
     }
 
     /// False once it ended or does not answer a ping that was due.
@@ -92,7 +134,7 @@ impl Connection {
         if self.is_broken.get() {
             return false;
         }
-        if !self.is_doubtful.get() && self.last_used.get().elapsed() < TRUSTED_IDLE {
+        if self.is_trusted() {
             return true;
         }
         let is_alive = self.answers_a_ping().await;
@@ -108,8 +150,31 @@ impl Connection {
         matches!(timeout(PING_TIMEOUT, pings.ping(Ping::opaque())).await, Ok(Ok(_)))
     }
 
+    /// Sends a request alone on a new connection; those that come meanwhile wait for its end.
+    pub(super) async fn prove(
+        &self,
+        request: Request<Bytes>,
+        deadline: Instant,
+    ) -> Result<Response, Failure> {
+        let Ok(turn) = tokio::time::timeout_at(deadline, self.proving.lock()).await else {
+            return Err(Failure::Connect("not in time".to_owned()));
+        };
+        if self.is_broken.get() {
+            return Err(Failure::NotProcessed("the connection has ended".to_owned()));
+        }
+        if self.is_proven.get() {
+            drop(turn);
+            return self.send(request, deadline).await;
+        }
+        let done = self.send(request, deadline).await;
+        // 401 and 403 are about the credential; every other answer shows that it was taken.
+        self.is_proven.set(matches!(&done, Ok(response) if !matches!(response.status, 401 | 403)));
+        done
+    }
+
     /// Sends one request and waits for its answer, at most until `deadline`.
     pub(super) async fn send(&self, request: Request<Bytes>, deadline: Instant) -> Result<Response, Failure> {
+        let _counted = InFlight::new(&self.in_flight);
         self.last_used.set(Instant::now());
         match tokio::time::timeout_at(deadline, self.exchange(request)).await {
             Ok(done) => done,

@@ -2,6 +2,7 @@
 //!
 //! It refuses to know any provider and to repeat a request on its own account once the request may have arrived.
 
+mod backoff;
 mod client;
 mod connection;
 mod tls;

@@ -23,7 +23,7 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 pub(super) struct Lane {
     provider: Arc<dyn PushProvider>,
-    client: Client,
+    client: Rc<Client>,
     authorization: RefCell<Option<Held>>,
     /// Held while an authorization is made, so that many pushes at once make one.
     renewing: Mutex<()>,
@@ -60,7 +60,7 @@ impl Held {
 }
 
 impl Lane {
-    pub(super) fn new(provider: Arc<dyn PushProvider>, client: Client) -> Rc<Lane> {
+    pub(super) fn new(provider: Arc<dyn PushProvider>, client: Rc<Client>) -> Rc<Lane> {
         Rc::new(Lane {
             provider,
             client,
@@ -124,7 +124,7 @@ impl Lane {
         }
         self.last_forced.set(Some(Instant::now()));
         self.authorization.replace(None);
-        self.client.forget_connection();
+        self.client.forget_connections();
     }
 
     fn noted(&self, outcome: Outcome) -> Outcome {
