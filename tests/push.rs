@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use support::Scratch;
 use support::simulator::Simulator;
 use voip_push::model::{Extra, Outcome};
-use voip_push::service::{Error, Service, Target};
+use voip_push::service::{Error, QuarantineAction, Service, Target};
+use voip_push::stats::Counter;
 
 /// A simulator, and the library configured for it.
 struct Rig {
@@ -266,10 +267,121 @@ fn nothing_that_counts_is_lost() {
     rig.outcome_of("bob", "c1");
     let text = rig.service.stats().prometheus();
     for line in [
-        "voip_push_pushes_total{provider=\"apns\",outcome=\"accepted\"} 1",
+        "voip_push_pushes_total{provider=\"apns\",app=\"org.example.phone.voip\",outcome=\"accepted\"} 1",
         "voip_push_registered_total 1",
         "voip_push_calls_total 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
+}
+
+/// Counters by name, for one rig.
+fn count(rig: &Rig, counter: Counter) -> u64 {
+    rig.service.stats().get(counter)
+}
+
+#[test]
+fn the_same_call_and_device_is_pushed_once_however_often_the_script_asks() {
+    let rig = Rig::new("push-once");
+    rig.register("bob", &iphone(1), "ios");
+    rig.simulator.behave(&iphone(1), json!([{ "delay_ms": 100 }]));
+    let accepted = std::thread::scope(|scope| {
+        let ask = || rig.service.send("bob", "Alice", "c1").unwrap().accepted();
+        let asked: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+        asked.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(accepted, [1, 1, 1, 1]);
+    assert_eq!(rig.outcome_of("bob", "c1"), Outcome::Accepted);
+    assert_eq!((rig.simulator.pushes().len(), count(&rig, Counter::Duplicates)), (1, 4));
+    assert_eq!(rig.outcome_of("bob", "c2"), Outcome::Accepted);
+    assert_eq!(rig.simulator.pushes().len(), 2);
+}
+
+#[test]
+fn a_flood_of_calls_does_not_become_a_flood_of_pushes() {
+    let limits = [("[call]", "[limits]\ndevice_per_minute = 3\ncaller_per_minute = 5\n[call]")];
+    let rig = Rig::with("push-budget", &[], &limits);
+    for number in 1..=3 {
+        rig.register(&format!("user-{number}"), &iphone(number), "ios");
+    }
+    let calls: Vec<Outcome> = (0..5).map(|call| rig.outcome_of("user-1", &format!("c{call}"))).collect();
+    assert_eq!(calls.iter().filter(|outcome| **outcome == Outcome::Accepted).count(), 3);
+    assert!(calls[4].reason().contains("this device"), "{calls:?}");
+    let calls: Vec<Outcome> = (0..3).map(|call| rig.outcome_of("user-2", &format!("d{call}"))).collect();
+    assert_eq!(calls.iter().filter(|outcome| **outcome == Outcome::Accepted).count(), 2);
+    assert!(calls[2].reason().contains("this caller"), "{calls:?}");
+    assert_eq!(rig.simulator.pushes().len(), 5);
+    assert_eq!((count(&rig, Counter::DeviceBudget), count(&rig, Counter::CallerBudget)), (2, 1));
+    assert!(rig.service.send("user-3", "Carol", "e1").is_ok(), "another caller to another device");
+}
+
+/// Registers six iPhones whose tokens are all dead for the provider and calls each once.
+fn six_deaths(name: &str) -> Rig {
+    let rig = Rig::with(name, &[], &[("[call]", "[quarantine]\ndead_tokens = 2\n[call]")]);
+    for number in 1..=6 {
+        rig.register(&format!("user-{number}"), &iphone(number), "ios");
+        let dead = json!({ "state": "dead", "dead_since_ms": 4_000_000_000_000_i64 });
+        rig.simulator.put(&format!("/tokens/{}", iphone(number)), &dead);
+        let outcome = rig.outcome_of(&format!("user-{number}"), &format!("c{number}"));
+        assert_eq!(outcome.name(), "token_gone");
+    }
+    assert_eq!(devices_left(&rig), 4);
+    assert_eq!((count(&rig, Counter::Retired), count(&rig, Counter::InQuarantine)), (2, 4));
+    rig
+}
+
+fn devices_left(rig: &Rig) -> usize {
+    (1..=6).filter(|number| rig.service.lookup(&format!("user-{number}")).is_ok()).count()
+}
+
+#[test]
+fn when_many_tokens_die_at_once_no_more_are_deleted_until_an_administrator_says_so() {
+    let rig = six_deaths("push-quarantine");
+    rig.service.quarantine(QuarantineAction::Release).unwrap();
+    let gone = support::poll(support::DEADLINE, || (count(&rig, Counter::Retired) == 6).then_some(()));
+    assert!(gone.is_some());
+    assert_eq!((devices_left(&rig), count(&rig, Counter::InQuarantine)), (0, 0));
+}
+
+#[test]
+fn tokens_that_were_called_dead_by_mistake_are_kept() {
+    let rig = six_deaths("push-pardon");
+    rig.service.quarantine(QuarantineAction::Drop).unwrap();
+    let empty = support::poll(support::DEADLINE, || (count(&rig, Counter::InQuarantine) == 0).then_some(()));
+    assert!(empty.is_some());
+    assert_eq!((devices_left(&rig), count(&rig, Counter::Retired)), (4, 2));
+}
+
+#[test]
+fn a_throttled_push_waits_as_long_as_it_was_told_and_no_longer_than_the_phone_rings() {
+    let rig = Rig::with("push-throttled", &[], &[("wait_ms = 800", "wait_ms = 5000")]);
+    rig.register("bob", &iphone(1), "ios");
+    rig.simulator
+        .behave(&iphone(1), json!([{ "status": 429, "reason": "TooManyRequests", "retry_after_s": 1 }]));
+    assert_eq!(rig.outcome_of("bob", "c1"), Outcome::Accepted);
+    rig.simulator
+        .behave(&iphone(1), json!([{ "status": 429, "reason": "TooManyRequests", "retry_after_s": 600 }]));
+    assert_eq!(rig.outcome_of("bob", "c2").name(), "throttled");
+    assert_eq!(rig.simulator.pushes().len(), 3);
+}
+
+#[test]
+fn a_provider_that_is_not_there_is_said_at_once_and_found_again_when_it_comes_back() {
+    let scratch = Scratch::new("push-away");
+    let simulator = Simulator::start(&scratch, &[]);
+    let service = Service::prepare(&simulator.config()).unwrap();
+    service.register("bob", &iphone(1), "ios", &Extra::default()).unwrap();
+    let port = simulator.fact("apns").rsplit(':').next().unwrap().to_owned();
+    drop(simulator);
+    let error = service.send("bob", "Alice", "c1").unwrap_err();
+    assert!(matches!(error, Error::NoAnswer(_)) && error.to_string().contains("no connection"), "{error}");
+    // New keys and a new CA come with a new simulator; a service of before cannot trust it, and says so.
+    let simulator = Simulator::start(&scratch, &["--apns-port", &port]);
+    let refused = |call: &str| service.send("bob", "Alice", call).unwrap_err().to_string();
+    let distrusts = support::poll(support::DEADLINE, || refused("c2").contains("TLS").then_some(()));
+    assert!(distrusts.is_some(), "{}", refused("c3"));
+    service.stop(Duration::from_secs(1));
+    let service = Service::prepare(&simulator.config()).unwrap();
+    assert_eq!(service.send("bob", "Alice", "c4").unwrap().accepted(), 1);
+    service.stop(Duration::from_secs(1));
 }

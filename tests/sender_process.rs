@@ -15,6 +15,7 @@ use support::simulator::Simulator;
 use support::{DEADLINE, Scratch, poll};
 use voip_push::model::Extra;
 use voip_push::service::{Error, Service};
+use voip_push::stats::Counter;
 
 /// A server: a main process that has forked a sender and a worker. The worker does what it is told on its standard input, a
 /// line at a time, and answers with a line.
@@ -120,7 +121,7 @@ fn obey(service: &'static Service, sender: libc::pid_t, line: &str) {
         }
         ["quietly", user, call] => say(&verdict(service.queue(user, "Alice", call, None, Vec::new()))),
         ["tell", what] => say(&verdict(service.tell_sender(what.as_bytes().to_vec()).map(|()| 1))),
-        ["queued"] => say(&service.queued().to_string()),
+        ["queued"] => say(&service.stats().get(Counter::Queued).to_string()),
         ["worker", user, call] => another_worker(service, user, call),
         other => panic!("{other:?}"),
     }

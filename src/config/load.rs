@@ -4,7 +4,7 @@
 
 use super::credential::beside;
 use super::secret::read_secret;
-use super::{ApnsCredential, ConfigError, FcmCredential, IosPushType, Secret, Settings, raw};
+use super::{ApnsCredential, ConfigError, FcmCredential, IosPushType, Quarantine, Secret, Settings, raw};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -26,6 +26,20 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
         wait: Duration::from_millis(number("[call] wait_ms", raw.call.wait_ms, 10..=10_000)?),
         wake: Duration::from_secs(number("[call] wake_seconds", raw.call.wake_seconds, 1..=120)?),
         max_queued: number("[sender] max_queued", raw.sender.max_queued, 1..=1_000_000)? as usize,
+        max_queued_bytes: number("[sender] max_queued_bytes", raw.sender.max_queued_bytes, 65_536..=1 << 40)?,
+        device_per_minute: number("[limits] device_per_minute", raw.limits.device_per_minute, 0..=1_000_000)?
+            as u32,
+        caller_per_minute: number("[limits] caller_per_minute", raw.limits.caller_per_minute, 0..=1_000_000)?
+            as u32,
+        quarantine: Quarantine {
+            dead_tokens: number("[quarantine] dead_tokens", raw.quarantine.dead_tokens, 1..=100_000)?
+                as usize,
+            window: Duration::from_secs(number(
+                "[quarantine] window_seconds",
+                raw.quarantine.window_seconds,
+                1..=86_400,
+            )?),
+        },
         stop: Duration::from_millis(number("[sender] stop_ms", raw.sender.stop_ms, 0..=10_000)?),
         apns: raw
             .apns

@@ -13,6 +13,7 @@ pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, Signing
 pub use error::ConfigError;
 pub use secret::Secret;
 
+use crate::model::Provider;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +32,14 @@ pub struct Settings {
     pub wake: Duration,
     /// `[sender] max_queued`: how many pushes may wait or be under way in one process.
     pub max_queued: usize,
+    /// `[sender] max_queued_bytes`: how much memory they may take.
+    pub max_queued_bytes: u64,
+    /// `[limits] device_per_minute`: pushes that one device may get; 0 is no limit.
+    pub device_per_minute: u32,
+    /// `[limits] caller_per_minute`: pushes that one caller may cause; 0 is no limit.
+    pub caller_per_minute: u32,
+    /// `[quarantine]`.
+    pub quarantine: Quarantine,
     /// `[sender] stop_ms`: how long pushes under way may still be answered when the server stops.
     pub stop: Duration,
     /// The `[[apns]]` sections, in their order.
@@ -45,7 +54,23 @@ pub struct Settings {
     pub warnings: Vec<String>,
 }
 
+/// `[quarantine]`: when so many tokens of one credential die within so long, none is deleted any more.
+#[derive(Debug, Clone, Copy)]
+pub struct Quarantine {
+    /// How many may die.
+    pub dead_tokens: usize,
+    /// Within how long.
+    pub window: Duration,
+}
+
 impl Settings {
+    /// Provider and app (topic or project) of every credential, for the counters.
+    pub fn apps(&self) -> Vec<(Provider, String)> {
+        let topics =
+            self.apns.iter().flat_map(|apns| apns.topics.iter().map(|topic| (Provider::Apns, topic.clone())));
+        topics.chain(self.fcm.iter().map(|fcm| (Provider::Fcm, fcm.project_id.clone()))).collect()
+    }
+
     /// Reads and checks the file and everything that it names.
     ///
     /// # Errors

@@ -11,6 +11,8 @@ pub(super) struct File {
     pub store: Store,
     pub call: Call,
     pub sender: Sender,
+    pub limits: Limits,
+    pub quarantine: Quarantine,
     pub apns: Vec<Apns>,
     pub fcm: Vec<Fcm>,
     pub rest: Option<Rest>,
@@ -47,12 +49,39 @@ impl Default for Call {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Sender {
     pub max_queued: i64,
+    pub max_queued_bytes: i64,
     pub stop_ms: i64,
 }
 
 impl Default for Sender {
     fn default() -> Self {
-        Sender { max_queued: 10_000, stop_ms: 2000 }
+        Sender { max_queued: 10_000, max_queued_bytes: 64 << 20, stop_ms: 2000 }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub device_per_minute: i64,
+    pub caller_per_minute: i64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { device_per_minute: 30, caller_per_minute: 300 }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Quarantine {
+    pub dead_tokens: i64,
+    pub window_seconds: i64,
+}
+
+impl Default for Quarantine {
+    fn default() -> Self {
+        Quarantine { dead_tokens: 50, window_seconds: 60 }
     }
 }
 

@@ -22,11 +22,12 @@ pub struct Push {
 }
 
 impl Push {
-    /// The id of this push (`apns-id`): made from call and device, so a repeated attempt carries the same id and
+    /// The id of this push (`apns-id`): made from call, device and token, so a repeated attempt carries the same id and
     /// the provider and the log can tell it from a second push.
     pub fn id(&self) -> Uuid {
-        let device = format!("{}/{}", self.device.user.as_str(), self.device.device_id);
-        Uuid::new_v5(&self.call.uuid(), device.as_bytes())
+        let device = &self.device;
+        let name = format!("{}/{}/{}", device.user.as_str(), device.device_id, device.token.expose());
+        Uuid::new_v5(&self.call.uuid(), name.as_bytes())
     }
 }
 

@@ -19,6 +19,9 @@ pub trait PushProvider: Send + Sync {
     /// The credential's name in logs: team and key id, or project. Never a secret.
     fn name(&self) -> String;
 
+    /// The topic or project that a push to this device is for.
+    fn app<'a>(&'a self, device: &'a Device) -> &'a str;
+
     /// True if pushes to this device go out with this credential.
     fn serves(&self, device: &Device) -> bool;
 

@@ -11,42 +11,49 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
+/// A push, and all that its delivery needs.
+pub(super) struct Delivery<'a> {
+    pub push: &'a Push,
+    /// The credential that serves its device, if there is one.
+    pub lane: Option<&'a Rc<Lane>>,
+    /// Set where it is not to be sent at all.
+    pub refusal: Option<Outcome>,
+    pub handed_over: Instant,
+    pub stats: &'a Stats,
+    pub graveyard: &'a Graveyard,
+}
+
 /// Sends a push until it has ended: by an answer that is final, or because the phone would have stopped ringing.
-pub(super) async fn deliver(
-    push: &Push,
-    lane: Option<&Rc<Lane>>,
-    stats: &Stats,
-    graveyard: &Graveyard,
-) -> PushResult {
-    let started = Instant::now();
-    let result = match lane {
-        Some(lane) => attempt_until_done(push, lane, stats, graveyard, started + push.ring).await,
-        None => no_credential(push),
+pub(super) async fn deliver(delivery: Delivery<'_>) -> PushResult {
+    let Delivery { push, lane, handed_over, stats, .. } = delivery;
+    let result = match (&delivery.refusal, lane) {
+        (Some(refusal), _) => not_sent(push, refusal.clone()),
+        (None, Some(lane)) => attempt_until_done(&delivery, lane).await,
+        (None, None) => not_sent(push, no_credential(push)),
     };
-    stats.push_ended(result.provider, &result.outcome);
-    log_end(push, &result, started.elapsed());
+    let took = handed_over.elapsed();
+    let app = lane.map_or("", |lane| lane.app(&push.device));
+    stats.push_ended(result.provider, app, &result.outcome, took);
+    log_end(push, &result, took);
     result
 }
 
-async fn attempt_until_done(
-    push: &Push,
-    lane: &Rc<Lane>,
-    stats: &Stats,
-    graveyard: &Graveyard,
-    deadline: Instant,
-) -> PushResult {
+async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>) -> PushResult {
+    let Delivery { push, stats, .. } = delivery;
+    let deadline = delivery.handed_over + push.ring;
     let mut attempts = 0;
     loop {
         attempts += 1;
         let asked_at_ms = now_ms();
         let outcome = lane.attempt(push, deadline).await;
-        let next = next_attempt(&outcome, attempts, Instant::now().into_std(), deadline.into_std());
+        let now = Instant::now().into_std();
+        let next = next_attempt(&outcome, attempts, now, deadline.into_std(), crate::random::fraction());
         let Some(due) = next else {
             if let Outcome::TokenGone { since_ms } = outcome
                 && push.is_stored
             {
                 // Without a time from the provider: dead unless it was registered after we asked.
-                graveyard.retire(push, since_ms.unwrap_or(asked_at_ms), stats).await;
+                delivery.graveyard.retire(push, since_ms.unwrap_or(asked_at_ms), &lane.name()).await;
             }
             return PushResult { provider: lane.provider(), outcome, attempts };
         };
@@ -55,14 +62,13 @@ async fn attempt_until_done(
     }
 }
 
-fn no_credential(push: &Push) -> PushResult {
+fn not_sent(push: &Push, outcome: Outcome) -> PushResult {
+    PushResult { provider: push.device.provider(), outcome, attempts: 0 }
+}
+
+fn no_credential(push: &Push) -> Outcome {
     let app = push.device.app.as_deref().unwrap_or("the default app");
-    let reason = format!("no credential in the configuration serves {app}");
-    PushResult {
-        provider: push.device.provider(),
-        outcome: Outcome::CredentialRefused { reason },
-        attempts: 0,
-    }
+    Outcome::CredentialRefused { reason: format!("no credential in the configuration serves {app}") }
 }
 
 /// One line per push, in a form that grep and awk like. Who is called and by whom stays out of it.

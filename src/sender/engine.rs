@@ -2,19 +2,21 @@
 //!
 //! It refuses to wait for anybody: whoever asked is told through a closure, at the latest when their patience is over.
 
-use super::deliver::deliver;
+use super::budget::Budget;
+use super::deliver::{Delivery, deliver};
 use super::depth::{Depth, Place};
-use super::graveyard::Graveyard;
+use super::graveyard::{Graveyard, QuarantineAction};
 use super::lane::Lane;
 use super::plan::Plan;
+use super::window::{Asked, Window};
 use crate::config::Settings;
-use crate::model::{Device, Push, PushResult, Report};
-use crate::stats::Stats;
+use crate::model::{Device, Outcome, Push, PushResult, Report};
+use crate::stats::{Counter, Stats};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// What every push of this sender shares. It lives on one thread.
 pub(super) struct Engine {
@@ -22,6 +24,17 @@ pub(super) struct Engine {
     stats: Arc<Stats>,
     graveyard: Graveyard,
     depth: Arc<Depth>,
+    window: RefCell<Window>,
+    device_budget: RefCell<Budget>,
+    caller_budget: RefCell<Budget>,
+}
+
+/// A call's pushes, as they were handed over.
+pub(super) struct Job {
+    pub pushes: Vec<(Push, Place)>,
+    /// How long somebody waits for the report; `None` is until every push has ended.
+    pub patience: Option<Duration>,
+    pub handed_over: Instant,
 }
 
 /// Told once: all results are in, or the patience is over.
@@ -37,41 +50,90 @@ impl Engine {
         Rc::new(Engine {
             lanes: plan.open(),
             stats: Arc::clone(stats),
-            graveyard: Graveyard::new(settings.store_path.clone()),
+            graveyard: Graveyard::new(settings, stats),
             depth: Arc::clone(depth),
+            window: RefCell::new(Window::new(settings.ring)),
+            device_budget: RefCell::new(Budget::new(settings.device_per_minute)),
+            caller_budget: RefCell::new(Budget::new(settings.caller_per_minute)),
         })
     }
 
-    /// Starts a call's pushes. `done` is told when all have ended, at the latest after `patience`; the pushes themselves go
-    /// on until they have ended.
-    pub(super) fn start(
-        self: &Rc<Self>,
-        pushes: Vec<(Push, Place)>,
-        patience: Option<Duration>,
-        done: impl FnOnce(Report) + 'static,
-    ) {
-        let gathering = Rc::new(Gathering::new(pushes.len(), Box::new(done)));
+    /// Starts a call's pushes. `done` is told when all have ended, at the latest after the job's patience; the pushes
+    /// themselves go on until they have ended.
+    pub(super) fn start(self: &Rc<Self>, job: Job, done: impl FnOnce(Report) + 'static) {
+        let gathering = Rc::new(Gathering::new(job.pushes.len(), Box::new(done)));
         gathering.tell_if_complete();
-        if let Some(patience) = patience.filter(|_| !pushes.is_empty()) {
-            let gathering = Rc::clone(&gathering);
+        for (push, place) in job.pushes {
+            self.start_push(push, place, job.handed_over, &gathering);
+        }
+        if let Some(patience) = job.patience
+            && !gathering.is_told()
+        {
             tokio::task::spawn_local(async move {
                 tokio::time::sleep(patience).await;
                 gathering.tell();
             });
         }
-        for (push, place) in pushes {
-            let (engine, gathering) = (Rc::clone(self), Rc::clone(&gathering));
-            tokio::task::spawn_local(async move {
-                let lane = engine.lane_for(&push.device);
-                let result = deliver(&push, lane, &engine.stats, &engine.graveyard).await;
-                drop(place);
-                gathering.add(result);
-            });
+    }
+
+    fn start_push(self: &Rc<Self>, push: Push, place: Place, handed_over: Instant, who: &Rc<Gathering>) {
+        let id = push.id();
+        match self.window.borrow_mut().ask(id, who) {
+            Asked::First => {}
+            Asked::UnderWay => return self.stats.count(Counter::Duplicates),
+            Asked::Ended(result) => {
+                self.stats.count(Counter::Duplicates);
+                return who.add(result);
+            }
         }
+        let (engine, who) = (Rc::clone(self), Rc::clone(who));
+        tokio::task::spawn_local(async move {
+            let result = engine.push(&push, handed_over).await;
+            drop(place);
+            let others = engine.window.borrow_mut().end(id, &result);
+            for other in others {
+                other.add(result.clone());
+            }
+            who.add(result);
+        });
+    }
+
+    async fn push(&self, push: &Push, handed_over: Instant) -> PushResult {
+        let delivery = Delivery {
+            push,
+            lane: self.lane_for(&push.device),
+            refusal: self.over_budget(push),
+            handed_over,
+            stats: &self.stats,
+            graveyard: &self.graveyard,
+        };
+        deliver(delivery).await
     }
 
     fn lane_for(&self, device: &Device) -> Option<&Rc<Lane>> {
         self.lanes.iter().find(|lane| lane.serves(device))
+    }
+
+    /// Refuses a push whose device or caller has had its share of this minute.
+    fn over_budget(&self, push: &Push) -> Option<Outcome> {
+        let now = Instant::now();
+        let refused = |counter, reason: &str| {
+            self.stats.count(counter);
+            Some(Outcome::Throttled { retry_after: None, reason: reason.to_owned() })
+        };
+        if !self.device_budget.borrow_mut().take(push.device.token.expose(), now) {
+            return refused(Counter::DeviceBudget, "this device had its pushes of this minute");
+        }
+        if !self.caller_budget.borrow_mut().take(&push.call.caller, now) {
+            return refused(Counter::CallerBudget, "this caller had its pushes of this minute");
+        }
+        None
+    }
+
+    /// Does with the quarantine what an administrator says.
+    pub(super) fn decide(self: &Rc<Self>, action: QuarantineAction) {
+        let engine = Rc::clone(self);
+        tokio::task::spawn_local(async move { engine.graveyard.decide(action).await });
     }
 
     /// Waits until nothing is under way, at most `grace`, and says in the log what was lost.
@@ -83,7 +145,7 @@ impl Engine {
 }
 
 /// A call's results so far, and who wants to know.
-struct Gathering {
+pub(super) struct Gathering {
     report: RefCell<Report>,
     done: RefCell<Option<Done>>,
 }
@@ -94,7 +156,7 @@ impl Gathering {
         Gathering { report: RefCell::new(report), done: RefCell::new(Some(done)) }
     }
 
-    fn add(&self, result: PushResult) {
+    pub(super) fn add(&self, result: PushResult) {
         self.report.borrow_mut().results.push(result);
         self.tell_if_complete();
     }
@@ -105,6 +167,10 @@ impl Gathering {
             drop(report);
             self.tell();
         }
+    }
+
+    fn is_told(&self) -> bool {
+        self.done.borrow().is_none()
     }
 
     fn tell(&self) {

@@ -1,45 +1,140 @@
-//! Where dead tokens go: out of the store, on a thread that may wait for the disk.
+//! Where dead tokens go: out of the store, on a thread that may wait for the disk; or into quarantine, when so many die at once
+//! that our own configuration is the likelier cause.
 //!
 //! It refuses to delete a token that was registered again after the provider found it dead.
 
-use crate::model::Push;
+use crate::config::{Quarantine as Limits, Settings};
+use crate::model::{Device, Push};
 use crate::stats::{Counter, Stats};
 use crate::store::{SqliteStore, StoreError, TokenStore};
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::time::Instant;
 
-/// The sender's own handle on the token store, opened when the first token dies.
+/// More dead tokens than this are not kept for an administrator's word; they will die again with the next call.
+const MOST_HELD: usize = 100_000;
+
+/// What an administrator says about the tokens in quarantine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuarantineAction {
+    /// They are dead indeed: delete them.
+    Release,
+    /// It was our configuration: keep the tokens and forget that they were called dead.
+    Drop,
+}
+
+/// The sender's own handle on the token store, and the quarantine of each credential.
 pub(super) struct Graveyard {
     path: PathBuf,
+    limits: Limits,
+    stats: Arc<Stats>,
     store: Arc<Mutex<Option<SqliteStore>>>,
+    wards: RefCell<HashMap<String, Ward>>,
+}
+
+/// One credential's recent deaths, and the tokens held back.
+#[derive(Default)]
+struct Ward {
+    deaths: VecDeque<Instant>,
+    is_closed: bool,
+    held: Vec<Dead>,
+}
+
+struct Dead {
+    device: Device,
+    since_ms: i64,
 }
 
 impl Graveyard {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Graveyard { path, store: Arc::new(Mutex::new(None)) }
+    pub(super) fn new(settings: &Settings, stats: &Arc<Stats>) -> Self {
+        Graveyard {
+            path: settings.store_path.clone(),
+            limits: settings.quarantine,
+            stats: Arc::clone(stats),
+            store: Arc::default(),
+            wards: RefCell::default(),
+        }
     }
 
-    /// Deletes the pushed token if it was registered at or before `since_ms`.
-    pub(super) async fn retire(&self, push: &Push, since_ms: i64, stats: &Stats) {
-        let (path, store, device) = (self.path.clone(), Arc::clone(&self.store), push.device.clone());
+    /// Deletes the pushed token if it was registered at or before `since_ms`, unless this credential has seen too many die.
+    pub(super) async fn retire(&self, push: &Push, since_ms: i64, credential: &str) {
+        let dead = Dead { device: push.device.clone(), since_ms };
+        if let Some(dead) = self.admit(credential, dead) {
+            self.bury(dead).await;
+        }
+    }
+
+    /// Does what an administrator says with all that is held, and lets deletions happen again.
+    pub(super) async fn decide(&self, action: QuarantineAction) {
+        let wards = self.wards.take();
+        let held: Vec<Dead> = wards.into_values().flat_map(|ward| ward.held).collect();
+        self.stats.lower(Counter::InQuarantine, held.len() as u64);
+        log::warn!("quarantine ended by the administrator: {action:?} of {} tokens", held.len());
+        if action == QuarantineAction::Release {
+            for dead in held {
+                self.bury(dead).await;
+            }
+        }
+    }
+
+    /// Gives the dead token back where it may be deleted; keeps it where the credential is in quarantine.
+    fn admit(&self, credential: &str, dead: Dead) -> Option<Dead> {
+        let mut wards = self.wards.borrow_mut();
+        let ward = wards.entry(credential.to_owned()).or_default();
+        ward.note_death(&self.limits);
+        if !ward.is_closed && ward.deaths.len() > self.limits.dead_tokens {
+            ward.is_closed = true;
+            log::error!(
+                "{credential}: more than {} tokens died within {} s; is the topic, project or environment right? No \
+                 token is deleted until the quarantine is released or dropped",
+                self.limits.dead_tokens,
+                self.limits.window.as_secs(),
+            );
+        }
+        if !ward.is_closed {
+            return Some(dead);
+        }
+        self.stats.count(Counter::Quarantined);
+        if ward.held.len() < MOST_HELD {
+            self.stats.add(Counter::InQuarantine, 1);
+            ward.held.push(dead);
+        }
+        None
+    }
+
+    async fn bury(&self, dead: Dead) {
+        let (path, store) = (self.path.clone(), Arc::clone(&self.store));
+        let (user, token) = (dead.device.user.shortened(), dead.device.token.clone());
         let deleting = tokio::task::spawn_blocking(move || {
+            let Dead { device, since_ms } = dead;
             let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
             opened(&mut store, path)?.retire(&device.user, &device.device_id, &device.token, since_ms)
         });
         match deleting.await {
             Ok(Ok(true)) => {
-                stats.count(Counter::Retired);
-                log::info!("retired user={} device={:?}", push.device.user.shortened(), push.device.token);
+                self.stats.count(Counter::Retired);
+                log::info!("retired user={user} token={token:?}");
             }
-            Ok(Ok(false)) => {
-                log::info!("kept {:?}: it was registered again after it was found dead", push.device.token)
-            }
+            Ok(Ok(false)) => log::info!("kept {token:?}: it was registered again after it was found dead"),
             Ok(Err(error)) => {
-                stats.count(Counter::StoreFailed);
+                self.stats.count(Counter::StoreFailed);
                 log::warn!("a dead token could not be deleted: {error}");
             }
             Err(_) => log::error!("deleting a dead token ended in a panic"),
         }
+    }
+}
+
+impl Ward {
+    fn note_death(&mut self, limits: &Limits) {
+        let now = Instant::now();
+        self.deaths.push_back(now);
+        while self.deaths.front().is_some_and(|at| now.duration_since(*at) > limits.window) {
+            self.deaths.pop_front();
+        }
+        self.deaths.truncate(limits.dead_tokens + 1);
     }
 }
 

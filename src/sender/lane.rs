@@ -75,6 +75,16 @@ impl Lane {
         self.provider.provider()
     }
 
+    /// The credential's name in logs.
+    pub(super) fn name(&self) -> String {
+        self.provider.name()
+    }
+
+    /// Topic or project of a device that it serves.
+    pub(super) fn app<'a>(&'a self, device: &'a Device) -> &'a str {
+        self.provider.app(device)
+    }
+
     pub(super) fn serves(&self, device: &Device) -> bool {
         self.provider.serves(device)
     }

@@ -2,10 +2,11 @@
 //!
 //! It refuses to die of a panic: the loop starts again, and what was under way is lost and said so.
 
-use super::depth::{Depth, Place};
-use super::engine::Engine;
+use super::depth::Depth;
+use super::engine::{Engine, Job};
+use super::graveyard::QuarantineAction;
 use super::plan::Plan;
-use super::{Patience, Refused, runtime};
+use super::{Refused, runtime};
 use crate::config::Settings;
 use crate::model::{Push, Report};
 use crate::process::spawn_quiet;
@@ -17,6 +18,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::LocalSet;
+use tokio::time::Instant;
 
 /// The handle on the thread. It may be used from many threads at once.
 pub(super) struct Local {
@@ -26,7 +28,8 @@ pub(super) struct Local {
 }
 
 enum Message {
-    Job { pushes: Vec<(Push, Place)>, patience: Option<Duration>, done: Box<dyn FnOnce(Report) + Send> },
+    Job(Job, Box<dyn FnOnce(Report) + Send>),
+    Quarantine(QuarantineAction),
     Stop(Duration),
 }
 
@@ -36,7 +39,7 @@ impl Local {
             plan: Plan::new(settings).map_err(io::Error::other)?,
             settings: Arc::clone(settings),
             stats: Arc::clone(stats),
-            depth: Depth::new(settings.max_queued)?,
+            depth: Depth::new(settings, stats)?,
         };
         let (messages, inbox) = unbounded_channel();
         let depth = Arc::clone(&thread.depth);
@@ -48,19 +51,22 @@ impl Local {
     pub(super) fn submit(
         &self,
         pushes: Vec<Push>,
-        patience: Patience,
+        patience: Option<Duration>,
         done: impl FnOnce(Report) + Send + 'static,
     ) -> Result<(), Refused> {
-        let places = self.depth.take(pushes.len()).ok_or(Refused::QueueFull)?;
-        let pushes = pushes.into_iter().zip(places).collect();
-        let job = Message::Job { pushes, patience: patience.0, done: Box::new(done) };
-        self.messages.send(job).map_err(|_| Refused::Gone)
+        let pushes = self.depth.take(pushes).ok_or(Refused::QueueFull)?;
+        let job = Job { pushes, patience, handed_over: Instant::now() };
+        self.messages.send(Message::Job(job, Box::new(done))).map_err(|_| Refused::Gone)
+    }
+
+    pub(super) fn quarantine(&self, action: QuarantineAction) -> Result<(), Refused> {
+        self.messages.send(Message::Quarantine(action)).map_err(|_| Refused::Gone)
     }
 
     pub(super) fn send(&self, pushes: Vec<Push>, patience: Duration) -> Result<Report, Refused> {
         let (answer, answered) = mpsc::channel();
         // Nobody listens any more where the process ends meanwhile.
-        self.submit(pushes, Patience(Some(patience)), move |report| drop(answer.send(report)))?;
+        self.submit(pushes, Some(patience), move |report| drop(answer.send(report)))?;
         // The report comes within the patience; if the closure was dropped unheard, the sender has ended or panicked.
         answered.recv().map_err(|_| Refused::Gone)
     }
@@ -104,7 +110,8 @@ impl Thread {
         LocalSet::new().block_on(&runtime, async {
             while let Some(message) = inbox.recv().await {
                 match message {
-                    Message::Job { pushes, patience, done } => engine.start(pushes, patience, done),
+                    Message::Job(job, done) => engine.start(job, done),
+                    Message::Quarantine(action) => engine.decide(action),
                     Message::Stop(grace) => return engine.drain(grace).await,
                 }
             }

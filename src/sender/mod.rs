@@ -3,6 +3,7 @@
 //! It refuses to know how a provider's request looks. The same engine runs as a thread of a C program and as a process
 //! of its own in a SIP server; callers have the same handle on both.
 
+mod budget;
 mod deliver;
 mod depth;
 mod engine;
@@ -13,8 +14,10 @@ mod plan;
 mod policy;
 mod remote;
 mod server;
+mod window;
 mod wire;
 
+pub use graveyard::QuarantineAction;
 pub use policy::next_attempt;
 pub use server::Host;
 
@@ -38,10 +41,6 @@ pub enum Refused {
     Gone,
 }
 
-/// How long somebody waits for a report; `None` is until every push has ended.
-#[derive(Debug, Clone, Copy)]
-struct Patience(Option<Duration>);
-
 /// Where the processes of a SIP server find the sender's process; made before the fork.
 pub struct Hub {
     listener: Listener,
@@ -54,10 +53,10 @@ impl Hub {
     ///
     /// # Errors
     /// The system refuses a socket or memory.
-    pub fn new(settings: &Settings) -> io::Result<Hub> {
+    pub fn new(settings: &Settings, stats: &Arc<Stats>) -> io::Result<Hub> {
         let listener = Listener::new()?;
         let address = listener.address();
-        Ok(Hub { listener, address, depth: Depth::new(settings.max_queued)? })
+        Ok(Hub { listener, address, depth: Depth::new(settings, stats)? })
     }
 
     /// Runs the sender in this process until the server stops it; see [`Host`] for what happens to reports.
@@ -66,11 +65,6 @@ impl Hub {
     /// The sender cannot run here.
     pub fn serve(&self, settings: &Settings, stats: &Arc<Stats>, host: Host) -> io::Result<()> {
         server::serve(self, settings, stats, host)
-    }
-
-    /// How many pushes wait or are under way.
-    pub fn queued(&self) -> u64 {
-        self.depth.now()
     }
 }
 
@@ -130,10 +124,21 @@ impl Sender {
     pub fn queue(&self, pushes: Vec<Push>, patience: Option<Duration>, note: Vec<u8>) -> Result<(), Refused> {
         let devices = pushes.len();
         let done = match &self.place {
-            Place::Thread(local) => local.submit(pushes, Patience(patience), drop),
+            Place::Thread(local) => local.submit(pushes, patience, drop),
             Place::Process(remote) => remote.queue(pushes, patience, note),
         };
         self.counted(devices, done)
+    }
+
+    /// Does with the tokens in quarantine what an administrator says.
+    ///
+    /// # Errors
+    /// The sender has ended.
+    pub fn quarantine(&self, action: QuarantineAction) -> Result<(), Refused> {
+        match &self.place {
+            Place::Thread(local) => local.quarantine(action),
+            Place::Process(remote) => remote.quarantine(action),
+        }
     }
 
     /// Takes no more pushes, gives those under way `grace` to be answered, and ends the thread. A process of its own is

@@ -15,8 +15,17 @@ const THROTTLED: Duration = Duration::from_secs(1);
 /// When the next attempt is due after `attempt` attempts (counted from 1), or `None` when this outcome is the end.
 /// `deadline` is when the phone stops ringing; nothing is sent after it.
 ///
+/// `jitter` from 0 to 1 is added to a pause in parts of itself, so that many pushes that failed together do not come back
+/// together; a time that the provider named is never shortened.
+///
 /// A refused credential is tried again at once: the sender renews it in between and does so once.
-pub fn next_attempt(outcome: &Outcome, attempt: u32, now: Instant, deadline: Instant) -> Option<Instant> {
+pub fn next_attempt(
+    outcome: &Outcome,
+    attempt: u32,
+    now: Instant,
+    deadline: Instant,
+    jitter: f64,
+) -> Option<Instant> {
     if attempt >= MAX_ATTEMPTS {
         return None;
     }
@@ -26,7 +35,9 @@ pub fn next_attempt(outcome: &Outcome, attempt: u32, now: Instant, deadline: Ins
         Outcome::Throttled { retry_after, .. } => retry_after.unwrap_or(THROTTLED),
         Outcome::CredentialRefused { .. } => Duration::ZERO,
     };
-    now.checked_add(pause).filter(|due| *due < deadline)
+    let longest_jitter = pause.min(THROTTLED);
+    let due = now.checked_add(pause)?.checked_add(longest_jitter.mul_f64(jitter.clamp(0.0, 1.0)))?;
+    Some(due).filter(|due| *due < deadline)
 }
 
 #[cfg(test)]
@@ -52,11 +63,11 @@ mod tests {
     proptest! {
         #[test]
         fn an_attempt_lies_between_now_and_the_deadline_and_there_are_few(
-            outcome in outcomes(), attempt in 1u32..10, ring_ms in 0u64..60_000
+            outcome in outcomes(), attempt in 1u32..10, ring_ms in 0u64..60_000, jitter in 0.0f64..1.0
         ) {
             let now = Instant::now();
             let deadline = now + Duration::from_millis(ring_ms);
-            if let Some(due) = next_attempt(&outcome, attempt, now, deadline) {
+            if let Some(due) = next_attempt(&outcome, attempt, now, deadline, jitter) {
                 prop_assert!(due >= now && due < deadline && attempt < MAX_ATTEMPTS);
                 let is_final = matches!(outcome, Outcome::Accepted | Outcome::TokenGone { .. } | Outcome::Rejected { .. });
                 prop_assert!(!is_final);
@@ -71,8 +82,10 @@ mod tests {
     fn a_provider_in_trouble_is_asked_once_more_while_the_phone_could_still_ring() {
         let now = Instant::now();
         let outcome = Outcome::Unavailable { reason: String::new() };
-        assert_eq!(next_attempt(&outcome, 1, now, now + Duration::from_secs(1)), Some(now + BACKOFF));
-        assert_eq!(next_attempt(&outcome, 2, now, now + Duration::from_secs(1)), None);
-        assert_eq!(next_attempt(&outcome, 1, now, now + BACKOFF), None);
+        let second = now + Duration::from_secs(1);
+        assert_eq!(next_attempt(&outcome, 1, now, second, 0.0), Some(now + BACKOFF));
+        assert_eq!(next_attempt(&outcome, 1, now, second, 0.5), Some(now + BACKOFF * 3 / 2));
+        assert_eq!(next_attempt(&outcome, 2, now, second, 0.0), None);
+        assert_eq!(next_attempt(&outcome, 1, now, now + BACKOFF, 0.0), None);
     }
 }

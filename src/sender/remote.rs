@@ -3,13 +3,13 @@
 //! It refuses to wait longer than it was told, whatever the sender does: stopped, behind, or gone.
 
 use super::depth::Depth;
-use super::wire::{Order, Reply};
-use super::{Hub, Refused};
+use super::wire::{Message, Order, Reply};
+use super::{Hub, QuarantineAction, Refused};
 use crate::model::{Push, Report};
 use crate::process::seqpacket::{Address, Buffer, Link, MAX_MESSAGE_LEN};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The sender reports when the patience is over; this much later at the most the report is here, or the sender is stuck.
 const SLACK: Duration = Duration::from_millis(250);
@@ -59,18 +59,28 @@ impl Remote {
         answer_within: Option<Duration>,
         note: Vec<u8>,
     ) -> Result<u64, Refused> {
-        if !self.depth.has_room_for(pushes.len()) {
+        if !self.depth.has_room_for(&pushes) {
             return Err(Refused::QueueFull);
         }
         wire.last_id += 1;
         let id = wire.last_id;
-        let message = Order { id, answer_within, note, pushes }.encode();
+        let order = Order { id, answer_within, note, handed_over_us: wall_clock_us(), pushes };
+        self.say(wire, &Message::Order(order)).map(|()| id)
+    }
+
+    pub(super) fn quarantine(&self, action: QuarantineAction) -> Result<(), Refused> {
+        let mut wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
+        self.say(&mut wire, &Message::Quarantine(action))
+    }
+
+    fn say(&self, wire: &mut Wire, message: &Message) -> Result<(), Refused> {
+        let message = message.encode();
         if message.len() > MAX_MESSAGE_LEN {
             log::error!("a call to too many devices: its message would have {} bytes", message.len());
             return Err(Refused::QueueFull);
         }
         match wire.send(&self.address, &message) {
-            Ok(()) => Ok(id),
+            Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Refused::QueueFull),
             Err(error) => {
                 log::error!("the sender cannot be reached: {error}");
@@ -113,4 +123,9 @@ impl Wire {
             }
         }
     }
+}
+
+pub(super) fn wall_clock_us() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
 }

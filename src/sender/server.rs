@@ -2,9 +2,10 @@
 //!
 //! It refuses to outlive its server, and to be ended in the middle of a push without saying what was lost.
 
-use super::engine::Engine;
+use super::engine::{Engine, Job};
 use super::plan::Plan;
-use super::wire::{Order, Reply};
+use super::remote::wall_clock_us;
+use super::wire::{Message, Order, Reply};
 use super::{Hub, runtime};
 use crate::config::Settings;
 use crate::model::Report;
@@ -16,7 +17,12 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::LocalSet;
+use tokio::time::Instant;
+
+/// An order that was longer under way than this was not: the wall clock was set.
+const MOST_UNDER_WAY: Duration = Duration::from_secs(5);
 
 /// What the host does in the sender's process when a report is there: resume a call, run an event route. It runs on the
 /// process' main thread, between two pushes, and is told the note that came with the order.
@@ -116,25 +122,33 @@ impl Server {
     }
 
     fn take(&self, message: &[u8], link: &Rc<Link>) {
-        let Ok(order) = Order::decode(message) else {
-            return log::error!("an order cannot be understood");
-        };
-        let Order { id, answer_within, note, pushes } = order;
-        let Some(places) = self.hub_depth.take(pushes.len()) else {
-            self.stats.add(Counter::QueueFull, pushes.len() as u64);
+        match Message::decode(message) {
+            Ok(Message::Order(order)) => self.obey(order, link),
+            Ok(Message::Quarantine(action)) => self.engine.decide(action),
+            Err(_) => log::error!("an order cannot be understood"),
+        }
+    }
+
+    fn obey(&self, order: Order, link: &Rc<Link>) {
+        let Order { id, answer_within, note, handed_over_us, pushes } = order;
+        let how_many = pushes.len() as u64;
+        let Some(pushes) = self.hub_depth.take(pushes) else {
+            self.stats.add(Counter::QueueFull, how_many);
             return reply(link, &Reply { id, report: None });
         };
-        let pushes = pushes.into_iter().zip(places).collect();
+        // A wall clock that was set meanwhile gives no time at all rather than a wrong one.
+        let under_way =
+            Duration::from_micros(wall_clock_us().saturating_sub(handed_over_us)).min(MOST_UNDER_WAY);
+        let handed_over = Instant::now().checked_sub(under_way).unwrap_or_else(Instant::now);
+        let job = Job { pushes, patience: answer_within, handed_over };
         if note.is_empty() && answer_within.is_none() {
-            self.engine.start(pushes, None, drop);
+            self.engine.start(job, drop);
         } else if note.is_empty() {
             let link = Rc::clone(link);
-            self.engine.start(pushes, answer_within, move |report| {
-                reply(&link, &Reply { id, report: Some(report) })
-            });
+            self.engine.start(job, move |report| reply(&link, &Reply { id, report: Some(report) }));
         } else {
             let host = Rc::clone(&self.host);
-            self.engine.start(pushes, answer_within, move |report| host(&note, report));
+            self.engine.start(job, move |report| host(&note, report));
         }
     }
 }

@@ -3,6 +3,7 @@
 //! It refuses what it does not understand, whole: both ends are the same file in the same server, so a difference
 //! is a bug and not a version.
 
+use super::QuarantineAction;
 use crate::model::{
     Call, Device, Environment, Invalid, Outcome, Platform, Provider, Push, PushResult, Report, Token, User,
 };
@@ -17,8 +18,40 @@ pub(super) struct Order {
     pub answer_within: Option<Duration>,
     /// What the host wants to be told when the report is there; empty for nothing.
     pub note: Vec<u8>,
+    /// When it was handed over, in µs since 1970.
+    pub handed_over_us: u64,
     /// The pushes, all of one call.
     pub pushes: Vec<Push>,
+}
+
+/// Everything that a worker, or an administrator's command in another process, may say.
+#[derive(Debug, Clone)]
+pub(super) enum Message {
+    Order(Order),
+    Quarantine(QuarantineAction),
+}
+
+const ORDER: u8 = 0;
+const RELEASE: u8 = 1;
+const DROP: u8 = 2;
+
+impl Message {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        match self {
+            Message::Order(order) => order.encode(),
+            Message::Quarantine(QuarantineAction::Release) => vec![RELEASE],
+            Message::Quarantine(QuarantineAction::Drop) => vec![DROP],
+        }
+    }
+
+    pub(super) fn decode(message: &[u8]) -> Result<Message, Garbled> {
+        match message {
+            [ORDER, rest @ ..] => Order::decode(rest).map(Message::Order),
+            [RELEASE] => Ok(Message::Quarantine(QuarantineAction::Release)),
+            [DROP] => Ok(Message::Quarantine(QuarantineAction::Drop)),
+            _ => Err(Garbled),
+        }
+    }
 }
 
 /// What comes back.
@@ -41,9 +74,11 @@ impl From<Invalid> for Garbled {
 }
 
 impl Order {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    fn encode(&self) -> Vec<u8> {
         let mut out = Writer(Vec::with_capacity(512));
+        out.u8(ORDER);
         out.u64(self.id);
+        out.u64(self.handed_over_us);
         out.u64(self.answer_within.map_or(0, |within| within.as_micros().max(1) as u64));
         out.bytes(&self.note);
         out.u32(self.pushes.len() as u32);
@@ -61,15 +96,15 @@ impl Order {
         out.0
     }
 
-    pub(super) fn decode(message: &[u8]) -> Result<Order, Garbled> {
+    fn decode(message: &[u8]) -> Result<Order, Garbled> {
         let mut from = Reader(message);
-        let (id, within_us) = (from.u64()?, from.u64()?);
+        let (id, handed_over_us, within_us) = (from.u64()?, from.u64()?, from.u64()?);
         let note = from.bytes()?.to_vec();
         let count = from.u32()?;
         let pushes = if count == 0 { Vec::new() } else { decode_pushes(&mut from, count)? };
         from.end()?;
         let answer_within = Some(Duration::from_micros(within_us)).filter(|within| !within.is_zero());
-        Ok(Order { id, answer_within, note, pushes })
+        Ok(Order { id, answer_within, note, handed_over_us, pushes })
     }
 }
 
@@ -267,19 +302,41 @@ mod tests {
         second.device.environment = Some(Environment::Sandbox);
         let first = push_to("ios", &"ab".repeat(32), "Alice");
         let answer_within = Some(Duration::from_millis(800));
-        Order { id: 7, answer_within, note: b"note".to_vec(), pushes: vec![first, second] }
+        Order {
+            id: 7,
+            answer_within,
+            note: b"note".to_vec(),
+            handed_over_us: 11,
+            pushes: vec![first, second],
+        }
+    }
+
+    fn sent_and_read(order: Order) -> Order {
+        match Message::decode(&Message::Order(order).encode()) {
+            Ok(Message::Order(order)) => order,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_administrators_word_arrives_as_it_was_said() {
+        for action in [QuarantineAction::Release, QuarantineAction::Drop] {
+            let read = Message::decode(&Message::Quarantine(action).encode());
+            assert!(matches!(read, Ok(Message::Quarantine(read)) if read == action));
+        }
     }
 
     #[test]
     fn an_order_arrives_as_it_was_sent() {
-        let (sent, got) = (order(), Order::decode(&order().encode()).unwrap());
+        let (sent, got) = (order(), sent_and_read(order()));
         assert_eq!((got.id, got.answer_within, &got.note), (sent.id, sent.answer_within, &sent.note));
+        assert_eq!(got.handed_over_us, sent.handed_over_us);
         for (sent, got) in sent.pushes.iter().zip(&got.pushes) {
             assert_eq!((&sent.call, &sent.device, sent.ring), (&got.call, &got.device, got.ring));
             assert_eq!((sent.expires_at_s, sent.is_stored), (got.expires_at_s, got.is_stored));
         }
         let empty = Order { answer_within: None, pushes: Vec::new(), ..order() };
-        let got = Order::decode(&empty.encode()).unwrap();
+        let got = sent_and_read(empty);
         assert!(got.pushes.is_empty() && got.answer_within.is_none());
     }
 
@@ -312,15 +369,15 @@ mod tests {
     proptest! {
         #[test]
         fn garbage_is_refused_and_never_panics(garbage in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Order::decode(&garbage);
+            let _ = Message::decode(&garbage);
             let _ = Reply::decode(&garbage);
         }
 
         #[test]
         fn a_cut_message_is_refused(cut in 0usize..400) {
-            let whole = order().encode();
+            let whole = Message::Order(order()).encode();
             if cut < whole.len() {
-                prop_assert!(Order::decode(&whole[..cut]).is_err());
+                prop_assert!(Message::decode(&whole[..cut]).is_err());
             }
         }
     }

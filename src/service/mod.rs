@@ -5,7 +5,7 @@
 mod error;
 mod installed;
 
-pub use crate::sender::Host;
+pub use crate::sender::{Host, QuarantineAction};
 pub use crate::store::Registered;
 pub use error::Error;
 pub use installed::{install, installed, uninstall};
@@ -60,7 +60,8 @@ impl Service {
         SqliteStore::prepare(&settings.store_path)
             .map_err(|error| Error::Config(settings.error("[store] url", error.to_string())))?;
         Sender::check(&settings).map_err(Error::Config)?;
-        let stats = Stats::new().map_err(|error| Error::Internal(format!("no shared memory: {error}")))?;
+        let stats = Stats::new(settings.apps())
+            .map_err(|error| Error::Internal(format!("no shared memory: {error}")))?;
         for warning in &settings.warnings {
             log::warn!("{warning}");
         }
@@ -78,7 +79,10 @@ impl Service {
     /// # Errors
     /// The system refuses a socket.
     pub fn plan_sender_process(&self) -> Result<(), Error> {
-        let hub = || Hub::new(&self.settings).map_err(|error| Error::Internal(format!("no socket: {error}")));
+        let hub = || {
+            Hub::new(&self.settings, &self.stats)
+                .map_err(|error| Error::Internal(format!("no socket: {error}")))
+        };
         self.hub.get_or_try_init(hub).map(|_| ())
     }
 
@@ -92,11 +96,6 @@ impl Service {
             self.hub.get().ok_or_else(|| Error::Internal("no sender's process was planned".to_owned()))?;
         let failed = |error| Error::Internal(format!("the sender cannot run: {error}"));
         hub.serve(&self.settings, &self.stats, host).map_err(failed)
-    }
-
-    /// How many pushes wait or are under way in the sender's process.
-    pub fn queued(&self) -> u64 {
-        self.hub.get().map_or(0, Hub::queued)
     }
 
     /// The settings in force.
@@ -210,6 +209,14 @@ impl Service {
     /// `QueueFull` or `SenderGone`.
     pub fn tell_sender(&self, note: Vec<u8>) -> Result<(), Error> {
         self.with_sender(|sender| Ok(sender.queue(Vec::new(), None, note)?))
+    }
+
+    /// Does with the tokens in quarantine what an administrator says; in this process' sender, or in the server's.
+    ///
+    /// # Errors
+    /// `QueueFull` or `SenderGone`.
+    pub fn quarantine(&self, action: QuarantineAction) -> Result<(), Error> {
+        self.with_sender(|sender| Ok(sender.quarantine(action)?))
     }
 
     /// Ends what this process started: pushes under way get `grace` to be answered, the database is closed. The next call

@@ -22,10 +22,6 @@ impl Apns {
     pub fn new(credential: ApnsCredential, default_environment: Environment) -> Self {
         Apns { credential, default_environment }
     }
-
-    fn topic<'a>(&'a self, device: &'a Device) -> &'a str {
-        device.app.as_deref().unwrap_or(&self.credential.topics[0])
-    }
 }
 
 impl PushProvider for Apns {
@@ -38,6 +34,10 @@ impl PushProvider for Apns {
         format!("apns {} team {team_id} key {key_id}", environment.as_str())
     }
 
+    fn app<'a>(&'a self, device: &'a Device) -> &'a str {
+        device.app.as_deref().unwrap_or(&self.credential.topics[0])
+    }
+
     fn serves(&self, device: &Device) -> bool {
         device.provider() == Provider::Apns
             && device.environment.unwrap_or(self.default_environment) == self.credential.environment
@@ -45,7 +45,7 @@ impl PushProvider for Apns {
     }
 
     fn request(&self, push: &Push, authorization: &Authorization) -> Result<http::Request<Bytes>, Outcome> {
-        request::build(push, self.topic(&push.device), &self.credential.origin, authorization)
+        request::build(push, self.app(&push.device), &self.credential.origin, authorization)
     }
 
     fn outcome(&self, answer: &Answer) -> Outcome {

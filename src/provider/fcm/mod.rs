@@ -37,6 +37,10 @@ impl PushProvider for Fcm {
         format!("fcm project {}", self.credential.project_id)
     }
 
+    fn app<'a>(&'a self, _: &'a Device) -> &'a str {
+        &self.credential.project_id
+    }
+
     fn serves(&self, device: &Device) -> bool {
         device.provider() == Provider::Fcm
             && device.app.as_ref().is_none_or(|app| *app == self.credential.project_id)

@@ -1,0 +1,230 @@
+//! What happened, as counters in shared memory that every process of the server adds to and can read.
+//!
+//! It refuses to grow: how many counters there are is known when the configuration is read.
+
+mod names;
+
+pub use names::Counter;
+
+use crate::model::{Outcome, Provider};
+use crate::process::SharedCounters;
+use names::{BOUNDS_MS, GROWING, OUTCOMES, TABLE};
+use std::fmt::Write as _;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// The label of pushes for an app that no credential serves.
+const OTHER_APP: &str = "other";
+/// Numbers of one histogram: its buckets, the one above all bounds, and the sum in µs.
+const HISTOGRAM_LEN: usize = BOUNDS_MS.len() + 2;
+
+/// All counters of one server.
+pub struct Stats {
+    /// Provider and app (topic or project) of each row of outcomes; the last row of a provider is [`OTHER_APP`].
+    apps: Vec<(Provider, String)>,
+    numbers: SharedCounters,
+}
+
+/// One number as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// Name without the prefix `voip_push_`; one that only grows ends in `_total`.
+    pub name: &'static str,
+    /// Labels as Prometheus writes them, in braces, or nothing.
+    pub labels: String,
+    /// One line of help.
+    pub help: &'static str,
+    /// The number.
+    pub value: u64,
+}
+
+impl Stats {
+    /// Makes the counters, for pushes to these apps. Before the fork, or every process counts alone.
+    ///
+    /// # Errors
+    /// The system has no memory to give.
+    pub fn new(apps: impl IntoIterator<Item = (Provider, String)>) -> io::Result<Stats> {
+        let others = Provider::ALL.map(|provider| (provider, OTHER_APP.to_owned()));
+        let mut apps: Vec<_> = apps.into_iter().chain(others).collect();
+        apps.sort_by_key(|(provider, app)| (provider.as_str(), app == OTHER_APP, app.clone()));
+        apps.dedup();
+        let len = TABLE.len() + apps.len() * OUTCOMES.len() + Provider::ALL.len() * HISTOGRAM_LEN;
+        Ok(Stats { apps, numbers: SharedCounters::new(len)? })
+    }
+
+    /// Counts one.
+    pub fn count(&self, counter: Counter) {
+        self.add(counter, 1);
+    }
+
+    /// Counts several, or raises a level.
+    pub fn add(&self, counter: Counter, how_many: u64) {
+        self.numbers.as_slice()[counter as usize].fetch_add(how_many, Ordering::Relaxed);
+    }
+
+    /// Lowers a level.
+    pub fn lower(&self, level: Counter, how_many: u64) {
+        self.numbers.as_slice()[level as usize].fetch_sub(how_many, Ordering::Relaxed);
+    }
+
+    /// Sets a level.
+    pub fn set(&self, level: Counter, value: u64) {
+        self.numbers.as_slice()[level as usize].store(value, Ordering::Relaxed);
+    }
+
+    /// How often something was counted, or a level as it stands.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.value(counter as usize)
+    }
+
+    /// Counts the end of one push: to which app, how, and how long after it was handed over.
+    pub fn push_ended(&self, provider: Provider, app: &str, outcome: &Outcome, took: Duration) {
+        let numbers = self.numbers.as_slice();
+        numbers[self.outcome_at(provider, app, outcome.name())].fetch_add(1, Ordering::Relaxed);
+        let histogram = self.histogram_at(provider);
+        let bucket = BOUNDS_MS.iter().position(|bound| took <= Duration::from_millis(*bound));
+        numbers[histogram + bucket.unwrap_or(BOUNDS_MS.len())].fetch_add(1, Ordering::Relaxed);
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        numbers[histogram + HISTOGRAM_LEN - 1].fetch_add(took_us, Ordering::Relaxed);
+    }
+
+    /// Every number but the histograms.
+    pub fn read(&self) -> Vec<Reading> {
+        let plain = TABLE.iter().enumerate().map(|(at, (_, name, help))| Reading {
+            name,
+            labels: String::new(),
+            help,
+            value: self.value(at),
+        });
+        let (growing, levels): (Vec<_>, Vec<_>) = plain.enumerate().partition(|(at, _)| *at < GROWING);
+        let plain = |rows: Vec<(usize, Reading)>| rows.into_iter().map(|(_, reading)| reading);
+        plain(growing).chain(self.read_pushes()).chain(plain(levels)).collect()
+    }
+
+    fn read_pushes(&self) -> Vec<Reading> {
+        let rows = self.apps.iter().enumerate().flat_map(|(row, (provider, app))| {
+            OUTCOMES.iter().enumerate().map(move |(column, outcome)| Reading {
+                name: "pushes_total",
+                labels: format!("{{provider=\"{}\",app=\"{app}\",outcome=\"{outcome}\"}}", provider.as_str()),
+                help: "Pushes by provider, app and how they ended",
+                value: self.value(TABLE.len() + row * OUTCOMES.len() + column),
+            })
+        });
+        rows.collect()
+    }
+
+    /// All numbers as Prometheus' text format, version 0.0.4.
+    pub fn prometheus(&self) -> String {
+        let mut text = String::new();
+        let mut last = "";
+        for Reading { name, labels, help, value } in self.read() {
+            if name != last {
+                let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+                let _ = write!(text, "# HELP voip_push_{name} {help}\n# TYPE voip_push_{name} {kind}\n");
+                last = name;
+            }
+            let _ = writeln!(text, "voip_push_{name}{labels} {value}");
+        }
+        self.write_histograms(&mut text);
+        text
+    }
+
+    fn write_histograms(&self, text: &mut String) {
+        let name = "voip_push_push_seconds";
+        let _ = writeln!(text, "# HELP {name} From hand-over to the end of a push\n# TYPE {name} histogram");
+        for provider in Provider::ALL {
+            let (start, provider) = (self.histogram_at(provider), provider.as_str());
+            let mut sum = 0;
+            for (at, bound_ms) in BOUNDS_MS.iter().enumerate() {
+                sum += self.value(start + at);
+                let bound = Duration::from_millis(*bound_ms).as_secs_f64();
+                let _ = writeln!(text, "{name}_bucket{{provider=\"{provider}\",le=\"{bound}\"}} {sum}");
+            }
+            sum += self.value(start + BOUNDS_MS.len());
+            let seconds = Duration::from_micros(self.value(start + HISTOGRAM_LEN - 1)).as_secs_f64();
+            let _ = writeln!(text, "{name}_bucket{{provider=\"{provider}\",le=\"+Inf\"}} {sum}");
+            let _ = writeln!(text, "{name}_sum{{provider=\"{provider}\"}} {seconds}");
+            let _ = writeln!(text, "{name}_count{{provider=\"{provider}\"}} {sum}");
+        }
+    }
+
+    fn value(&self, at: usize) -> u64 {
+        self.numbers.as_slice()[at].load(Ordering::Relaxed)
+    }
+
+    fn outcome_at(&self, provider: Provider, app: &str, outcome: &str) -> usize {
+        let row_of = |app: &str| self.apps.iter().position(|known| known.0 == provider && known.1 == app);
+        let row = row_of(app).or_else(|| row_of(OTHER_APP)).expect("every provider has a row for other apps");
+        let column = OUTCOMES.iter().position(|known| *known == outcome).expect("a test walks all outcomes");
+        TABLE.len() + row * OUTCOMES.len() + column
+    }
+
+    fn histogram_at(&self, provider: Provider) -> usize {
+        let at = Provider::ALL.iter().position(|known| *known == provider).expect("ALL has every provider");
+        TABLE.len() + self.apps.len() * OUTCOMES.len() + at * HISTOGRAM_LEN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stats() -> Stats {
+        Stats::new([(Provider::Apns, "org.example.phone.voip".to_owned())]).unwrap()
+    }
+
+    #[test]
+    fn every_outcome_of_every_app_has_its_own_counter() {
+        let stats = stats();
+        let reason = String::new;
+        let outcomes = [
+            Outcome::Accepted,
+            Outcome::TokenGone { since_ms: None },
+            Outcome::Rejected { reason: reason() },
+            Outcome::Throttled { retry_after: None, reason: reason() },
+            Outcome::Unavailable { reason: reason() },
+            Outcome::CredentialRefused { reason: reason() },
+        ];
+        for provider in Provider::ALL {
+            for app in ["org.example.phone.voip", "unknown"] {
+                outcomes.iter().for_each(|outcome| stats.push_ended(provider, app, outcome, Duration::ZERO));
+            }
+        }
+        let pushes: Vec<_> =
+            stats.read().into_iter().filter(|reading| reading.name == "pushes_total").collect();
+        assert_eq!(pushes.iter().map(|reading| reading.value).sum::<u64>(), 24);
+        let of = |labels: &str| pushes.iter().find(|reading| reading.labels == labels).unwrap().value;
+        assert_eq!(of("{provider=\"apns\",app=\"org.example.phone.voip\",outcome=\"accepted\"}"), 1);
+        assert_eq!(of("{provider=\"apns\",app=\"other\",outcome=\"accepted\"}"), 1);
+        assert_eq!(of("{provider=\"fcm\",app=\"other\",outcome=\"token_gone\"}"), 2);
+    }
+
+    #[test]
+    fn prometheus_reads_counters_levels_and_histograms() {
+        let stats = stats();
+        stats.set(Counter::Queued, 3);
+        stats.lower(Counter::Queued, 1);
+        for took_ms in [1, 7, 60_000] {
+            stats.push_ended(Provider::Apns, "", &Outcome::Accepted, Duration::from_millis(took_ms));
+        }
+        let text = stats.prometheus();
+        for line in [
+            "# TYPE voip_push_queued gauge",
+            "voip_push_queued 2",
+            "# TYPE voip_push_pushes_total counter",
+            "voip_push_push_seconds_bucket{provider=\"apns\",le=\"0.001\"} 1",
+            "voip_push_push_seconds_bucket{provider=\"apns\",le=\"0.01\"} 2",
+            "voip_push_push_seconds_bucket{provider=\"apns\",le=\"10\"} 2",
+            "voip_push_push_seconds_bucket{provider=\"apns\",le=\"+Inf\"} 3",
+            "voip_push_push_seconds_sum{provider=\"apns\"} 60.008",
+            "voip_push_push_seconds_count{provider=\"fcm\"} 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        let names: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+        let mut unique = names.clone();
+        unique.dedup();
+        assert_eq!(names, unique, "a family is told twice");
+    }
+}

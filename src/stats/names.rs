@@ -1,0 +1,112 @@
+//! What is counted, under which name, and what it means: one table.
+//!
+//! It refuses labels without a bound: no user, token or call id ever becomes part of a name.
+
+/// One thing that is counted, or a level that goes up and down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    /// Devices stored or renewed.
+    Registered,
+    /// Registrations and other requests refused for their arguments.
+    BadArgument,
+    /// Devices deleted because somebody asked for it.
+    Deleted,
+    /// Devices deleted because the provider said that the token is dead.
+    Retired,
+    /// Lookups that found a device.
+    LookupFound,
+    /// Lookups that found none.
+    LookupEmpty,
+    /// Calls that were pushed.
+    Calls,
+    /// Calls whose every device was refused, is dead, or did not answer.
+    CallsFailed,
+    /// Pushes that were asked for again while the first was under way or had its answer.
+    Duplicates,
+    /// Pushes refused since the queue was full.
+    QueueFull,
+    /// Pushes refused since their device had its budget.
+    DeviceBudget,
+    /// Pushes refused since their caller had its budget.
+    CallerBudget,
+    /// Attempts that were repeated.
+    Retries,
+    /// Dead tokens that were not deleted because too many died at once.
+    Quarantined,
+    /// Calls that were held until a phone registers.
+    Parked,
+    /// Held calls that went on because a phone registered.
+    Woken,
+    /// Calls that were held until nobody came in time.
+    WakeTimeout,
+    /// Phones that registered for a call which was over.
+    Late,
+    /// Calls that could not be resumed, since their transaction was gone.
+    ResumeFailed,
+    /// Times that the token store could not be reached.
+    StoreFailed,
+    /// Requests to the REST API without a valid key.
+    RestUnauthorized,
+    /// Panics that were caught; each one is a bug to report.
+    Panics,
+    /// Level: pushes that wait or are under way.
+    Queued,
+    /// Level: calls that are held right now.
+    ParkedNow,
+    /// Level: dead tokens that wait for an administrator's word.
+    InQuarantine,
+}
+
+/// How many of [`TABLE`]'s rows, from the start, only grow; the rest are levels.
+pub(super) const GROWING: usize = 22;
+
+/// Name (Prometheus' way, without the prefix) and help of each counter, in the order of the enum.
+pub(super) const TABLE: [(Counter, &str, &str); 25] = [
+    (Counter::Registered, "registered_total", "Devices stored or renewed"),
+    (Counter::BadArgument, "bad_argument_total", "Requests refused for their arguments"),
+    (Counter::Deleted, "deleted_total", "Devices deleted on request"),
+    (Counter::Retired, "retired_total", "Devices deleted because their token is dead"),
+    (Counter::LookupFound, "lookup_found_total", "Lookups that found a device"),
+    (Counter::LookupEmpty, "lookup_empty_total", "Lookups that found no device"),
+    (Counter::Calls, "calls_total", "Calls that were pushed"),
+    (Counter::CallsFailed, "calls_failed_total", "Calls that no provider accepted a push for in time"),
+    (Counter::Duplicates, "duplicates_total", "Pushes asked for again and not sent twice"),
+    (Counter::QueueFull, "queue_full_total", "Pushes refused since the queue was full"),
+    (Counter::DeviceBudget, "device_budget_total", "Pushes refused since their device had its budget"),
+    (Counter::CallerBudget, "caller_budget_total", "Pushes refused since their caller had its budget"),
+    (Counter::Retries, "retries_total", "Attempts that were repeated"),
+    (Counter::Quarantined, "quarantined_total", "Dead tokens not deleted because too many died at once"),
+    (Counter::Parked, "parked_total", "Calls held until a phone registers"),
+    (Counter::Woken, "woken_total", "Held calls that went on because a phone registered"),
+    (Counter::WakeTimeout, "wake_timeout_total", "Held calls for which nobody came in time"),
+    (Counter::Late, "late_total", "Phones that registered for a call which was over"),
+    (Counter::ResumeFailed, "resume_failed_total", "Calls that could not be resumed"),
+    (Counter::StoreFailed, "store_failed_total", "Times that the token store could not be reached"),
+    (Counter::RestUnauthorized, "rest_unauthorized_total", "REST requests without a valid API key"),
+    (Counter::Panics, "panics_total", "Panics caught; each one is a bug to report"),
+    (Counter::Queued, "queued", "Pushes that wait or are under way"),
+    (Counter::ParkedNow, "parked", "Calls held right now"),
+    (Counter::InQuarantine, "quarantine", "Dead tokens that wait for an administrator's word"),
+];
+
+/// The outcomes in the order of their counters; the names are those of `Outcome::name`.
+pub(super) const OUTCOMES: [&str; 6] =
+    ["accepted", "token_gone", "rejected", "throttled", "unavailable", "credential_refused"];
+
+/// Upper bounds of the latency histogram, in ms.
+pub(super) const BOUNDS_MS: [u64; 13] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_every_counter_once_in_its_order() {
+        for (at, (counter, name, help)) in TABLE.into_iter().enumerate() {
+            assert_eq!(counter as usize, at, "{name}");
+            assert_eq!(name.ends_with("_total"), at < GROWING, "{name}");
+            assert!(!help.is_empty());
+        }
+        assert_eq!(TABLE.len(), Counter::InQuarantine as usize + 1);
+    }
+}
