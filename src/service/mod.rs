@@ -19,6 +19,7 @@ use crate::store::{SqliteStore, StoreError, TokenStore};
 use error::judge;
 use once_cell::sync::OnceCell;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,6 +31,8 @@ pub struct Service {
     process: PerProcess<Process>,
     /// Set where the sender is a process of its own.
     hub: OnceCell<Hub>,
+    /// That process' pid, in that process; 0 elsewhere.
+    sender_pid: AtomicU32,
 }
 
 /// What belongs to one process: a database handle, and the way to the sender once something is pushed.
@@ -70,6 +73,7 @@ impl Service {
             stats: Arc::new(stats),
             process: PerProcess::new(),
             hub: OnceCell::new(),
+            sender_pid: AtomicU32::new(0),
         })
     }
 
@@ -92,6 +96,7 @@ impl Service {
     /// # Errors
     /// The sender cannot run.
     pub fn run_sender(&self, host: Host) -> Result<(), Error> {
+        self.sender_pid.store(std::process::id(), Ordering::Relaxed);
         let hub =
             self.hub.get().ok_or_else(|| Error::Internal("no sender's process was planned".to_owned()))?;
         let failed = |error| Error::Internal(format!("the sender cannot run: {error}"));
@@ -244,6 +249,7 @@ impl Service {
     }
 
     fn push(&self, call: &Call, devices: Vec<Device>, is_stored: bool) -> Result<Report, Error> {
+        self.refuse_to_wait_for_ourselves()?;
         let pushes = self.pushes(call, devices, is_stored);
         self.stats.count(Counter::Calls);
         let judged = judge(self.with_sender(|sender| Ok(sender.send(pushes, self.settings.wait)?))?);
@@ -251,6 +257,15 @@ impl Service {
             self.stats.count(Counter::CallsFailed);
         }
         judged
+    }
+
+    /// A route that the sender's process runs must not wait for the sender.
+    fn refuse_to_wait_for_ourselves(&self) -> Result<(), Error> {
+        if self.sender_pid.load(Ordering::Relaxed) != std::process::id() {
+            return Ok(());
+        }
+        let why = "send_voip_push waits, and this route runs in the process that it would wait for; use queue_voip_push";
+        Err(Error::Internal(why.to_owned()))
     }
 
     fn with_sender<T>(&self, work: impl FnOnce(&Sender) -> Result<T, Error>) -> Result<T, Error> {
