@@ -1,6 +1,7 @@
 //! voip_push: one shared library that lets a SIP server wake sleeping phones.
 
 pub mod config;
+mod host;
 pub mod http2;
 pub mod model;
 pub mod process;

@@ -1,0 +1,157 @@
+//! The script functions as Kamailio calls them: pointers in, a number out.
+//!
+//! It refuses to decide anything: arguments become text here, and the verbs do the rest.
+
+use super::arguments;
+use super::http::voip_push_http;
+use super::layout::{ANY_ROUTE, CmdExport, SipMsg, Table};
+use crate::host::{last::Last, script_function, verbs};
+use crate::service::{Error, Service};
+use crate::stats::Counter;
+use std::ffi::{CStr, c_int, c_void};
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// All script functions, and a row of zeros.
+pub static TABLE: Table<[CmdExport; 10]> = Table::new([
+    row(c"register_token", 3, register_token_3 as *const c_void),
+    row(c"register_token", 4, register_token_4 as *const c_void),
+    row(c"register_token", 5, register_token_5 as *const c_void),
+    row(c"lookup_token", 1, lookup_token as *const c_void),
+    row(c"delete_token", 1, delete_token_1 as *const c_void),
+    row(c"delete_token", 2, delete_token_2 as *const c_void),
+    row(c"send_voip_push", 3, send_voip_push as *const c_void),
+    row(c"send_voip_push_to", 6, send_voip_push_to as *const c_void),
+    row(c"voip_push_http", 0, voip_push_http as *const c_void),
+    CmdExport {
+        name: ptr::null(),
+        function: ptr::null(),
+        param_no: 0,
+        fixup: None,
+        free_fixup: None,
+        flags: 0,
+    },
+]);
+
+const fn row(name: &'static CStr, param_no: c_int, function: *const c_void) -> CmdExport {
+    let (fixup, free_fixup) =
+        if param_no == 0 { (None, None) } else { (Some(arguments::fix as _), Some(arguments::free as _)) };
+    CmdExport { name: name.as_ptr(), function, param_no, fixup, free_fixup, flags: ANY_ROUTE }
+}
+
+type Msg = *mut SipMsg;
+type Param = *mut c_void;
+
+unsafe extern "C" fn register_token_3(msg: Msg, user: Param, token: Param, platform: Param) -> c_int {
+    let params = [("user", user), ("token", token), ("platform", platform)];
+    call("register_token", msg, params, |service, [user, token, platform]| {
+        verbs::register_token(service, [user, token, platform, "", ""])
+    })
+}
+
+unsafe extern "C" fn register_token_4(
+    msg: Msg,
+    user: Param,
+    token: Param,
+    platform: Param,
+    device_id: Param,
+) -> c_int {
+    let params = [("user", user), ("token", token), ("platform", platform), ("device_id", device_id)];
+    call("register_token", msg, params, |service, [user, token, platform, device_id]| {
+        verbs::register_token(service, [user, token, platform, device_id, ""])
+    })
+}
+
+unsafe extern "C" fn register_token_5(
+    msg: Msg,
+    user: Param,
+    token: Param,
+    platform: Param,
+    device_id: Param,
+    app: Param,
+) -> c_int {
+    let params =
+        [("user", user), ("token", token), ("platform", platform), ("device_id", device_id), ("app", app)];
+    call("register_token", msg, params, verbs::register_token)
+}
+
+unsafe extern "C" fn lookup_token(msg: Msg, user: Param, _: Param) -> c_int {
+    call("lookup_token", msg, [("user", user)], |service, [user]| verbs::lookup_token(service, user))
+}
+
+unsafe extern "C" fn delete_token_1(msg: Msg, user: Param, _: Param) -> c_int {
+    call("delete_token", msg, [("user", user)], |service, [user]| verbs::delete_token(service, user, None))
+}
+
+unsafe extern "C" fn delete_token_2(msg: Msg, user: Param, device_id: Param) -> c_int {
+    call("delete_token", msg, [("user", user), ("device_id", device_id)], |service, [user, device_id]| {
+        verbs::delete_token(service, user, Some(device_id))
+    })
+}
+
+unsafe extern "C" fn send_voip_push(msg: Msg, user: Param, caller: Param, call_id: Param) -> c_int {
+    let params = [("user", user), ("caller", caller), ("call_id", call_id)];
+    call("send_voip_push", msg, params, verbs::send_voip_push)
+}
+
+unsafe extern "C" fn send_voip_push_to(
+    msg: Msg,
+    provider: Param,
+    token: Param,
+    app: Param,
+    user: Param,
+    caller: Param,
+    call_id: Param,
+) -> c_int {
+    let params = [
+        ("provider", provider),
+        ("token", token),
+        ("app", app),
+        ("user", user),
+        ("caller", caller),
+        ("call_id", call_id),
+    ];
+    call("send_voip_push_to", msg, params, verbs::send_voip_push_to)
+}
+
+/// Reads the arguments one after the other (each is copied, since the next may be read into the same buffer) and runs the verb.
+fn call<const N: usize>(
+    name: &str,
+    msg: Msg,
+    params: [(&'static str, Param); N],
+    verb: impl FnOnce(&Service, [&str; N]) -> Result<Last, Error>,
+) -> c_int {
+    script_function(name, |service| {
+        refuse_in_first_process()?;
+        let mut texts = [const { String::new() }; N];
+        for (text, (what, param)) in texts.iter_mut().zip(params) {
+            // SAFETY: Kamailio calls a script function on its own thread with what `arguments::fix` made.
+            *text = unsafe { arguments::read(msg, what, param) }
+                .inspect_err(|_| service.stats().count(Counter::BadArgument))?;
+        }
+        verb(service, texts.each_ref().map(String::as_str))
+    })
+}
+
+/// The process that forks all others, by id, as long as it may still fork; 0 where there is none.
+static FIRST_PROCESS: AtomicU32 = AtomicU32::new(0);
+
+/// Called by `mod_init`, which runs in the process that will fork.
+pub fn this_process_will_fork() {
+    FIRST_PROCESS.store(std::process::id(), Ordering::Relaxed);
+}
+
+/// Called where this process turns out to be a worker; with `fork=no` it is the first process itself.
+pub fn this_process_is_a_worker() {
+    FIRST_PROCESS.store(0, Ordering::Relaxed);
+}
+
+/// A database handle or a thread must not exist in a process that forks, and event routes such as `htable:mod-init` run there.
+pub fn refuse_in_first_process() -> Result<(), Error> {
+    if FIRST_PROCESS.load(Ordering::Relaxed) != std::process::id() {
+        return Ok(());
+    }
+    Err(Error::Internal(
+        "not usable while Kamailio is starting; call it in a route that handles messages".to_owned(),
+    ))
+}

@@ -1,0 +1,110 @@
+//! Kamailio's own functions and variables, found by name in the running program.
+//!
+//! It refuses to link any of them: the same file opens in a program that has none.
+
+use super::layout::{Fparam, PvParam, PvSpec, PvValue, SipMsg, Str};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::sync::OnceLock;
+
+/// Declares [`Core`] and how it is found, so that no name can be in one list and not in the other.
+macro_rules! core_symbols {
+    ($($name:ident: $kind:ty,)*) => {
+        /// What we use of Kamailio's core.
+        pub struct Core {
+            $(pub $name: $kind,)*
+        }
+
+        impl Core {
+            /// Finds every symbol, or names the first that is missing.
+            pub fn find() -> Result<Core, &'static str> {
+                Ok(Core {
+                    // SAFETY: the type is the one that Kamailio's headers declare for this name.
+                    $($name: unsafe { find(concat!(stringify!($name), "\0")) }.ok_or(stringify!($name))?,)*
+                })
+            }
+        }
+    };
+}
+
+core_symbols! {
+    // sr_module.h, mod_fix.h
+    fix_param_types: unsafe extern "C" fn(c_int, *mut *mut c_void) -> c_int,
+    fixup_free_fparam_all: unsafe extern "C" fn(*mut *mut c_void, c_int) -> c_int,
+    get_str_fparam: unsafe extern "C" fn(*mut Str, *mut SipMsg, *mut Fparam) -> c_int,
+    // pvar.h
+    pv_cache_get: unsafe extern "C" fn(*const Str) -> *mut PvSpec,
+    pv_get_spec_value: unsafe extern "C" fn(*mut SipMsg, *mut PvSpec, *mut PvValue) -> c_int,
+    pv_get_null: unsafe extern "C" fn(*mut SipMsg, *mut PvParam, *mut PvValue) -> c_int,
+    pv_get_strval: unsafe extern "C" fn(*mut SipMsg, *mut PvParam, *mut PvValue, *const Str) -> c_int,
+    // int before 5.7, long since: the argument travels in a register, sign-extended, and suits both.
+    pv_get_sintval: unsafe extern "C" fn(*mut SipMsg, *mut PvParam, *mut PvValue, std::ffi::c_long) -> c_int,
+    // dprint.h, pt.h
+    dprint_crit: *mut c_int,
+    get_debug_level: unsafe extern "C" fn(*const c_char, c_int) -> c_int,
+    get_debug_facility: unsafe extern "C" fn(*const c_char, c_int) -> c_int,
+    log_stderr: *const c_int,
+    log_prefix_val: *const *const Str,
+    process_no: *const c_int,
+    _ksr_slog_func: *const Option<StructuredLog>,
+    _km_log_func: *const Option<unsafe extern "C" fn(c_int, *const c_char, ...)>,
+    // counters.h
+    counter_register: unsafe extern "C" fn(
+        *mut u16, *const c_char, *const c_char, c_int, CounterGet, *mut c_void, *const c_char, c_int,
+    ) -> c_int,
+}
+
+/// `ksr_slog_f`.
+pub type StructuredLog = unsafe extern "C" fn(*const LogData, *const c_char, ...);
+
+/// `counter_cbk_f`; `counter_handle_t` is a structure of one `unsigned short`.
+pub type CounterGet = unsafe extern "C" fn(u16, *mut c_void) -> std::ffi::c_long;
+
+/// `ksr_logdata_t`.
+#[repr(C)]
+pub struct LogData {
+    pub facility: c_int,
+    pub level: c_int,
+    pub level_name: *const c_char,
+    pub file: *const c_char,
+    pub line: c_int,
+    pub module: *const c_char,
+    pub function: *const c_char,
+    pub prefix: *const c_char,
+    pub pid: c_int,
+    pub process_no: c_int,
+}
+
+// SAFETY: addresses of functions and of variables that live as long as the program; who reads a variable says why it may.
+unsafe impl Send for Core {}
+// SAFETY: as above.
+unsafe impl Sync for Core {}
+
+static CORE: OnceLock<Core> = OnceLock::new();
+
+/// Keeps what was found; once, in the constructor.
+pub fn keep(core: Core) {
+    let _ = CORE.set(core);
+}
+
+/// Kamailio's core.
+pub fn core() -> &'static Core {
+    CORE.get().expect(
+        "Kamailio only calls a module that the constructor has stamped, and it keeps the core before that",
+    )
+}
+
+/// The address of a variable of the host, with no claim about its type.
+pub fn address(name: &CStr) -> Option<*const c_void> {
+    // SAFETY: the name ends in NUL; RTLD_DEFAULT asks the program and what it has loaded globally.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    (!found.is_null()).then_some(found.cast_const())
+}
+
+/// # Safety
+/// `T` is a pointer or a function pointer of the type that the symbol has.
+unsafe fn find<T: Copy>(name: &'static str) -> Option<T> {
+    const { assert!(size_of::<T>() == size_of::<*const c_void>()) };
+    let found = address(CStr::from_bytes_with_nul(name.as_bytes()).ok()?)?;
+    // SAFETY: the same size, as asserted, and the type is the caller's word.
+    Some(unsafe { std::mem::transmute_copy(&found) })
+}

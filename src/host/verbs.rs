@@ -1,0 +1,56 @@
+//! The script functions, as far as they are the same in every SIP server: arguments in, result for `$push(...)` out.
+//!
+//! It refuses to know how a server passes arguments.
+
+use super::last::Last;
+use crate::model::{Extra, Report};
+use crate::service::{Error, Service, Target};
+
+/// `register_token(user, token, platform [, device_id [, app]])`; empty means absent.
+pub(super) fn register_token(
+    service: &Service,
+    [user, token, platform, device_id, app]: [&str; 5],
+) -> Result<Last, Error> {
+    let extra = Extra { device_id: Some(device_id), app: Some(app), ..Extra::default() };
+    service.register(user, token, platform, &extra)?;
+    Ok(Last::new(1))
+}
+
+/// `lookup_token(user)`.
+pub(super) fn lookup_token(service: &Service, user: &str) -> Result<Last, Error> {
+    let devices = service.lookup(user)?;
+    let newest = devices.first().ok_or(Error::NoDevice)?;
+    Ok(counted(devices.len()).with_device(newest))
+}
+
+/// `delete_token(user [, device_id])`; an empty device id means the device that was registered without one.
+pub(super) fn delete_token(service: &Service, user: &str, device_id: Option<&str>) -> Result<Last, Error> {
+    service.delete(user, device_id).map(counted)
+}
+
+/// `send_voip_push(user, caller, call_id)`.
+pub(super) fn send_voip_push(service: &Service, [user, caller, call_id]: [&str; 3]) -> Result<Last, Error> {
+    service.send(user, caller, call_id).map(|report| pushed(number(report.accepted()), &report))
+}
+
+/// `send_voip_push_to(provider, token, app, user, caller, call_id)`.
+pub(super) fn send_voip_push_to(
+    service: &Service,
+    [provider, token, app, user, caller, call_id]: [&str; 6],
+) -> Result<Last, Error> {
+    let target = Target { provider, token, app };
+    service.send_to(&target, user, caller, call_id).map(|report| pushed(1, &report))
+}
+
+fn pushed(code: i32, report: &Report) -> Last {
+    Last::new(code).with_report(report)
+}
+
+fn counted(devices: usize) -> Last {
+    Last::new(number(devices)).with_devices(devices)
+}
+
+/// A count as a script's number. The verbs never succeed with 0, which would stop the script.
+fn number(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX).max(1)
+}
