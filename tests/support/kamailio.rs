@@ -242,7 +242,8 @@ impl Kamailio {
         let child = options.spawn();
         let mut kamailio = Kamailio { child, place: options.place };
         if !kamailio.is_ready_in_time(&options.ready) {
-            panic!("Kamailio did not start:\n{}", kamailio.log());
+            let ended = kamailio.child.try_wait().expect("it is our child");
+            panic!("Kamailio did not start ({ended:?}):\n{}", kamailio.log());
         }
         kamailio.place.held.clear();
         kamailio
