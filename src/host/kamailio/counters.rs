@@ -94,11 +94,15 @@ unsafe extern "C" fn value_at(_handle: u16, position: *mut c_void) -> c_long {
     })
 }
 
-/// Kamailio's statistics have no labels: `pushes_total{provider="apns",outcome="accepted"}` is `pushes_apns_accepted_total`.
+/// Kamailio's statistics have no labels: `pushes_total{provider="apns",app="a.voip",outcome="accepted"}` is
+/// `pushes_apns_a.voip_accepted_total`, and the level `parked` is `parked_now`.
 fn statistic_name(reading: &Reading) -> String {
-    let stem = reading.name.strip_suffix("_total").unwrap_or(reading.name);
+    let (stem, ending) = match reading.name.strip_suffix("_total") {
+        Some(stem) => (stem, "total"),
+        None => (reading.name, "now"),
+    };
     let values = reading.labels.split('"').skip(1).step_by(2);
-    let words: Vec<&str> = std::iter::once(stem).chain(values).chain(["total"]).collect();
+    let words: Vec<&str> = std::iter::once(stem).chain(values).chain([ending]).collect();
     words.join("_")
 }
 
@@ -108,10 +112,12 @@ mod tests {
 
     #[test]
     fn a_statistics_name_has_no_labels() {
-        let labels = "{provider=\"apns\",outcome=\"accepted\"}".to_owned();
+        let labels = "{provider=\"apns\",app=\"a.voip\",outcome=\"accepted\"}".to_owned();
         let push = Reading { name: "pushes_total", labels, help: "", value: 0 };
-        assert_eq!(statistic_name(&push), "pushes_apns_accepted_total");
+        assert_eq!(statistic_name(&push), "pushes_apns_a.voip_accepted_total");
         let plain = Reading { name: "calls_total", labels: String::new(), help: "", value: 0 };
         assert_eq!(statistic_name(&plain), "calls_total");
+        let level = Reading { name: "parked", labels: String::new(), help: "", value: 0 };
+        assert_eq!(statistic_name(&level), "parked_now");
     }
 }
