@@ -11,7 +11,9 @@ pub use error::Error;
 pub use installed::{install, installed, uninstall};
 
 use crate::config::Settings;
-use crate::model::{Call, Device, Extra, Invalid, NewDevice, Platform, Provider, Push, Report, Token, User};
+use crate::model::{
+    Call, Device, Extra, Invalid, NewDevice, Platform, Provider, Push, Report, Token, User, parse_app,
+};
 use crate::process::PerProcess;
 use crate::sender::{Hub, Sender};
 use crate::stats::{Counter, Stats};
@@ -337,7 +339,7 @@ impl Target<'_> {
             device_id: String::new(),
             platform: if provider == Provider::Apns { Platform::Ios } else { Platform::Android },
             token: Token::parse(provider, self.token)?,
-            app: Some(self.app.to_owned()).filter(|app| !app.is_empty()),
+            app: parse_app(self.app)?,
             environment: None,
             registered_at_ms: now_ms(),
         })
