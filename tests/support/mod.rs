@@ -7,7 +7,9 @@
 
 pub mod debian;
 pub mod kamailio;
+pub mod phone;
 pub mod settings;
+pub mod shipped;
 pub mod simulator;
 pub mod sip;
 
