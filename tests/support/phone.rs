@@ -224,6 +224,16 @@ impl Phone {
         self.request("INVITE", &uri, &from, &format!("<{uri}>"), &extra)
     }
 
+    /// An INVITE with another From than the phone's own and a Call-ID that is `call_id`, not sent yet.
+    pub fn strange_invite(&mut self, callee: &str, from: &str, call_id: &str) -> Sent {
+        let mut sent = self.invite_request(callee);
+        let former = (sent.call_id.clone(), sent.from.clone());
+        sent.call_id = call_id.to_owned();
+        sent.from = format!("{from};tag=t{}", self.id);
+        sent.text = sent.text.replace(&former.0, &sent.call_id).replace(&former.1, &sent.from);
+        sent
+    }
+
     /// Calls a user.
     pub fn invite(&mut self, callee: &str) -> Sent {
         let sent = self.invite_request(callee);
@@ -284,6 +294,11 @@ impl Phone {
     /// The first request of this method that was not taken yet.
     pub fn expect_request(&mut self, method: &str) -> Message {
         self.expect(&format!("a {method}"), |message| message.is_request(method))
+    }
+
+    /// The first message that was not taken yet, whatever it is.
+    pub fn expect_any(&mut self) -> Message {
+        self.expect("anything", |_| true)
     }
 
     /// The first answer of this status to a request that was sent.
