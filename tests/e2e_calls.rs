@@ -8,7 +8,7 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 use support::DEADLINE;
 use support::phone::{Message, Phone, Sent};
-use support::shipped::{Shipped, apns_token, fcm_token};
+use support::shipped::{Setup, Shipped, apns_token, fcm_token};
 
 /// How long nothing may take that happens at once.
 const AT_ONCE: Duration = Duration::from_millis(1500);
@@ -119,6 +119,7 @@ fn when_nobody_wakes_up_the_caller_gets_480_when_the_wake_time_is_over() {
     bob.register();
     bob.settle();
     assert_eq!(bob.count("INVITE"), 0);
+    assert_quiet(&shipped);
 }
 
 #[test]
@@ -135,6 +136,7 @@ fn a_dead_token_ends_the_call_at_once_and_is_forgotten() {
     assert_eq!((shipped.token_status("bob"), shipped.simulator.pushes().len()), (404, 1));
     let invite = caller.invite("bob");
     expect_failure(&mut caller, &invite, 404);
+    assert_nothing_left(&shipped);
 }
 
 #[test]
@@ -255,7 +257,11 @@ fn three_registrations_at_once_ring_the_phone_once() {
             bob.send(text.as_bytes());
         }
         talk(&mut caller, &invite, &mut bob);
-        assert_eq!((bob.count("INVITE"), caller.statuses(&invite)), (1, vec![100, 180, 200]), "round {round}");
+        assert_eq!(
+            (bob.count("INVITE"), caller.statuses(&invite)),
+            (1, vec![100, 180, 200]),
+            "round {round}"
+        );
         unregister(&mut bob);
     }
     assert_quiet(&shipped);
@@ -370,6 +376,79 @@ fn a_user_who_is_called_all_the_time_does_not_fill_the_memory() {
     assert_eq!(shipped.simulator.pushes().len(), 9);
 }
 
+#[test]
+fn users_of_several_domains_are_told_apart() {
+    let defines =
+        vec![("WITH_MULTIDOMAIN", ""), ("SIP_DOMAIN", "\"sip.example.org\"\nalias=\"other.example.org\"")];
+    let shipped = Shipped::with("domains", Setup { defines, ..Setup::default() });
+    shipped.register_token("bob@other.example.org", &apns_token(1), "ios");
+    shipped.register_token("bob@sip.example.org", &apns_token(2), "ios");
+    let mut caller = Phone::udp("alice", shipped.port());
+    let invite = caller.invite("bob");
+    assert_eq!(shipped.simulator.wait_for_pushes(0, 1)[0]["token"], apns_token(2));
+    let mut bob = Phone::tcp("bob", shipped.port());
+    bob.register();
+    talk(&mut caller, &invite, &mut bob);
+}
+
+#[test]
+fn an_administrators_own_routes_see_branches_replies_and_failures() {
+    let defines = vec![
+        ("VOIP_PUSH_ON_BRANCH", "MY_BRANCH"),
+        ("VOIP_PUSH_ON_REPLY", "MY_REPLY"),
+        ("VOIP_PUSH_ON_FAILURE", "MY_FAILURE"),
+    ];
+    let routes = "route[MY_BRANCH] { append_hf(\"X-Mine: branch\\r\\n\"); }\n\
+                  route[MY_REPLY] { append_hf(\"X-Mine: reply\\r\\n\"); }\n\
+                  route[MY_FAILURE] { t_reply(\"603\", \"Mine\"); exit; }";
+    let shipped = Shipped::with("hooks", Setup { defines, routes: routes.to_owned(), ..Setup::default() });
+    shipped.register_token("bob", &apns_token(1), "ios");
+    let mut caller = Phone::udp("alice", shipped.port());
+    let mut bob = Phone::tcp("bob", shipped.port());
+    for asleep in [true, false] {
+        let invite = caller.invite("bob");
+        if asleep {
+            caller.expect_status(&invite, 100);
+            bob.register();
+        }
+        let ring = bob.expect_request("INVITE");
+        assert_eq!(ring.header("X-Mine"), Some("branch"));
+        bob.answer(&ring, 180);
+        assert_eq!(caller.expect_status(&invite, 180).header("X-Mine"), Some("reply"));
+        bob.answer(&ring, 486);
+        bob.expect_request("ACK");
+        expect_failure(&mut caller, &invite, 603);
+    }
+    assert_quiet(&shipped);
+}
+
+#[test]
+fn who_wakes_nobody_can_be_sent_to_a_voice_mailbox() {
+    let mailbox_port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = mailbox_port.local_addr().unwrap().port();
+    let mut mailbox = Phone::on_socket("mailbox", mailbox_port);
+    let setup = Setup {
+        config: vec![("wake_seconds = 15", "wake_seconds = 1")],
+        defines: vec![("VOIP_PUSH_ON_NOBODY", "MAILBOX")],
+        routes: format!("route[MAILBOX] {{ $du = \"sip:127.0.0.1:{port}\"; if (t_relay()) exit; }}"),
+        ..Setup::default()
+    };
+    let shipped = Shipped::with("mailbox", setup);
+    mailbox.serves(shipped.port());
+    shipped.register_token("bob", &apns_token(1), "ios");
+    shipped.register_token("carol", &apns_token(2), "ios");
+    shipped.simulator.behave(&apns_token(2), json!([{ "status": 410, "reason": "Unregistered" }]));
+    for callee in ["bob", "carol"] {
+        let mut caller = Phone::udp("alice", shipped.port());
+        let invite = caller.invite(callee);
+        let ring = mailbox.expect_request("INVITE");
+        answer(&mut caller, &invite, &mut mailbox, &ring);
+        assert_eq!(mailbox.count("INVITE"), 1);
+        mailbox.seen.clear();
+    }
+    assert_nothing_left(&shipped);
+}
+
 /// The phone goes to sleep as a polite app does.
 fn unregister(phone: &mut Phone) {
     let bye = phone.register_request(0);
@@ -386,19 +465,25 @@ fn wait_until_closed(shipped: &Shipped, port: u16) {
     support::poll(DEADLINE, gone).expect("the server notices a closed connection");
 }
 
-/// No call is left behind, in our tables or in tm, and nothing was worth a warning.
+/// No call is left behind, and nothing was worth a warning.
 fn assert_quiet(shipped: &Shipped) {
-    let calls = shipped.kamailio.rpc(&["htable.dump", "vp_calls"]);
-    assert!(!calls.contains("name:"), "{calls}");
     let log = shipped.kamailio.log();
-    let loud: Vec<&str> =
-        log.lines().filter(|line| line.contains("ERROR:") || line.contains("WARNING:")).collect();
+    let is_loud = |line: &&str| line.contains("ERROR:") || line.contains("WARNING:");
+    let loud: Vec<&str> = log.lines().filter(is_loud).collect();
     assert!(loud.is_empty(), "{loud:#?}");
-    let all_freed = || {
-        let stats = shipped.kamailio.rpc(&["tm.stats"]);
-        let number = |name: &str| stats.lines().find_map(|line| line.trim().strip_prefix(name)?.trim().parse::<u32>().ok());
-        (number("current:") == Some(0) && number("created:") == number("freed:")).then_some(())
-    };
-    support::poll(DEADLINE, all_freed).unwrap_or_else(|| panic!("{}", shipped.kamailio.rpc(&["tm.stats"])));
+    assert_nothing_left(shipped);
 }
 
+/// No call is left behind, in our tables or in tm.
+fn assert_nothing_left(shipped: &Shipped) {
+    let calls = shipped.kamailio.rpc(&["htable.dump", "vp_calls"]);
+    assert!(!calls.contains("name:"), "{calls}");
+    let stats = || shipped.kamailio.rpc(&["tm.stats"]);
+    let all_freed = || {
+        let stats = stats();
+        let number =
+            |name| stats.lines().find_map(|line| line.trim().strip_prefix(name)?.trim().parse::<u32>().ok());
+        (number("current:") == Some(0) && number("created:") == number("freed:")).then_some(())
+    };
+    support::poll(DEADLINE, all_freed).unwrap_or_else(|| panic!("{}", stats()));
+}

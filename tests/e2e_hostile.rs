@@ -29,7 +29,8 @@ fn a_callers_name_and_number_reach_the_phone_as_text_and_nothing_else() {
     shipped.register_token("bob", &apns_token(1), "ios");
     let mut caller = Phone::udp("eve", shipped.port());
     // a line break within a name is refused by Kamailio's own parser
-    let folded = caller.strange_invite("bob", "\"Eve\r\n X-Injected: yes\" <sip:eve@sip.example.org>", "folded");
+    let folded =
+        caller.strange_invite("bob", "\"Eve\r\n X-Injected: yes\" <sip:eve@sip.example.org>", "folded");
     caller.send(folded.text.as_bytes());
     assert_eq!(caller.expect_final(&folded).status(), 400);
     let mut seen = 0;
@@ -45,7 +46,11 @@ fn a_callers_name_and_number_reach_the_phone_as_text_and_nothing_else() {
         caller.expect_status(&invite, 100);
         let push = &shipped.simulator.wait_for_pushes(seen, 1)[0];
         seen = push["seq"].as_u64().unwrap();
-        assert_eq!((push["status"].as_u64(), push["payload"]["caller"].as_str()), (Some(200), Some(shown)), "{from}");
+        assert_eq!(
+            (push["status"].as_u64(), push["payload"]["caller"].as_str()),
+            (Some(200), Some(shown)),
+            "{from}"
+        );
         assert_eq!(push["payload"]["call_id"], call_id);
         assert!(push["headers"].as_object().unwrap().keys().all(|name| !name.contains("inject")));
         let cancel = caller.cancel(&invite);
@@ -58,7 +63,8 @@ fn a_callers_name_and_number_reach_the_phone_as_text_and_nothing_else() {
 fn a_user_may_be_called_anything() {
     let mut shipped = Shipped::start("users");
     // the name in the token store, and in SIP, where some characters have to be escaped
-    let users = [("$ru", "$ru"), ("$(var(vp_user)", "$(var(vp_user)"), ("o'brien", "o'brien"), ("a,b", "a,b")];
+    let users =
+        [("$ru", "$ru"), ("$(var(vp_user)", "$(var(vp_user)"), ("o'brien", "o'brien"), ("a,b", "a,b")];
     let escaped = [("bob", "%62%6fb"), ("50%", "50%25"), ("a/b", "a%2Fb"), ("$tU", "%24tU"), ("Bob", "Bob")];
     for (number, (name, user)) in users.into_iter().chain(escaped).enumerate() {
         shipped.register_token(name, &apns_token(1), "ios");
@@ -154,10 +160,14 @@ fn rubbish_ends_nothing() {
 #[test]
 fn a_push_that_fails_tells_no_token() {
     let mut shipped = Shipped::waking("tokens", "wake_seconds = 1");
-    for (number, (status, reason)) in
-        [(400, "BadDeviceToken"), (403, "InvalidProviderToken"), (410, "Unregistered"), (500, "InternalServerError")]
-            .into_iter()
-            .enumerate()
+    for (number, (status, reason)) in [
+        (400, "BadDeviceToken"),
+        (403, "InvalidProviderToken"),
+        (410, "Unregistered"),
+        (500, "InternalServerError"),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let token = apns_token(number as u8 + 1);
         shipped.register_token("bob", &token, "ios");

@@ -90,7 +90,8 @@ fn many_devices_of_a_user_are_shown_whole() {
     let shipped = Shipped::start("devices");
     let token = format!("x:APA91b{}", "y".repeat(1000));
     for device in 0..20 {
-        let body = json!({ "user": "bob", "token": token, "platform": "android", "device_id": device.to_string() });
+        let body =
+            json!({ "user": "bob", "token": token, "platform": "android", "device_id": device.to_string() });
         assert_eq!(post(&shipped, &body.to_string()).status, 201);
     }
     let shown = ask(&shipped, "GET", "/api/user/bob/push-token", &[]);
@@ -107,7 +108,10 @@ fn without_a_valid_key_nothing_is_told_and_nothing_is_done() {
         let refused = curl(shipped.http_port, target, &["-X", "DELETE", "-H", key]);
         assert_eq!(refused.status, 401, "{key}");
         // a header of our own reaches the wire
-        assert!(refused.header("WWW-Authenticate").is_some_and(|value| value.starts_with("Bearer")), "{refused:?}");
+        assert!(
+            refused.header("WWW-Authenticate").is_some_and(|value| value.starts_with("Bearer")),
+            "{refused:?}"
+        );
     }
     assert_eq!(shipped.token_status("bob"), 200);
 }
@@ -121,11 +125,22 @@ fn what_is_wrong_has_its_status() {
     assert_eq!(ask(&shipped, "POST", REGISTER, &text).status, 415);
     let wrong_method = ask(&shipped, "PUT", REGISTER, &["-H", json, "--data-raw", &body]);
     assert_eq!((wrong_method.status, wrong_method.header("Allow")), (405, Some("POST")));
-    assert_eq!(ask(&shipped, "POST", "/api/user/bob/push-token", &["-H", json, "--data-raw", "{}"]).status, 405);
+    assert_eq!(
+        ask(&shipped, "POST", "/api/user/bob/push-token", &["-H", json, "--data-raw", "{}"]).status,
+        405
+    );
     for target in ["/", "/index.html", "/apix", "/api/", "/api/user//push-token/x", "/api/%00"] {
         assert_eq!(ask(&shipped, "GET", target, &[]).status, 404, "{target}");
     }
-    for bad in ["", "{", "[]", "null", "{\"user\": 1}", "{\"user\": \"bob\"}", "{\"user\": \"\\u0000\", \"token\": 1}"] {
+    for bad in [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{\"user\": 1}",
+        "{\"user\": \"bob\"}",
+        "{\"user\": \"\\u0000\", \"token\": 1}",
+    ] {
         assert_eq!(post(&shipped, bad).status, 400, "{bad}");
     }
     let refused = post(&shipped, &registration("bob", "secret-token-that-is-none", "ios"));

@@ -116,6 +116,20 @@ impl Phone {
         Phone::new(user, server, local, Wire::Udp(socket))
     }
 
+    /// A phone on a UDP socket that is bound already; it can only be called until it knows its server.
+    pub fn on_socket(user: &str, socket: UdpSocket) -> Phone {
+        let local = socket.local_addr().expect("a bound socket has an address");
+        Phone::new(user, local, local, Wire::Udp(socket))
+    }
+
+    /// Tells a phone of [`Phone::on_socket`] the port of its server.
+    pub fn serves(&mut self, server_port: u16) {
+        self.server = SocketAddr::from(([127, 0, 0, 1], server_port));
+        if let Wire::Udp(socket) = &self.wire {
+            socket.connect(self.server).expect("loopback can be reached");
+        }
+    }
+
     /// A phone on TCP. What it sends on its one connection is worked off in order, so an answered OPTIONS proves that
     /// nothing more comes of what was sent before it.
     pub fn tcp(user: &str, server_port: u16) -> Phone {
@@ -350,6 +364,20 @@ impl Phone {
             self.seen.iter().filter(|message| message.answers(sent)).map(Message::status).collect();
         statuses.dedup();
         statuses
+    }
+
+    /// Lets so much time pass, while what arrives is kept. For tests that want to be early or late on purpose, not to wait
+    /// for something.
+    pub fn pause(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            self.read(left);
+        }
+    }
+
+    /// Everything that has arrived and was not taken yet.
+    pub fn take_all(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.waiting)
     }
 
     /// Reads one message if there is one in time.

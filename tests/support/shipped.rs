@@ -28,6 +28,8 @@ pub struct Setup {
     pub simulate: Vec<String>,
     /// More `-A NAME=VALUE` for Kamailio.
     pub defines: Vec<(&'static str, &'static str)>,
+    /// An administrator's own routes, after the shipped configuration; it is included then.
+    pub routes: String,
 }
 
 impl Shipped {
@@ -48,8 +50,9 @@ impl Shipped {
         let simulate: Vec<&str> = setup.simulate.iter().map(String::as_str).collect();
         let simulator = Simulator::start(&place.scratch, &simulate);
         simulator.change_config(&setup.config);
-        let options = options(place, http_port, &simulator);
-        let options = setup.defines.iter().fold(options, |options, (name, value)| options.define(name, value));
+        let options = options(place, http_port, &simulator, &setup.routes);
+        let options =
+            setup.defines.iter().fold(options, |options, (name, value)| options.define(name, value));
         Shipped { kamailio: Kamailio::start(options), simulator, http_port }
     }
 
@@ -79,11 +82,15 @@ impl Shipped {
     }
 }
 
-fn options(place: Place, http_port: u16, simulator: &Simulator) -> Options {
+fn options(place: Place, http_port: u16, simulator: &Simulator, routes: &str) -> Options {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("kamailio-cfg/kamailio.cfg");
-    let control = place.control_socket();
-    let port = place.port;
-    let mut options = Options::file(place, file)
+    let (control, port) = (place.control_socket(), place.port);
+    let options = if routes.is_empty() {
+        Options::file(place, file)
+    } else {
+        Options::text(place, format!("include_file \"{}\"\n{routes}\n", file.display()))
+    };
+    let mut options = options
         .define("SIP_PORT", &port.to_string())
         .define("HTTP_PORT", &http_port.to_string())
         .define("CTL_SOCKET", &format!("\"unix:{}\"", control.display()))
