@@ -12,6 +12,7 @@ pub mod settings;
 pub mod shipped;
 pub mod simulator;
 pub mod sip;
+pub mod sipp;
 
 use std::fs;
 use std::path::{Path, PathBuf};
