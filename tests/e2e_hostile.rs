@@ -148,7 +148,7 @@ fn rubbish_ends_nothing() {
         good.replace("sip:bob@sip.example.org SIP", "tel:+4930123456 SIP").into_bytes(),
     ];
     rubbish.extend((0..good.len()).step_by(7).map(|len| good.as_bytes()[..len].to_vec()));
-    rubbish.push([good[..at("Via:")].as_bytes(), "Via: x\r\n".repeat(3000).as_bytes()].concat());
+    rubbish.push([&good.as_bytes()[..at("Via:")], "Via: x\r\n".repeat(3000).as_bytes()].concat());
     for bytes in &rubbish {
         caller.send(bytes);
         let mut stranger = Phone::tcp("mallory", shipped.port());

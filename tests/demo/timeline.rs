@@ -71,12 +71,15 @@ impl Timeline {
         add(answered_ms, "APNs", "Kamailio", "200, push accepted".to_owned());
     }
 
-    /// Prints it, counting from the first event.
+    /// Prints it, counting from what the caller did first; midnight may be in between.
     pub fn print(mut self) {
-        self.0.sort_by(|one, other| one.at_ms.total_cmp(&other.at_ms));
         let Some(start_ms) = self.0.first().map(|event| event.at_ms) else { return };
+        for event in &mut self.0 {
+            event.at_ms = (event.at_ms - start_ms).rem_euclid(DAY_MS);
+        }
+        self.0.sort_by(|one, other| one.at_ms.total_cmp(&other.at_ms));
         for Event { at_ms, from, to, what } in &self.0 {
-            println!("{:9.1} ms  {from:>8} -> {to:<8}  {what}", at_ms - start_ms);
+            println!("{at_ms:9.1} ms  {from:>8} -> {to:<8}  {what}");
         }
     }
 }

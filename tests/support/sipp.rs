@@ -2,7 +2,7 @@
 //!
 //! It refuses SIPp's own choice of port, which is 5060 when that is free.
 
-use super::{DEADLINE, Scratch, poll};
+use super::{DEADLINE, Scratch, ends_with_us, poll};
 use std::fs::{self, File};
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
@@ -50,8 +50,9 @@ impl Sipp {
         let output = File::create(&screen).expect("the directory is ours");
         let mut command = command(scenario, port, &trace);
         command.args(args).stdout(output.try_clone().expect("a file can be shared")).stderr(output);
-        let child =
-            command.spawn().expect("needs Debian's package sip-tester; run make test, which installs it");
+        let child = ends_with_us(&mut command)
+            .spawn()
+            .expect("needs Debian's package sip-tester; run make test, which installs it");
         let mut sipp = Sipp { child, port, trace, screen };
         let ready = poll(DEADLINE, || (sipp.has_ended() || is_bound(port)).then_some(()));
         ready.unwrap_or_else(|| panic!("SIPp does not listen: {}", sipp.screen()));
