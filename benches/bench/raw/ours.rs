@@ -1,0 +1,129 @@
+//! Our whole sender: a submitter hands pushes over to a sender's process and keeps so many in flight.
+//!
+//! It refuses shortcuts: every push goes through the socket, the queue, the engine and the outcome handling, and its end is told
+//! to the host's closure as in a SIP server.
+
+use super::{DEVICES, Job, bare, settings, tell};
+use crate::machine;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::FromRawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use voip_push::config::Settings;
+use voip_push::model::{Push, Report};
+use voip_push::process::SharedCounters;
+use voip_push::sender::{Hub, Sender};
+use voip_push::stats::Stats;
+
+/// What submitter and sender share.
+struct Ends {
+    cells: SharedCounters,
+    /// Written by the sender's process when the submitter waits.
+    bell: File,
+}
+
+impl Ends {
+    fn new() -> Ends {
+        // SAFETY: a new descriptor that nobody else owns.
+        let bell = unsafe {
+            let fd = libc::eventfd(0, libc::EFD_CLOEXEC);
+            assert!(fd >= 0);
+            File::from_raw_fd(fd)
+        };
+        Ends { cells: SharedCounters::new(3).unwrap(), bell }
+    }
+
+    fn ended(&self) -> &AtomicU64 {
+        &self.cells.as_slice()[0]
+    }
+
+    fn accepted(&self) -> &AtomicU64 {
+        &self.cells.as_slice()[1]
+    }
+
+    fn is_waited_for(&self) -> &AtomicU64 {
+        &self.cells.as_slice()[2]
+    }
+
+    /// In the sender's process.
+    fn push_ended(&self, report: &Report) {
+        self.accepted().fetch_add(report.accepted() as u64, Ordering::Relaxed);
+        self.ended().fetch_add(1, Ordering::SeqCst);
+        if self.is_waited_for().load(Ordering::SeqCst) == 1
+            && self.is_waited_for().swap(0, Ordering::SeqCst) == 1
+        {
+            (&self.bell).write_all(&1u64.to_ne_bytes()).unwrap();
+        }
+    }
+
+    /// In the submitter: returns once fewer than `most` of `sent` are in flight.
+    fn wait_until_fewer(&self, sent: u64, most: u64) {
+        let is_full = || sent - self.ended().load(Ordering::SeqCst) >= most;
+        while is_full() {
+            self.is_waited_for().store(1, Ordering::SeqCst);
+            if is_full() {
+                (&self.bell).read_exact(&mut [0; 8]).unwrap();
+            }
+        }
+    }
+}
+
+/// Runs submitter and sender and tells what they did.
+pub fn run(job: &Job) {
+    let settings = settings(&job.config);
+    let stats = Arc::new(Stats::new().unwrap());
+    let hub = Hub::new(&settings).unwrap();
+    let ends = Rc::new(Ends::new());
+    let sender = machine::fork(|| {
+        let ends = Rc::clone(&ends);
+        hub.serve(&settings, &stats, Rc::new(move |_: &[u8], report| ends.push_ended(&report))).unwrap();
+    });
+    let mut submitter =
+        Submitter { sender: Sender::in_process(&hub, &stats), pushes: pushes(&settings), sent: 0 };
+    submitter.keep_in_flight(&ends, job.in_flight, job.warm_up);
+    let cpu = || [("submitter", machine::own_cpu_time()), ("sender", machine::cpu_time(sender))];
+    let count = || [&ends.ended(), &ends.accepted()].map(|cell| cell.load(Ordering::SeqCst));
+    let (start, cpu_before, before) = (Instant::now(), cpu(), count());
+    submitter.keep_in_flight(&ends, job.in_flight, job.window);
+    let (wall, cpu_after, after) = (start.elapsed(), cpu(), count());
+    let used = [0, 1].map(|at| (cpu_after[at].0, cpu_after[at].1 - cpu_before[at].1));
+    tell(after[0] - before[0], after[1] - before[1], wall, &used);
+    machine::signal(sender, libc::SIGTERM);
+    machine::wait_for(sender);
+}
+
+fn pushes(settings: &Settings) -> Vec<Push> {
+    (0..DEVICES).map(|number| bare::push(number, 0, settings.ring)).collect()
+}
+
+struct Submitter {
+    sender: Sender,
+    pushes: Vec<Push>,
+    sent: u64,
+}
+
+impl Submitter {
+    fn keep_in_flight(&mut self, ends: &Ends, in_flight: u64, how_long: Duration) {
+        let end = Instant::now() + how_long;
+        while Instant::now() < end {
+            ends.wait_until_fewer(self.sent, in_flight);
+            while self.sent - ends.ended().load(Ordering::SeqCst) < in_flight {
+                self.submit();
+            }
+        }
+    }
+
+    fn submit(&mut self) {
+        let mut push = self.pushes[self.sent as usize % DEVICES].clone();
+        // Each push is a call of its own.
+        push.call.call_id = format!("{:016x}@bench.example.org", self.sent);
+        // Longer than any attempt, so that the end of the push is what is told.
+        let patience = Some(push.ring);
+        let note = self.sent.to_le_bytes().to_vec();
+        self.sender.queue(vec![push], patience, note).unwrap_or_else(|why| panic!("not taken: {why:?}"));
+        self.sent += 1;
+    }
+}
