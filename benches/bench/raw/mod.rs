@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use voip_push::config::Settings;
 
 /// What one run of a client does.
 pub struct Job {
@@ -166,7 +167,11 @@ fn write_rows(report: &mut Report, latency_ms: u64, in_flight: u64, [bare, ours]
     }
 }
 
-/// The configuration without what limits a bench on purpose.
-pub fn settings(config: &Path) -> voip_push::config::Settings {
-    voip_push::config::Settings::load(config).unwrap_or_else(|error| panic!("{error}"))
+/// The configuration, without the budgets of devices and callers: a bench is the flood that they are there to stop.
+pub fn settings(config: &Path) -> Settings {
+    let mut settings = Settings::load(config).unwrap_or_else(|error| panic!("{error}"));
+    settings.device_per_minute = 0;
+    settings.caller_per_minute = 0;
+    settings.max_queued = 100_000;
+    settings
 }

@@ -33,7 +33,9 @@ impl Ends {
             assert!(fd >= 0);
             File::from_raw_fd(fd)
         };
-        Ends { cells: SharedCounters::new(3).unwrap(), bell }
+        let ends = Ends { cells: SharedCounters::new(3).unwrap(), bell };
+        ends.awaited().store(u64::MAX, Ordering::SeqCst);
+        ends
     }
 
     fn ended(&self) -> &AtomicU64 {
@@ -44,27 +46,27 @@ impl Ends {
         &self.cells.as_slice()[1]
     }
 
-    fn is_waited_for(&self) -> &AtomicU64 {
+    /// The number of ends that the submitter waits for; the greatest number when it does not wait.
+    fn awaited(&self) -> &AtomicU64 {
         &self.cells.as_slice()[2]
     }
 
     /// In the sender's process.
     fn push_ended(&self, report: &Report) {
         self.accepted().fetch_add(report.accepted() as u64, Ordering::Relaxed);
-        self.ended().fetch_add(1, Ordering::SeqCst);
-        if self.is_waited_for().load(Ordering::SeqCst) == 1
-            && self.is_waited_for().swap(0, Ordering::SeqCst) == 1
-        {
+        let ended = self.ended().fetch_add(1, Ordering::SeqCst) + 1;
+        if ended >= self.awaited().load(Ordering::SeqCst) {
+            self.awaited().store(u64::MAX, Ordering::SeqCst);
             (&self.bell).write_all(&1u64.to_ne_bytes()).unwrap();
         }
     }
 
-    /// In the submitter: returns once fewer than `most` of `sent` are in flight.
-    fn wait_until_fewer(&self, sent: u64, most: u64) {
-        let is_full = || sent - self.ended().load(Ordering::SeqCst) >= most;
-        while is_full() {
-            self.is_waited_for().store(1, Ordering::SeqCst);
-            if is_full() {
+    /// In the submitter: returns once so many have ended.
+    fn wait_for(&self, how_many: u64) {
+        while self.ended().load(Ordering::SeqCst) < how_many {
+            self.awaited().store(how_many, Ordering::SeqCst);
+            // Who reaches the number after this sees that it is awaited; who reached it before is seen here.
+            if self.ended().load(Ordering::SeqCst) < how_many {
                 (&self.bell).read_exact(&mut [0; 8]).unwrap();
             }
         }
@@ -74,8 +76,8 @@ impl Ends {
 /// Runs submitter and sender and tells what they did.
 pub fn run(job: &Job) {
     let settings = settings(&job.config);
-    let stats = Arc::new(Stats::new().unwrap());
-    let hub = Hub::new(&settings).unwrap();
+    let stats = Arc::new(Stats::new(settings.apps()).unwrap());
+    let hub = Hub::new(&settings, &stats).unwrap();
     let ends = Rc::new(Ends::new());
     let sender = machine::fork(|| {
         let ends = Rc::clone(&ends);
@@ -108,8 +110,10 @@ struct Submitter {
 impl Submitter {
     fn keep_in_flight(&mut self, ends: &Ends, in_flight: u64, how_long: Duration) {
         let end = Instant::now() + how_long;
+        // A quarter at a time: woken for every single end, the submitter would take the CPU away from the sender each time.
+        let refill = (in_flight / 4).max(1);
         while Instant::now() < end {
-            ends.wait_until_fewer(self.sent, in_flight);
+            ends.wait_for((self.sent + refill).saturating_sub(in_flight));
             while self.sent - ends.ended().load(Ordering::SeqCst) < in_flight {
                 self.submit();
             }
