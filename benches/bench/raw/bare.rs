@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 use voip_push::config::{Origin, Settings};
+use voip_push::http2::Coalesced;
 use voip_push::model::{Call, Device, Environment, Extra, NewDevice, Push};
 use voip_push::provider::PushProvider;
 use voip_push::provider::apns::Apns;
@@ -111,7 +112,8 @@ async fn connect(origin: &Origin) -> SendRequest<Bytes> {
     config.alpn_protocols = vec![b"h2".to_vec()];
     let name = ServerName::try_from(origin.host.clone()).unwrap();
     let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
-    let (sending, driver) = h2::client::Builder::new().enable_push(false).handshake(stream).await.unwrap();
+    let (sending, driver) =
+        h2::client::Builder::new().enable_push(false).handshake(Coalesced(stream)).await.unwrap();
     tokio::task::spawn_local(async move { driver.await.unwrap() });
     sending
 }
