@@ -116,6 +116,24 @@ impl Sender {
         self.counted(devices, done)
     }
 
+    /// Hands pushes over, all or none, and leaves. `done` is told the report on the sender's thread, when every push has
+    /// ended, at the latest after `patience`; it must not block.
+    ///
+    /// # Errors
+    /// The queue is full, or the sender has ended, or it is a process of its own, where no closure can go.
+    pub fn start_with(
+        &self,
+        pushes: Vec<Push>,
+        patience: Duration,
+        done: impl FnOnce(Report) + Send + 'static,
+    ) -> Result<(), Refused> {
+        let devices = pushes.len();
+        match &self.place {
+            Place::Thread(local) => self.counted(devices, local.submit(pushes, Some(patience), done)),
+            Place::Process(_) => Err(Refused::Gone),
+        }
+    }
+
     /// Hands pushes over, all or none, and leaves. With a note, and where the sender is a process, the host is told note and
     /// report there: when every push has ended, at the latest after `patience`.
     ///

@@ -11,7 +11,9 @@ pub use error::Error;
 pub use installed::{install, installed, uninstall};
 
 use crate::config::Settings;
-use crate::model::{Call, Device, Extra, Invalid, NewDevice, Platform, Provider, Push, Report, Token, User};
+use crate::model::{
+    Call, Device, Extra, Invalid, NewDevice, Platform, Provider, Push, Report, Token, User, parse_app,
+};
 use crate::process::PerProcess;
 use crate::sender::{Hub, Sender};
 use crate::stats::{Counter, Stats};
@@ -185,6 +187,30 @@ impl Service {
         })
     }
 
+    /// The same without waiting: hands the pushes over and says how many devices there are. `done` is told on the sender's
+    /// thread what `send` would have returned, and must not block. Only where the sender is a thread of this process.
+    ///
+    /// # Errors
+    /// Why nothing was handed over; see [`Error`]. `done` is not told then.
+    pub fn send_with(
+        &self,
+        user: &str,
+        caller: &str,
+        call_id: &str,
+        done: impl FnOnce(Result<Report, Error>) + Send + 'static,
+    ) -> Result<usize, Error> {
+        self.counted(|| {
+            let call = Call::parse(user, caller, call_id)?;
+            let pushes = self.pushes(&call, self.devices_of(&call.callee)?, true);
+            let devices = pushes.len();
+            self.stats.count(Counter::Calls);
+            let stats = Arc::clone(&self.stats);
+            let judged = move |report| done(judge_counted(report, &stats));
+            self.with_sender(|sender| Ok(sender.start_with(pushes, self.settings.wait, judged)?))?;
+            Ok(devices)
+        })
+    }
+
     /// The same without waiting: hands the pushes over and says how many devices there are. Where the sender is a process of
     /// its own, the host is told `note` and the report there once all have ended, at the latest after `patience`.
     ///
@@ -252,11 +278,8 @@ impl Service {
         self.refuse_to_wait_for_ourselves()?;
         let pushes = self.pushes(call, devices, is_stored);
         self.stats.count(Counter::Calls);
-        let judged = judge(self.with_sender(|sender| Ok(sender.send(pushes, self.settings.wait)?))?);
-        if judged.is_err() {
-            self.stats.count(Counter::CallsFailed);
-        }
-        judged
+        let report = self.with_sender(|sender| Ok(sender.send(pushes, self.settings.wait)?))?;
+        judge_counted(report, &self.stats)
     }
 
     /// A route that the sender's process runs must not wait for the sender.
@@ -316,11 +339,15 @@ impl Target<'_> {
             device_id: String::new(),
             platform: if provider == Provider::Apns { Platform::Ios } else { Platform::Android },
             token: Token::parse(provider, self.token)?,
-            app: Some(self.app.to_owned()).filter(|app| !app.is_empty()),
+            app: parse_app(self.app)?,
             environment: None,
             registered_at_ms: now_ms(),
         })
     }
+}
+
+fn judge_counted(report: Report, stats: &Stats) -> Result<Report, Error> {
+    judge(report).inspect_err(|_| stats.count(Counter::CallsFailed))
 }
 
 fn now_ms() -> i64 {

@@ -94,9 +94,7 @@ fn prepare() -> Result<(), String> {
     let file = config_file();
     let service = Service::prepare(&file).map_err(|error| error.to_string())?;
     ::log::set_max_level(service.settings().log_level);
-    let service = service::install(service);
-    counters::register(service)
-        .map_err(|name| format!("Kamailio does not take the statistic {name}; please report it"))?;
+    counters::register(service::install(service));
     ::log::info!("voip_push {} is ready with {}", env!("CARGO_PKG_VERSION"), file.display());
     Ok(())
 }
