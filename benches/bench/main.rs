@@ -10,11 +10,17 @@
 )]
 #![allow(clippy::print_stderr, reason = "progress goes there, so that standard output is the table alone")]
 
+mod caller;
 mod machine;
+mod memory;
 mod raw;
 mod report;
+mod server;
+mod sip;
 #[path = "../../tests/support/mod.rs"]
 mod support;
+mod tokens;
+mod worker;
 
 use report::Report;
 
@@ -31,6 +37,7 @@ fn main() {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["role", "ours", job @ ..] => raw::ours::run(&raw::Job::parse(job)),
+        ["role", "in-flight", job @ ..] => raw::ours::tell_memory(&raw::Job::parse(job)),
         ["role", "bare", job @ ..] => raw::bare::run(&raw::Job::parse(job)),
         sections => measure(sections),
     }
@@ -40,7 +47,13 @@ fn main() {
 fn measure(sections: &[&str]) {
     let effort = Effort { quick: std::env::var("QUICK").is_ok_and(|value| !matches!(&*value, "" | "0")) };
     let mut report = Report::new(effort);
-    let all: [(&str, fn(Effort, &mut Report)); 1] = [("raw", raw::measure)];
+    let all: [(&str, fn(Effort, &mut Report)); 5] = [
+        ("raw", raw::measure),
+        ("sip", sip::measure),
+        ("handover", worker::hand_over),
+        ("lookup", worker::lookup),
+        ("memory", memory::measure),
+    ];
     for (name, section) in all {
         if sections.is_empty() || sections.contains(&name) {
             eprintln!("bench: {name}");

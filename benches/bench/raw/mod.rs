@@ -32,7 +32,8 @@ pub struct Job {
 pub const DEVICES: usize = 1000;
 
 impl Job {
-    fn words(&self) -> [String; 4] {
+    /// What [`Job::parse`] takes.
+    pub fn words(&self) -> [String; 4] {
         let ms = |time: Duration| time.as_millis().to_string();
         [self.config.display().to_string(), self.in_flight.to_string(), ms(self.warm_up), ms(self.window)]
     }

@@ -5,6 +5,7 @@
 
 use super::{DEVICES, Job, bare, settings, tell};
 use crate::machine;
+use crate::server::memory_kb;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use voip_push::config::Settings;
 use voip_push::model::{Push, Report};
 use voip_push::process::SharedCounters;
-use voip_push::sender::{Hub, Sender};
+use voip_push::sender::{Hub, Refused, Sender};
 use voip_push::stats::Stats;
 
 /// What submitter and sender share.
@@ -73,28 +74,67 @@ impl Ends {
     }
 }
 
+/// A submitter and the sender's process that it hands over to.
+struct Pair {
+    ends: Rc<Ends>,
+    sender: libc::pid_t,
+    submitter: Submitter,
+}
+
+impl Pair {
+    fn start(job: &Job) -> Pair {
+        let settings = settings(&job.config);
+        let stats = Arc::new(Stats::new(settings.apps()).unwrap());
+        let hub = Hub::new(&settings, &stats).unwrap();
+        let ends = Rc::new(Ends::new());
+        let sender = machine::fork(|| {
+            let ends = Rc::clone(&ends);
+            hub.serve(&settings, &stats, Rc::new(move |_: &[u8], report| ends.push_ended(&report))).unwrap();
+        });
+        let submitter =
+            Submitter { sender: Sender::in_process(&hub, &stats), pushes: pushes(&settings), sent: 0 };
+        Pair { ends, sender, submitter }
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        machine::signal(self.sender, libc::SIGTERM);
+        machine::wait_for(self.sender);
+    }
+}
+
 /// Runs submitter and sender and tells what they did.
 pub fn run(job: &Job) {
-    let settings = settings(&job.config);
-    let stats = Arc::new(Stats::new(settings.apps()).unwrap());
-    let hub = Hub::new(&settings, &stats).unwrap();
-    let ends = Rc::new(Ends::new());
-    let sender = machine::fork(|| {
-        let ends = Rc::clone(&ends);
-        hub.serve(&settings, &stats, Rc::new(move |_: &[u8], report| ends.push_ended(&report))).unwrap();
-    });
-    let mut submitter =
-        Submitter { sender: Sender::in_process(&hub, &stats), pushes: pushes(&settings), sent: 0 };
-    submitter.keep_in_flight(&ends, job.in_flight, job.warm_up);
-    let cpu = || [("submitter", machine::own_cpu_time()), ("sender", machine::cpu_time(sender))];
-    let count = || [&ends.ended(), &ends.accepted()].map(|cell| cell.load(Ordering::SeqCst));
+    let mut pair = Pair::start(job);
+    let Pair { ends, sender, submitter } = &mut pair;
+    submitter.keep_in_flight(ends, job.in_flight, job.warm_up);
+    let cpu = || [("submitter", machine::own_cpu_time()), ("sender", machine::cpu_time(*sender))];
+    let count = || [ends.ended(), ends.accepted()].map(|cell| cell.load(Ordering::SeqCst));
     let (start, cpu_before, before) = (Instant::now(), cpu(), count());
-    submitter.keep_in_flight(&ends, job.in_flight, job.window);
+    submitter.keep_in_flight(ends, job.in_flight, job.window);
     let (wall, cpu_after, after) = (start.elapsed(), cpu(), count());
     let used = [0, 1].map(|at| (cpu_after[at].0, cpu_after[at].1 - cpu_before[at].1));
     tell(after[0] - before[0], after[1] - before[1], wall, &used);
-    machine::signal(sender, libc::SIGTERM);
-    machine::wait_for(sender);
+}
+
+/// Tells the sender's memory in KB after its first push and with many under way, and how many those are.
+pub fn tell_memory(job: &Job) {
+    let mut pair = Pair::start(job);
+    let Pair { ends, sender, submitter } = &mut pair;
+    submitter.submit();
+    ends.wait_for(1);
+    let idle_kb = memory_kb(*sender, "Private_Dirty");
+    for _ in 0..job.in_flight {
+        // The socket between the two holds some thousands.
+        while submitter.try_to_submit().is_err() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    // Time to open the connections and to write everything; no answer is due yet.
+    std::thread::sleep(job.window);
+    let under_way = submitter.sent - ends.ended().load(Ordering::SeqCst);
+    println!("=> {idle_kb} {} {under_way}", memory_kb(*sender, "Private_Dirty"));
 }
 
 fn pushes(settings: &Settings) -> Vec<Push> {
@@ -121,13 +161,18 @@ impl Submitter {
     }
 
     fn submit(&mut self) {
+        self.try_to_submit().unwrap_or_else(|why| panic!("not taken: {why:?}"));
+    }
+
+    fn try_to_submit(&mut self) -> Result<(), Refused> {
         let mut push = self.pushes[self.sent as usize % DEVICES].clone();
         // Each push is a call of its own.
         push.call.call_id = format!("{:016x}@bench.example.org", self.sent);
         // Longer than any attempt, so that the end of the push is what is told.
         let patience = Some(push.ring);
         let note = self.sent.to_le_bytes().to_vec();
-        self.sender.queue(vec![push], patience, note).unwrap_or_else(|why| panic!("not taken: {why:?}"));
+        self.sender.queue(vec![push], patience, note)?;
         self.sent += 1;
+        Ok(())
     }
 }
