@@ -2,7 +2,7 @@
 //!
 //! It refuses to reconnect; a connection that broke stays broken.
 
-use super::{Failure, Response, Tls};
+use super::{Coalesced, Failure, Response, Tls};
 use crate::config::Origin;
 use bytes::{Bytes, BytesMut};
 use h2::client::SendRequest;
@@ -89,7 +89,7 @@ impl Connection {
             .enable_push(false)
             .initial_max_send_streams(STREAMS_BEFORE_SETTINGS)
             .max_header_list_size(MAX_HEADERS_LEN)
-            .handshake(stream)
+            .handshake(Coalesced(stream))
             .await
             .map_err(|error| format!("HTTP/2: {error}"))?;
         let pings = Mutex::new(driver.ping_pong());

@@ -9,7 +9,7 @@ use super::wire::{Message, Order, Reply};
 use super::{Hub, runtime};
 use crate::config::Settings;
 use crate::model::Report;
-use crate::process::seqpacket::{Batch, Link, Listener};
+use crate::process::seqpacket::{BATCH, Batch, Link, Listener};
 use crate::process::{StopSignal, Watched, end_with_parent};
 use crate::stats::{Counter, Stats};
 use std::cell::RefCell;
@@ -116,6 +116,8 @@ impl Server {
             let read = self.batch.borrow_mut().read(&link, |message| self.take(message, &link));
             match read {
                 Ok(0) => return,
+                // Fewer than asked for were all that there were; what comes now wakes us again.
+                Ok(1..BATCH) => ready.clear_ready(),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(_) => return,

@@ -32,6 +32,11 @@ impl Simulator {
         simulator
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> libc::pid_t {
+        libc::pid_t::try_from(self.child.id()).expect("a pid is a pid_t")
+    }
+
     /// The configuration that it has written.
     pub fn config(&self) -> PathBuf {
         self.dir.join("voip-push.toml")
@@ -98,9 +103,8 @@ impl Simulator {
 
 impl Drop for Simulator {
     fn drop(&mut self) {
-        let pid = libc::pid_t::try_from(self.child.id()).expect("a pid is a pid_t");
         // SAFETY: sends SIGTERM to the child that this value started and has not reaped yet.
-        unsafe { libc::kill(pid, libc::SIGTERM) };
+        unsafe { libc::kill(self.pid(), libc::SIGTERM) };
         let ended = poll(Duration::from_secs(5), || self.child.try_wait().ok().flatten());
         if ended.is_none() {
             let _ = self.child.kill();

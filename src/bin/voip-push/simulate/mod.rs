@@ -41,6 +41,7 @@ use listener::Sockets;
 /// Everything that the listeners share.
 pub struct Sim {
     known_only: bool,
+    fast: bool,
     latency: Duration,
     apns: apns::Rules,
     google: google::Rules,
@@ -89,6 +90,7 @@ impl Sim {
     fn new(args: &Args, secrets: &Secrets, on_push: Option<on_push::OnPush>) -> Self {
         Sim {
             known_only: args.known_only,
+            fast: args.fast,
             latency: args.latency(),
             apns: apns::Rules::new(args, &secrets.apns_key.public),
             google: google::Rules::new(args, secrets),
