@@ -48,7 +48,8 @@ fn main() {
 fn measure(sections: &[&str]) {
     let effort = Effort { quick: std::env::var("QUICK").is_ok_and(|value| !matches!(&*value, "" | "0")) };
     let mut report = Report::new(effort);
-    let all: [(&str, fn(Effort, &mut Report)); 5] = [
+    type Part = fn(Effort, &mut Report);
+    let all: [(&str, Part); 5] = [
         ("raw", raw::measure),
         ("sip", sip::measure),
         ("handover", worker::hand_over),

@@ -29,7 +29,7 @@ use depth::Depth;
 use local::Local;
 use remote::Remote;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Why pushes were not taken.
@@ -43,7 +43,8 @@ pub enum Refused {
 
 /// Where the processes of a SIP server find the sender's process; made before the fork.
 pub struct Hub {
-    listener: Listener,
+    /// Taken by the sender's process, and closed by every other: while anybody holds it, connecting succeeds.
+    listener: Mutex<Option<Listener>>,
     address: Address,
     depth: Arc<Depth>,
 }
@@ -56,7 +57,17 @@ impl Hub {
     pub fn new(settings: &Settings, stats: &Arc<Stats>) -> io::Result<Hub> {
         let listener = Listener::new()?;
         let address = listener.address();
-        Ok(Hub { listener, address, depth: Depth::new(settings, stats)? })
+        Ok(Hub { listener: Mutex::new(Some(listener)), address, depth: Depth::new(settings, stats)? })
+    }
+
+    /// Closes this process' copy of the listening socket; for every process but the sender's. Otherwise workers would still
+    /// get a connection when the sender has gone, and wait for nobody.
+    pub fn close_listener(&self) {
+        drop(self.take_listener());
+    }
+
+    fn take_listener(&self) -> Option<Listener> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Runs the sender in this process until the server stops it; see [`Host`] for what happens to reports.
@@ -99,6 +110,7 @@ impl Sender {
 
     /// A worker's handle on the sender's process. It connects when it is first used.
     pub fn in_process(hub: &Hub, stats: &Arc<Stats>) -> Sender {
+        hub.close_listener();
         Sender { place: Place::Process(Remote::new(hub)), stats: Arc::clone(stats) }
     }
 

@@ -10,7 +10,7 @@ use super::{Hub, runtime};
 use crate::config::Settings;
 use crate::model::Report;
 use crate::process::seqpacket::{BATCH, Batch, Link, Listener};
-use crate::process::{StopSignal, Watched};
+use crate::process::{StopSignal, Watched, end_with_parent};
 use crate::stats::{Counter, Stats};
 use std::cell::RefCell;
 use std::io;
@@ -35,6 +35,8 @@ pub type Host = Rc<dyn Fn(&[u8], Report)>;
 /// The system refuses a socket or a timer, or the settings cannot be sent with.
 pub(super) fn serve(hub: &Hub, settings: &Settings, stats: &Arc<Stats>, host: Host) -> io::Result<()> {
     let stop = StopSignal::take_over()?;
+    end_with_parent()?;
+    let listener = hub.take_listener().ok_or_else(|| io::Error::other("another process is the sender"))?;
     let plan = Plan::new(settings).map_err(io::Error::other)?;
     let runtime = runtime()?;
     loop {
@@ -46,7 +48,7 @@ pub(super) fn serve(hub: &Hub, settings: &Settings, stats: &Arc<Stats>, host: Ho
                 batch: RefCell::new(Batch::new()),
                 host: Rc::clone(&host),
             });
-            LocalSet::new().block_on(&runtime, server.until_stopped(hub, &stop, settings))
+            LocalSet::new().block_on(&runtime, server.until_stopped(&listener, &stop, settings))
         }));
         match done {
             Ok(ended) => {
@@ -73,14 +75,14 @@ struct Server {
 impl Server {
     async fn until_stopped(
         self: Rc<Self>,
-        hub: &Hub,
+        listener: &Listener,
         stop: &StopSignal,
         settings: &Settings,
     ) -> io::Result<()> {
-        let listener = Watched::new(&hub.listener)?;
+        let readable = Watched::new(listener)?;
         let stopped = Watched::new(stop)?;
         tokio::select! {
-            failed = Rc::clone(&self).accept(&hub.listener, &listener) => failed?,
+            failed = Rc::clone(&self).accept(listener, &readable) => failed?,
             signal = stopped.readable() => drop(signal?),
         }
         log::info!("the sender stops; {} pushes are under way", self.hub_depth.now());

@@ -105,6 +105,13 @@ impl Service {
         hub.serve(&self.settings, &self.stats, host).map_err(failed)
     }
 
+    /// To be called in every process of the server but the sender's, once it is forked; see [`Hub::close_listener`].
+    pub fn is_no_sender(&self) {
+        if let Some(hub) = self.hub.get() {
+            hub.close_listener();
+        }
+    }
+
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
         &self.settings

@@ -2,7 +2,7 @@
 //!
 //! It refuses to stay behind: it is ended by its process id when the test ends.
 
-use super::{DEADLINE, Scratch, poll};
+use super::{DEADLINE, Scratch, ends_with_us, poll};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -21,7 +21,7 @@ impl Simulator {
         let dir = scratch.path().join("simulator");
         let mut command = Command::new(env!("CARGO_BIN_EXE_voip-push"));
         command.args(["simulate", "--quiet", "--dir"]).arg(&dir).args(more).stdin(Stdio::null());
-        let child = command.spawn().expect("cargo has built the command beside the tests");
+        let child = ends_with_us(&mut command).spawn().expect("cargo has built the command beside the tests");
         let mut simulator = Simulator { child, facts: Value::Null, dir };
         let ready = poll(DEADLINE, || {
             let facts: Value =
