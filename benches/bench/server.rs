@@ -156,6 +156,7 @@ loadmodule "tmx.so"
 loadmodule "sl.so"
 loadmodule "pv.so"
 loadmodule "textops.so"
+loadmodule "xlog.so"
 modparam("tm", "wt_timer", 5000)
 MODULES
 

@@ -191,7 +191,7 @@ impl Redis {
         let mut pipe = cli().arg("--pipe").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut input = std::io::BufWriter::new(pipe.stdin.take().unwrap());
         for number in 0..users {
-            write!(input, "SET user{number} {}\r\n", crate::raw::token(number)).unwrap();
+            write!(input, "SET user{number} {}\r\n", crate::tokens::token(number)).unwrap();
         }
         drop(input.into_inner().unwrap());
         assert!(pipe.wait().unwrap().success());
