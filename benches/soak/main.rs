@@ -3,7 +3,12 @@
 //!
 //! It refuses to pass a run in which the faults did not happen.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "this is how a soak fails and reports")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "this is how a soak fails and reports"
+)]
 
 mod ledger;
 #[path = "../bench/machine.rs"]

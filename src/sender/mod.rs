@@ -23,6 +23,7 @@ pub use server::Host;
 
 use crate::config::{ConfigError, Settings};
 use crate::model::{Push, Report};
+use crate::process::THREAD_NAME;
 use crate::process::seqpacket::{Address, Listener};
 use crate::stats::{Counter, Stats};
 use depth::Depth;
@@ -188,5 +189,9 @@ impl Sender {
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()
+    tokio::runtime::Builder::new_current_thread()
+        .thread_name(THREAD_NAME)
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
 }
