@@ -7,6 +7,7 @@ mod budget;
 mod deliver;
 mod depth;
 mod engine;
+mod gathering;
 mod graveyard;
 mod lane;
 mod local;
