@@ -337,7 +337,12 @@ fn counters_are_in_rpc_and_statistics(installation: &Installation) {
     // Six requests went to two workers; the RPC process has the sum.
     let stats = kamailio.rpc(&["voip_push.stats"]);
     assert!(stats.contains("registered_total: 6"), "{stats}");
-    assert!(stats.contains("pushes_total{provider=\"apns\",app=\"org.example.phone.voip\",outcome=\"accepted\"}: 0"), "{stats}");
+    assert!(
+        stats.contains(
+            "pushes_total{provider=\"apns\",app=\"org.example.phone.voip\",outcome=\"accepted\"}: 0"
+        ),
+        "{stats}"
+    );
     let statistics = kamailio.rpc(&["stats.get_statistics", "voip_push:"]);
     assert!(statistics.contains("voip_push:registered_total = 6"), "{statistics}");
     assert!(statistics.contains("voip_push:pushes_fcm_other_token_gone_total = 0"), "{statistics}");

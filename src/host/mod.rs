@@ -5,6 +5,7 @@
 
 mod kamailio;
 mod last;
+mod note;
 mod verbs;
 
 use crate::service::{Error, Service, installed};

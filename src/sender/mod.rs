@@ -29,6 +29,7 @@ use depth::Depth;
 use local::Local;
 use remote::Remote;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ impl Hub {
     ///
     /// # Errors
     /// The sender cannot run here.
-    pub fn serve(&self, settings: &Settings, stats: &Arc<Stats>, host: Host) -> io::Result<()> {
+    pub fn serve(&self, settings: &Settings, stats: &Arc<Stats>, host: Rc<dyn Host>) -> io::Result<()> {
         server::serve(self, settings, stats, host)
     }
 }

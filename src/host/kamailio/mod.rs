@@ -9,8 +9,11 @@ mod http;
 mod layout;
 mod log;
 mod pseudo;
+mod pushes;
+mod sender;
 mod stamp;
 mod symbols;
+mod tm;
 
 use super::{Claim, Exports, panic_caught};
 use crate::service::{self, Service};
@@ -94,6 +97,7 @@ fn prepare() -> Result<(), String> {
     let file = config_file();
     let service = Service::prepare(&file).map_err(|error| error.to_string())?;
     ::log::set_max_level(service.settings().log_level);
+    sender::plan(&service)?;
     let service = service::install(service);
     counters::register(service)
         .map_err(|name| format!("Kamailio does not take the statistic {name}; please report it"))?;
@@ -111,10 +115,18 @@ fn config_file() -> PathBuf {
     Path::new(OsStr::from_bytes(text.to_bytes())).to_owned()
 }
 
-/// In each process as it starts. Nothing is opened: the service opens what it needs in the worker that first uses it.
+/// In each process as it starts; in the first one, so that it forks the sender's. Nothing is opened: the service opens what it
+/// needs in the worker that first uses it.
 extern "C" fn child_init(rank: c_int) -> c_int {
-    if rank > 0 {
-        functions::this_process_is_a_worker();
+    match rank {
+        FIRST_PROCESS => sender::fork(),
+        1.. => {
+            functions::this_process_is_a_worker();
+            0
+        }
+        _ => 0,
     }
-    0
 }
+
+/// `PROC_MAIN`.
+const FIRST_PROCESS: c_int = 0;
