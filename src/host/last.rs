@@ -110,6 +110,16 @@ impl Last {
         Last::default()
     }
 
+    /// Nothing was there to be done, which a script sees as false.
+    pub fn nothing(reason: &str) -> Last {
+        Last { code: -1, status: -1, ..Last::default() }.with(REASON, reason)
+    }
+
+    /// What the sender's process tells a route.
+    pub fn told(code: i32, reason: &str) -> Last {
+        Last { code, status: code, ..Last::default() }.with(REASON, reason)
+    }
+
     /// A failure.
     pub fn of_error(code: i32, error: &Error) -> Last {
         let last = Last { code, status: code, ..Last::default() }.with(REASON, &error.to_string());
@@ -136,6 +146,11 @@ impl Last {
     /// Adds how many devices were pushed to, and for how many the provider accepted.
     pub fn with_report(self, report: &Report) -> Last {
         Last { devices: report.devices, accepted: report.accepted(), ..self }
+    }
+
+    /// Adds how many devices were pushed to, and for how many the provider accepted.
+    pub fn with_counts(self, devices: usize, accepted: usize) -> Last {
+        Last { devices, accepted, ..self }
     }
 
     /// Adds which call it is about.

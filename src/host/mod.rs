@@ -6,7 +6,9 @@
 mod kamailio;
 mod last;
 mod note;
+mod parked;
 mod verbs;
+mod waiting;
 
 use crate::service::{Error, Service, installed};
 use crate::stats::Counter;

@@ -53,6 +53,6 @@ pub(super) fn counted(devices: usize) -> Last {
 }
 
 /// A count as a script's number. The verbs never succeed with 0, which would stop the script.
-fn number(count: usize) -> i32 {
+pub(super) fn number(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX).max(1)
 }

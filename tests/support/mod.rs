@@ -7,6 +7,7 @@
 
 pub mod debian;
 pub mod kamailio;
+pub mod phone;
 pub mod settings;
 pub mod simulator;
 pub mod sip;

@@ -5,6 +5,7 @@
 use super::arguments;
 use super::http::voip_push_http;
 use super::layout::{ANY_ROUTE, CmdExport, SipMsg, Table};
+use super::park;
 use super::pushes::{queue_voip_push, send_voip_push_async};
 use super::tm;
 use crate::host::{last::Last, panic_caught, script_function, verbs};
@@ -15,7 +16,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// All script functions, and a row of zeros.
-pub static TABLE: Table<[CmdExport; 12]> = Table::new([
+pub static TABLE: Table<[CmdExport; 17]> = Table::new([
     row(c"register_token", 3, register_token_3 as *const c_void),
     row(c"register_token", 4, register_token_4 as *const c_void),
     row(c"register_token", 5, register_token_5 as *const c_void),
@@ -26,6 +27,11 @@ pub static TABLE: Table<[CmdExport; 12]> = Table::new([
     row(c"send_voip_push_to", 6, send_voip_push_to as *const c_void),
     row(c"queue_voip_push", 3, queue_voip_push as *const c_void),
     suspending(c"send_voip_push_async", 4, send_voip_push_async as *const c_void),
+    parking(c"park_call", 2, park::park_call_2 as *const c_void),
+    parking(c"park_call", 3, park::park_call_3 as *const c_void),
+    parking(c"follow_call", 1, park::follow_call as *const c_void),
+    row(c"wake_calls", 1, park::wake_calls as *const c_void),
+    row(c"was_rung", 0, park::was_rung as *const c_void),
     row(c"voip_push_http", 0, voip_push_http as *const c_void),
     CmdExport {
         name: ptr::null(),
@@ -41,6 +47,17 @@ const fn row(name: &'static CStr, param_no: c_int, function: *const c_void) -> C
     let (fixup, free_fixup) =
         if param_no == 0 { (None, None) } else { (Some(arguments::fix as _), Some(arguments::free as _)) };
     CmdExport { name: name.as_ptr(), function, param_no, fixup, free_fixup, flags: ANY_ROUTE }
+}
+
+/// A function that lets a call wait for a phone.
+const fn parking(name: &'static CStr, param_no: c_int, function: *const c_void) -> CmdExport {
+    CmdExport { fixup: Some(fix_parking), ..row(name, param_no, function) }
+}
+
+unsafe extern "C" fn fix_parking(param: *mut *mut c_void, number: c_int) -> c_int {
+    park::is_in_the_script();
+    // SAFETY: as Kamailio has called this fixup.
+    unsafe { fix_suspending(param, number) }
 }
 
 /// A function that holds a call: a configuration that has it needs the modules for that.

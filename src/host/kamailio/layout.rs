@@ -187,6 +187,10 @@ pub type CmdFunction = unsafe extern "C" fn(*mut SipMsg, *mut c_void, *mut c_voi
 /// A `cmd_function` with three arguments.
 pub type CmdFunction3 = unsafe extern "C" fn(*mut SipMsg, *mut c_void, *mut c_void, *mut c_void) -> c_int;
 
+/// A `cmd_function` with four arguments.
+pub type CmdFunction4 =
+    unsafe extern "C" fn(*mut SipMsg, *mut c_void, *mut c_void, *mut c_void, *mut c_void) -> c_int;
+
 /// `cb_function` of script_cb.h.
 pub type ScriptCallback = unsafe extern "C" fn(*mut SipMsg, c_uint, *mut c_void) -> c_int;
 

@@ -8,6 +8,7 @@ mod functions;
 mod http;
 mod layout;
 mod log;
+mod park;
 mod pseudo;
 mod pushes;
 mod sender;
@@ -68,7 +69,21 @@ const DEFAULT_CONFIG: &str = "/etc/voip-push/voip-push.toml";
 /// `modparam("voip_push", "config", "/path")`; Kamailio keeps the text.
 static CONFIG: AtomicPtr<c_char> = AtomicPtr::new(ptr::null_mut());
 
-static PARAMS: Table<[ParamExport; 2]> = Table::new([
+/// `modparam("voip_push", "location", "location")`: the registrar's table, for further phones of a call that rings.
+static LOCATION: AtomicPtr<c_char> = AtomicPtr::new(c"location".as_ptr().cast_mut());
+
+/// That table's name.
+fn location_table() -> &'static CStr {
+    // SAFETY: our own text, or the parser's, which stays as long as Kamailio runs.
+    unsafe { CStr::from_ptr(LOCATION.load(Ordering::Acquire)) }
+}
+
+static PARAMS: Table<[ParamExport; 3]> = Table::new([
+    ParamExport {
+        name: c"location".as_ptr(),
+        kind: PARAM_STRING,
+        pointer: LOCATION.as_ptr().cast_const().cast(),
+    },
     ParamExport {
         name: c"config".as_ptr(),
         kind: PARAM_STRING,
@@ -97,6 +112,7 @@ fn prepare() -> Result<(), String> {
     let file = config_file();
     let service = Service::prepare(&file).map_err(|error| error.to_string())?;
     ::log::set_max_level(service.settings().log_level);
+    park::prepare()?;
     sender::plan(&service)?;
     let service = service::install(service);
     counters::register(service)

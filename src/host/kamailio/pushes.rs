@@ -4,6 +4,7 @@
 //! call that nobody else has.
 
 use super::functions::{Msg, Param, call};
+use super::park;
 use super::sender::has_event_route;
 use super::tm::{self, NEEDED, tm};
 use crate::host::last::{self, Last};
@@ -32,7 +33,7 @@ pub unsafe extern "C" fn queue_voip_push(msg: Msg, user: Param, caller: Param, c
 }
 
 unsafe fn note_for_queued(msg: Msg, service: &Service, user: &str, call_id: &str) -> Result<Vec<u8>, Error> {
-    let (has_event, parks) = (has_event_route(), false);
+    let (has_event, parks) = (has_event_route(), park::is_used());
     if !service.has_sender_process() || !(has_event || parks) {
         return Ok(Vec::new());
     }
@@ -56,7 +57,7 @@ pub unsafe extern "C" fn send_voip_push_async(
         let wait = service.settings().wait;
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
         unsafe {
-            let Some(id) = tm.call_in_hand(msg)? else { return Ok(Last::stop()) };
+            let Some(id) = tm.call_to_suspend(msg)? else { return Ok(Last::stop()) };
             tm.suspend(msg, wait + SAFETY_NET)?;
             let note = Note::Async {
                 user: user.to_owned(),
