@@ -1,5 +1,6 @@
 //! voip_push: one shared library that lets a SIP server wake sleeping phones.
 
+pub mod c_api;
 pub mod config;
 mod host;
 pub mod http2;

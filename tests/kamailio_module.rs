@@ -1,6 +1,6 @@
 //! The Kamailio module in real Kamailios: loads, does what its functions say, refuses what it must, and survives.
 
-#![allow(clippy::panic, clippy::unwrap_used, clippy::print_stderr, reason = "this is how a test fails")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "this is how a test fails")]
 
 mod support;
 
@@ -15,65 +15,72 @@ use support::{DEADLINE, Scratch, built_library, debian, run as run_program, sett
 
 /// One module of tests per Kamailio, so that a failure says which.
 macro_rules! on {
-    ($name:ident, $installation:expr, $version:literal) => {
+    ($(#[$attribute:meta])* $name:ident, $installation:expr, $version:literal) => {
         mod $name {
             use super::*;
 
             fn run(test: fn(&Installation)) {
-                let installation: Option<Installation> = $installation;
-                let Some(installation) = installation else {
-                    return eprintln!("left out; VOIP_PUSH_TEST_SID=1 runs it");
-                };
+                let installation: Installation = $installation;
                 let version = installation.version();
                 assert!(version.starts_with($version), "{version} is not {}", $version);
                 test(&installation);
             }
 
+            $(#[$attribute])*
             #[test]
             fn functions_do_what_they_say() {
                 run(super::functions_do_what_they_say);
             }
 
+            $(#[$attribute])*
             #[test]
             fn arguments_are_never_expanded_twice() {
                 run(super::arguments_are_never_expanded_twice);
             }
 
+            $(#[$attribute])*
             #[test]
             fn hostile_input_is_refused_and_the_server_goes_on() {
                 run(super::hostile_input_is_refused_and_the_server_goes_on);
             }
 
+            $(#[$attribute])*
             #[test]
             fn pushes_that_cannot_be_sent_say_why() {
                 run(super::pushes_that_cannot_be_sent_say_why);
             }
 
+            $(#[$attribute])*
             #[test]
             fn a_push_reaches_the_provider() {
                 run(super::a_push_reaches_the_provider);
             }
 
+            $(#[$attribute])*
             #[test]
             fn http_is_answered_by_the_rest_api() {
                 run(super::http_is_answered_by_the_rest_api);
             }
 
+            $(#[$attribute])*
             #[test]
             fn counters_are_in_rpc_and_statistics() {
                 run(super::counters_are_in_rpc_and_statistics);
             }
 
+            $(#[$attribute])*
             #[test]
             fn a_broken_configuration_stops_the_start_with_one_line() {
                 run(super::a_broken_configuration_stops_the_start_with_one_line);
             }
 
+            $(#[$attribute])*
             #[test]
             fn a_broken_script_stops_the_start() {
                 run(super::a_broken_script_stops_the_start);
             }
 
+            $(#[$attribute])*
             #[test]
             fn the_module_may_be_the_first_one() {
                 run(super::the_module_may_be_the_first_one);
@@ -82,9 +89,14 @@ macro_rules! on {
     };
 }
 
-on!(kamailio_5_6, Some(Installation::of_this_machine()), "kamailio 5.6.");
-on!(kamailio_6_0, Some(debian::trixie()), "kamailio 6.0.");
-on!(kamailio_6_1, debian::sid(), "kamailio 6.1.");
+on!(kamailio_5_6, debian::bookworm(), "kamailio 5.6.");
+on!(kamailio_6_0, debian::trixie(), "kamailio 6.0.");
+on!(
+    #[ignore = "sid moves; run it with --ignored"]
+    kamailio_6_1,
+    debian::sid(),
+    "kamailio 6.1."
+);
 
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kamailio_module.cfg");
 

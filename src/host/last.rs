@@ -4,7 +4,7 @@
 
 use crate::model::{Device, Report};
 use crate::rest::Response;
-use crate::service::Error;
+use crate::service::{Error, Service, installed};
 use std::sync::{Mutex, PoisonError};
 
 /// A result.
@@ -25,6 +25,8 @@ pub(super) enum Field {
     Status,
     Devices,
     Accepted,
+    /// `[call] wake_seconds`, in milliseconds, so that scripts that hold calls need not repeat it.
+    WakeMs,
     Text(usize),
 }
 
@@ -42,7 +44,7 @@ const CALL_ID: usize = 10;
 const TEXTS: usize = 11;
 
 /// Every name, in the order of its number.
-const FIELDS: [(&str, Field); 14] = [
+const FIELDS: [(&str, Field); 15] = [
     ("status", Field::Status),
     ("devices", Field::Devices),
     ("accepted", Field::Accepted),
@@ -57,6 +59,7 @@ const FIELDS: [(&str, Field); 14] = [
     ("headers", Field::Text(HEADERS)),
     ("user", Field::Text(USER)),
     ("call_id", Field::Text(CALL_ID)),
+    ("wake_ms", Field::WakeMs),
 ];
 
 impl Field {
@@ -178,6 +181,7 @@ impl Last {
             Field::Status => Value::Number(self.status),
             Field::Devices => count(self.devices),
             Field::Accepted => count(self.accepted),
+            Field::WakeMs => wake_ms(),
             Field::Text(at) => self.texts[at].as_ref().map_or(Value::Null, |Text(bytes)| Value::Text {
                 start: bytes.as_ptr(),
                 len: bytes.len() - 1,
@@ -194,9 +198,17 @@ pub(super) fn set(last: Last) {
     *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
 }
 
-/// A field of the last result.
+/// A field of the last result; a setting is there before the first one, too.
 pub(super) fn get(field: Field) -> Value {
+    if field == Field::WakeMs {
+        return wake_ms();
+    }
     LAST.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(Value::Null, |last| last.value(field))
+}
+
+fn wake_ms() -> Value {
+    let wake_ms = |service: &Service| i32::try_from(service.settings().wake.as_millis()).unwrap_or(i32::MAX);
+    installed().map_or(Value::Null, |service| Value::Number(wake_ms(service)))
 }
 
 #[cfg(test)]

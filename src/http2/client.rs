@@ -4,7 +4,7 @@
 //! closed door without a pause.
 
 use super::backoff::Backoff;
-use super::connection::Connection;
+use super::connection::{Connection, Place};
 use super::{Failure, Response, Tls};
 use crate::config::Origin;
 use bytes::Bytes;
@@ -76,33 +76,40 @@ impl Client {
         request: Request<Bytes>,
         deadline: Instant,
     ) -> Result<Response, Failure> {
-        let connection = match self.ready_connection() {
-            Some(connection) => connection,
+        let place = match self.ready_place() {
+            Some(place) => place,
             None => {
-                let in_time = timeout_at(deadline, self.connection()).await;
+                let in_time = timeout_at(deadline, self.place()).await;
                 in_time.map_err(|_| Failure::Connect("not in time".to_owned()))??
             }
         };
+        let connection = place.connection();
         let done = if connection.is_proven() {
             connection.send(request, deadline).await
         } else {
             connection.prove(request, deadline).await
         };
         if matches!(done, Err(Failure::NotProcessed(_))) {
-            self.forget(&connection);
+            self.forget(connection);
         }
         done
     }
 
-    /// The least busy connection that needs no asking; the usual case, without waiting for anything.
-    fn ready_connection(self: &Rc<Self>) -> Option<Rc<Connection>> {
+    /// A place on the least busy connection that needs no asking; the usual case, without waiting for anything. None
+    /// where all streams are taken and another connection may be opened.
+    fn ready_place(self: &Rc<Self>) -> Option<Place> {
         let connections = self.connections.borrow();
-        let best =
-            connections.iter().filter(|known| known.is_trusted()).min_by_key(|known| known.in_flight())?;
-        if best.is_nearly_full() && connections.len() < MAX_CONNECTIONS {
-            self.grow();
+        let trusted = connections.iter().filter(|known| known.is_trusted());
+        let best = trusted.min_by_key(|known| known.in_flight())?;
+        if connections.len() < MAX_CONNECTIONS {
+            if best.is_full() {
+                return None;
+            }
+            if best.is_nearly_full() {
+                self.grow();
+            }
         }
-        Some(Rc::clone(best))
+        Some(Place::on(best))
     }
 
     /// Opens another connection before the last is full; nobody waits for it.
@@ -119,20 +126,20 @@ impl Client {
         });
     }
 
-    /// A connection that works, asked with a ping where there is doubt, or a new one.
-    async fn connection(self: &Rc<Self>) -> Result<Rc<Connection>, Failure> {
+    /// A place on a connection that works, asked with a ping where there is doubt, or on a new one.
+    async fn place(self: &Rc<Self>) -> Result<Place, Failure> {
         let _turn = self.opening.lock().await;
-        if let Some(ready) = self.ready_connection() {
+        if let Some(ready) = self.ready_place() {
             return Ok(ready); // Somebody else has opened it meanwhile.
         }
         let known = self.connections.borrow().clone();
-        for connection in known {
+        for connection in known.iter().filter(|known| !known.is_full()) {
             if connection.is_usable().await {
-                return Ok(connection);
+                return Ok(Place::on(connection));
             }
-            self.forget(&connection);
+            self.forget(connection);
         }
-        self.open().await
+        Ok(Place::on(&self.open().await?))
     }
 
     async fn open(&self) -> Result<Rc<Connection>, Failure> {

@@ -2,7 +2,7 @@
 //!
 //! It refuses to reconnect; a connection that broke stays broken.
 
-use super::{Failure, Response, Tls};
+use super::{Coalesced, Failure, Response, Tls};
 use crate::config::Origin;
 use bytes::{Bytes, BytesMut};
 use h2::client::SendRequest;
@@ -46,19 +46,24 @@ pub(super) struct Connection {
     last_used: Cell<Instant>,
 }
 
-/// One request under way, counted until it ends, however it ends.
-struct InFlight<'a>(&'a Cell<usize>);
+/// One request's place on a connection, counted from the choice of the connection until the request has ended, however
+/// it ends.
+pub(super) struct Place(Rc<Connection>);
 
-impl<'a> InFlight<'a> {
-    fn new(count: &'a Cell<usize>) -> Self {
-        count.set(count.get() + 1);
-        InFlight(count)
+impl Place {
+    pub(super) fn on(connection: &Rc<Connection>) -> Place {
+        connection.in_flight.set(connection.in_flight.get() + 1);
+        Place(Rc::clone(connection))
+    }
+
+    pub(super) fn connection(&self) -> &Rc<Connection> {
+        &self.0
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
     }
 }
 
@@ -84,7 +89,7 @@ impl Connection {
             .enable_push(false)
             .initial_max_send_streams(STREAMS_BEFORE_SETTINGS)
             .max_header_list_size(MAX_HEADERS_LEN)
-            .handshake(stream)
+            .handshake(Coalesced(stream))
             .await
             .map_err(|error| format!("HTTP/2: {error}"))?;
         let pings = Mutex::new(driver.ping_pong());
@@ -118,10 +123,14 @@ impl Connection {
         self.in_flight.get()
     }
 
-    /// True when nine tenths of the streams that the server allows at this moment are taken.
+    /// True when all streams that the server allows at this moment are taken.
+    pub(super) fn is_full(&self) -> bool {
+        self.in_flight.get() >= self.requests.current_max_send_streams()
+    }
+
+    /// True when nine tenths of them are.
     pub(super) fn is_nearly_full(&self) -> bool {
-        let allowed = self.requests.current_max_send_streams();
-        self.is_proven.get() && self.in_flight.get() * 10 >= allowed.saturating_mul(9)
+        self.in_flight.get() * 10 >= self.requests.current_max_send_streams().saturating_mul(9)
     }
 
     /// True once a request was answered well.
@@ -174,7 +183,6 @@ impl Connection {
 
     /// Sends one request and waits for its answer, at most until `deadline`.
     pub(super) async fn send(&self, request: Request<Bytes>, deadline: Instant) -> Result<Response, Failure> {
-        let _counted = InFlight::new(&self.in_flight);
         self.last_used.set(Instant::now());
         match tokio::time::timeout_at(deadline, self.exchange(request)).await {
             Ok(done) => done,

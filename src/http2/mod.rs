@@ -4,10 +4,12 @@
 
 mod backoff;
 mod client;
+mod coalesced;
 mod connection;
 mod tls;
 
 pub use client::Client;
+pub use coalesced::Coalesced;
 pub use tls::Tls;
 
 use bytes::Bytes;

@@ -166,6 +166,14 @@ pub struct Extra<'a> {
     pub environment: Option<&'a str>,
 }
 
+/// Takes a topic or project from outside; an empty text means the configuration's first.
+///
+/// # Errors
+/// Longer than 255 bytes, or with a space or a control character.
+pub fn parse_app(text: &str) -> Result<Option<String>, Invalid> {
+    name("app", Some(text))
+}
+
 fn name(what: &'static str, text: Option<&str>) -> Result<Option<String>, Invalid> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
     if text.len() > MAX_NAME_LEN {

@@ -3,6 +3,7 @@
 //!
 //! It refuses to fork, to install signal handlers and to call the host.
 
+mod event;
 mod per_process;
 pub mod seqpacket;
 mod shared;
@@ -10,10 +11,11 @@ mod shelf;
 mod stop_signal;
 mod watch;
 
+pub use event::Event;
 pub use per_process::PerProcess;
 pub use shared::SharedCounters;
 pub use shelf::Shelf;
-pub use stop_signal::StopSignal;
+pub use stop_signal::{StopSignal, end_with_parent};
 pub use watch::Watched;
 
 use std::io;

@@ -15,7 +15,7 @@ const BUFFER_LEN: usize = 4 << 20;
 /// Connections that may wait to be accepted; one per worker at most.
 const BACKLOG: i32 = 1024;
 /// How many messages one system call may bring; a third of the CPU was saved by it in a trial.
-const BATCH: usize = 32;
+pub const BATCH: usize = 32;
 
 /// Where a listener can be reached, for processes forked after it was made.
 #[derive(Clone, Debug)]

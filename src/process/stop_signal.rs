@@ -6,16 +6,17 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Readable once this process has been told to stop (SIGTERM or SIGINT), or its parent has died.
+/// Readable once this process has been told to stop (SIGTERM or SIGINT).
 pub struct StopSignal {
     fd: OwnedFd,
 }
 
 impl StopSignal {
-    /// Takes SIGTERM and SIGINT away from whoever handled them in this process, which must be ours alone.
+    /// Takes SIGTERM and SIGINT away from whoever handled them in this process, which must be ours alone. Before other threads are
+    /// started, which inherit it.
     ///
     /// # Errors
-    /// The system refuses, or the parent has died already.
+    /// The system refuses.
     pub fn take_over() -> io::Result<StopSignal> {
         let mut stops = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: sigemptyset initialises the set that the other calls then read; the fd is new and ours.
@@ -29,14 +30,8 @@ impl StopSignal {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: asks for SIGTERM when the parent dies; no memory is involved.
-        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) };
-        // SAFETY: getppid has no preconditions; the fd above is open and owned by nobody else.
-        let (parent, fd) = unsafe { (libc::getppid(), OwnedFd::from_raw_fd(fd)) };
-        if parent == 1 {
-            return Err(io::Error::other("the server has died"));
-        }
-        Ok(StopSignal { fd })
+        // SAFETY: the descriptor is open and owned by nobody else.
+        Ok(StopSignal { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
 }
 
@@ -44,4 +39,17 @@ impl AsFd for StopSignal {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Lets this process be told to stop (SIGTERM) when the process that forked it dies.
+///
+/// # Errors
+/// It has died already.
+pub fn end_with_parent() -> io::Result<()> {
+    // SAFETY: neither call touches memory, and neither can fail with these arguments.
+    let parent = unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+        libc::getppid()
+    };
+    if parent == 1 { Err(io::Error::other("the server has died")) } else { Ok(()) }
 }

@@ -9,8 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 
-/// Largest body taken, in bytes; a registration has some hundred.
-const MAX_BODY_LEN: usize = 16 * 1024;
+/// Largest body taken, in bytes: twice the longest token. It is half of what Kamailio reads of a request by default
+/// (`tcp_rd_buf_size`); past that it closes the connection, so a higher limit could not be told to the client.
+const MAX_BODY_LEN: usize = 8 * 1024;
 
 /// The body of a registration. The first three are the seed's; unknown fields are let pass, since apps send their own.
 #[derive(Deserialize)]
@@ -84,7 +85,7 @@ fn body<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, Response> {
         return Err(Response::error(415, "send the body as Content-Type: application/json"));
     }
     if request.body.len() > MAX_BODY_LEN {
-        return Err(Response::error(413, "the body is larger than 16384 bytes"));
+        return Err(Response::error(413, "the body is larger than 8192 bytes"));
     }
     serde_json::from_slice(request.body).map_err(|error| Response::error(400, &what_is_wrong(&error)))
 }

@@ -30,7 +30,7 @@ use local::Local;
 use remote::Remote;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Why pushes were not taken.
@@ -44,7 +44,8 @@ pub enum Refused {
 
 /// Where the processes of a SIP server find the sender's process; made before the fork.
 pub struct Hub {
-    listener: Listener,
+    /// Taken by the sender's process, and closed by every other: while anybody holds it, connecting succeeds.
+    listener: Mutex<Option<Listener>>,
     address: Address,
     depth: Arc<Depth>,
 }
@@ -57,7 +58,17 @@ impl Hub {
     pub fn new(settings: &Settings, stats: &Arc<Stats>) -> io::Result<Hub> {
         let listener = Listener::new()?;
         let address = listener.address();
-        Ok(Hub { listener, address, depth: Depth::new(settings, stats)? })
+        Ok(Hub { listener: Mutex::new(Some(listener)), address, depth: Depth::new(settings, stats)? })
+    }
+
+    /// Closes this process' copy of the listening socket; for every process but the sender's. Otherwise workers would still
+    /// get a connection when the sender has gone, and wait for nobody.
+    pub fn close_listener(&self) {
+        drop(self.take_listener());
+    }
+
+    fn take_listener(&self) -> Option<Listener> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Runs the sender in this process until the server stops it; see [`Host`] for what happens to reports.
@@ -100,6 +111,7 @@ impl Sender {
 
     /// A worker's handle on the sender's process. It connects when it is first used.
     pub fn in_process(hub: &Hub, stats: &Arc<Stats>) -> Sender {
+        hub.close_listener();
         Sender { place: Place::Process(Remote::new(hub)), stats: Arc::clone(stats) }
     }
 
@@ -115,6 +127,24 @@ impl Sender {
             Place::Process(remote) => remote.send(pushes, patience),
         };
         self.counted(devices, done)
+    }
+
+    /// Hands pushes over, all or none, and leaves. `done` is told the report on the sender's thread, when every push has
+    /// ended, at the latest after `patience`; it must not block.
+    ///
+    /// # Errors
+    /// The queue is full, or the sender has ended, or it is a process of its own, where no closure can go.
+    pub fn start_with(
+        &self,
+        pushes: Vec<Push>,
+        patience: Duration,
+        done: impl FnOnce(Report) + Send + 'static,
+    ) -> Result<(), Refused> {
+        let devices = pushes.len();
+        match &self.place {
+            Place::Thread(local) => self.counted(devices, local.submit(pushes, Some(patience), done)),
+            Place::Process(_) => Err(Refused::Gone),
+        }
     }
 
     /// Hands pushes over, all or none, and leaves. With a note, and where the sender is a process, the host is told note and

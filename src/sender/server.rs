@@ -9,8 +9,8 @@ use super::wire::{Message, Order, Reply};
 use super::{Hub, runtime};
 use crate::config::Settings;
 use crate::model::Report;
-use crate::process::seqpacket::{Batch, Link, Listener};
-use crate::process::{StopSignal, Watched};
+use crate::process::seqpacket::{BATCH, Batch, Link, Listener};
+use crate::process::{StopSignal, Watched, end_with_parent};
 use crate::stats::{Counter, Stats};
 use std::cell::RefCell;
 use std::io;
@@ -61,6 +61,8 @@ pub(super) fn serve(
     host: Rc<dyn Host>,
 ) -> io::Result<()> {
     let stop = StopSignal::take_over()?;
+    end_with_parent()?;
+    let listener = hub.take_listener().ok_or_else(|| io::Error::other("another process is the sender"))?;
     let plan = Plan::new(settings).map_err(io::Error::other)?;
     let runtime = runtime()?;
     loop {
@@ -73,7 +75,7 @@ pub(super) fn serve(
                 host: Rc::clone(&host),
                 told: Rc::new(Notify::new()),
             });
-            LocalSet::new().block_on(&runtime, server.until_stopped(hub, &stop, settings))
+            LocalSet::new().block_on(&runtime, server.until_stopped(&listener, &stop, settings))
         }));
         match done {
             Ok(ended) => {
@@ -102,14 +104,14 @@ struct Server {
 impl Server {
     async fn until_stopped(
         self: Rc<Self>,
-        hub: &Hub,
+        listener: &Listener,
         stop: &StopSignal,
         settings: &Settings,
     ) -> io::Result<()> {
-        let listener = Watched::new(&hub.listener)?;
+        let readable = Watched::new(listener)?;
         let stopped = Watched::new(stop)?;
         tokio::select! {
-            failed = Rc::clone(&self).accept(&hub.listener, &listener) => failed?,
+            failed = Rc::clone(&self).accept(listener, &readable) => failed?,
             () = self.keep_time() => {}
             signal = stopped.readable() => drop(signal?),
         }
@@ -158,6 +160,8 @@ impl Server {
             let read = self.batch.borrow_mut().read(&link, |message| self.take(message, &link));
             match read {
                 Ok(0) => return,
+                // Fewer than asked for were all that there were; what comes now wakes us again.
+                Ok(1..BATCH) => ready.clear_ready(),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(_) => return,

@@ -11,7 +11,9 @@ pub use error::Error;
 pub use installed::{install, installed, uninstall};
 
 use crate::config::Settings;
-use crate::model::{Call, Device, Extra, Invalid, NewDevice, Platform, Provider, Push, Report, Token, User};
+use crate::model::{
+    Call, Device, Extra, Invalid, NewDevice, Platform, Provider, Push, Report, Token, User, parse_app,
+};
 use crate::process::PerProcess;
 use crate::sender::{Hub, Sender};
 use crate::stats::{Counter, Stats};
@@ -114,6 +116,13 @@ impl Service {
         hub.serve(&self.settings, &self.stats, host).map_err(failed)
     }
 
+    /// To be called in every process of the server but the sender's, once it is forked; see [`Hub::close_listener`].
+    pub fn is_no_sender(&self) {
+        if let Some(hub) = self.hub.get() {
+            hub.close_listener();
+        }
+    }
+
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -196,6 +205,30 @@ impl Service {
         })
     }
 
+    /// The same without waiting: hands the pushes over and says how many devices there are. `done` is told on the sender's
+    /// thread what `send` would have returned, and must not block. Only where the sender is a thread of this process.
+    ///
+    /// # Errors
+    /// Why nothing was handed over; see [`Error`]. `done` is not told then.
+    pub fn send_with(
+        &self,
+        user: &str,
+        caller: &str,
+        call_id: &str,
+        done: impl FnOnce(Result<Report, Error>) + Send + 'static,
+    ) -> Result<usize, Error> {
+        self.counted(|| {
+            let call = Call::parse(user, caller, call_id)?;
+            let pushes = self.pushes(&call, self.devices_of(&call.callee)?, true);
+            let devices = pushes.len();
+            self.stats.count(Counter::Calls);
+            let stats = Arc::clone(&self.stats);
+            let judged = move |report| done(judge_counted(report, &stats));
+            self.with_sender(|sender| Ok(sender.start_with(pushes, self.settings.wait, judged)?))?;
+            Ok(devices)
+        })
+    }
+
     /// The same without waiting: hands the pushes over and says how many devices there are. Where the sender is a process of
     /// its own, the host is told `note` and the report there once all have ended, at the latest after `patience`.
     ///
@@ -241,11 +274,7 @@ impl Service {
     /// # Errors
     /// Why no phone will ring; see [`Error`].
     pub fn verdict(&self, report: Report) -> Result<Report, Error> {
-        let judged = judge(report);
-        if judged.is_err() {
-            self.stats.count(Counter::CallsFailed);
-        }
-        judged
+        judge_counted(report, &self.stats)
     }
 
     /// Whether the sender is a process of its own, which notes can be told to.
@@ -354,11 +383,15 @@ impl Target<'_> {
             device_id: String::new(),
             platform: if provider == Provider::Apns { Platform::Ios } else { Platform::Android },
             token: Token::parse(provider, self.token)?,
-            app: Some(self.app.to_owned()).filter(|app| !app.is_empty()),
+            app: parse_app(self.app)?,
             environment: None,
             registered_at_ms: now_ms(),
         })
     }
+}
+
+fn judge_counted(report: Report, stats: &Stats) -> Result<Report, Error> {
+    judge(report).inspect_err(|_| stats.count(Counter::CallsFailed))
 }
 
 fn now_ms() -> i64 {

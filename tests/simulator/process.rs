@@ -291,7 +291,9 @@ fn environment_in(file: &Path) -> BTreeMap<String, String> {
 fn slow_commands_are_run_side_by_side_and_reaped() {
     let scratch = Scratch::new();
     let gate = scratch.0.join("gate");
-    let script = format!("while [ ! -e {0} ]; do sleep 0.05; done; echo x >> {0}.done", gate.display());
+    // Bounded, so that a test that fails leaves nothing behind.
+    let wait = "for turn in $(seq 600); do [ -e $gate ] && break; sleep 0.05; done";
+    let script = format!("gate={}; {wait}; echo x >> $gate.done", gate.display());
     let simulator = Simulator::with(&["--on-push", &script]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -301,12 +303,18 @@ fn slow_commands_are_run_side_by_side_and_reaped() {
             assert_eq!(apns.answered(&voip_push(&jwt, &device_token(number))).await.status, 200);
         }
     });
-    let children = format!("/proc/{0}/task/{0}/children", simulator.pid());
-    let running = || fs::read_to_string(&children).map_or(0, |pids| pids.split_whitespace().count());
+    let running = || children_of(simulator.pid());
     wait_for("64 commands at a time", || (running() == 64).then_some(()));
     fs::write(&gate, "").expect("writable");
     let done = gate.with_extension("done");
     wait_for("all 80 commands", || (fs::read_to_string(&done).ok()?.lines().count() == 80).then_some(()));
     wait_for("no child left, dead or alive", || (running() == 0).then_some(()));
     assert_eq!(simulator.get("/stats")["on_push_dropped"], 0);
+}
+
+/// How many children a process has, dead or alive; the kernel lists them by the thread that started them.
+fn children_of(pid: u32) -> usize {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    let listed = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok());
+    listed.map(|pids| pids.split_whitespace().count()).sum()
 }

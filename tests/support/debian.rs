@@ -9,14 +9,25 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Debian 13, which has Kamailio 6.0.
-pub fn trixie() -> Installation {
-    unpacked("trixie")
+/// Debian 12, which has Kamailio 5.6: this machine's own where it is one.
+pub fn bookworm() -> Installation {
+    match own_release().as_str() {
+        "bookworm" => Installation::of_this_machine(),
+        _ => unpacked("bookworm"),
+    }
 }
 
-/// Debian unstable, which has Kamailio 6.1 today; only where `VOIP_PUSH_TEST_SID=1` asks for it, since it moves.
-pub fn sid() -> Option<Installation> {
-    (std::env::var_os("VOIP_PUSH_TEST_SID")? == "1").then(|| unpacked("sid"))
+/// Debian 13, which has Kamailio 6.0: this machine's own where it is one.
+pub fn trixie() -> Installation {
+    match own_release().as_str() {
+        "trixie" => Installation::of_this_machine(),
+        _ => unpacked("trixie"),
+    }
+}
+
+/// Debian unstable, which has Kamailio 6.1 today.
+pub fn sid() -> Installation {
+    unpacked("sid")
 }
 
 /// Unpacks the suite once; `target/debian/<suite>/complete` says that it was done. Delete the directory to do it again.

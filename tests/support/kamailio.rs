@@ -3,7 +3,7 @@
 //! It refuses to touch any other Kamailio on the machine: it ends what it has started, by process id.
 
 use super::sip::{self, Answer};
-use super::{DEADLINE, Scratch, built_library, poll, run};
+use super::{DEADLINE, Scratch, built_library, ends_with_us, poll, run};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::{SocketAddrV4, TcpListener, UdpSocket};
@@ -214,6 +214,7 @@ impl Options {
         command.stdout(log.try_clone().expect("a file can be shared")).stderr(log);
         // A process group of its own: at its end Kamailio signals its whole group.
         command.process_group(0);
+        ends_with_us(&mut command);
         command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 }

@@ -9,10 +9,13 @@ pub mod debian;
 pub mod kamailio;
 pub mod phone;
 pub mod settings;
+pub mod shipped;
 pub mod simulator;
 pub mod sip;
+pub mod sipp;
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -71,6 +74,17 @@ pub fn poll<T>(deadline: Duration, mut fact: impl FnMut() -> Option<T>) -> Optio
         }
         // The pause between two looks; no result depends on its length.
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Lets a server that is started for a test end when the test program does, even if that is ended by a signal.
+pub fn ends_with_us(command: &mut Command) -> &mut Command {
+    // SAFETY: between fork and exec only prctl is called, which is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It refuses to stay behind: it is ended by its process id when the test ends.
 
-use super::{DEADLINE, Scratch, poll};
+use super::{DEADLINE, Scratch, ends_with_us, poll};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -21,7 +21,7 @@ impl Simulator {
         let dir = scratch.path().join("simulator");
         let mut command = Command::new(env!("CARGO_BIN_EXE_voip-push"));
         command.args(["simulate", "--quiet", "--dir"]).arg(&dir).args(more).stdin(Stdio::null());
-        let child = command.spawn().expect("cargo has built the command beside the tests");
+        let child = ends_with_us(&mut command).spawn().expect("cargo has built the command beside the tests");
         let mut simulator = Simulator { child, facts: Value::Null, dir };
         let ready = poll(DEADLINE, || {
             let facts: Value =
@@ -30,6 +30,11 @@ impl Simulator {
         });
         simulator.facts = ready.expect("the simulator writes simulator.json when it is ready");
         simulator
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> libc::pid_t {
+        libc::pid_t::try_from(self.child.id()).expect("a pid is a pid_t")
     }
 
     /// The configuration that it has written.
@@ -98,9 +103,8 @@ impl Simulator {
 
 impl Drop for Simulator {
     fn drop(&mut self) {
-        let pid = libc::pid_t::try_from(self.child.id()).expect("a pid is a pid_t");
         // SAFETY: sends SIGTERM to the child that this value started and has not reaped yet.
-        unsafe { libc::kill(pid, libc::SIGTERM) };
+        unsafe { libc::kill(self.pid(), libc::SIGTERM) };
         let ended = poll(Duration::from_secs(5), || self.child.try_wait().ok().flatten());
         if ended.is_none() {
             let _ = self.child.kill();

@@ -53,36 +53,25 @@ unsafe extern "C" fn rpc_stats(rpc: *const Rpc, context: *mut c_void) {
 /// `CNT_F_NO_RESET`: a counter only grows.
 const NO_RESET: c_int = 1;
 
-/// Registers every counter with Kamailio, which asks for its value when somebody looks. Before the fork.
-///
-/// # Errors
-/// The name of a counter that Kamailio does not take.
-pub fn register(service: &Service) -> Result<(), String> {
+/// Registers every counter with Kamailio, which asks for its value when somebody looks. Before the fork. One that Kamailio does
+/// not take (two apps whose names differ only in their punctuation) is left out with a warning: the RPC has it.
+pub fn register(service: &Service) {
     for (at, reading) in service.stats().read().iter().enumerate() {
         let name = statistic_name(reading);
-        let texts = CString::new(name.as_str()).and_then(|name| Ok((name, CString::new(reading.help)?)));
-        let (c_name, help) = texts.map_err(|_| name.clone())?;
-        // Kamailio keeps the pointers for ever, so the texts are never freed.
-        let (c_name, help) = (c_name.into_raw(), help.into_raw());
-        // SAFETY: C strings that stay; the callback takes the counter's position for its parameter.
-        let done = unsafe {
-            let position = ptr::without_provenance_mut(at);
-            (core().counter_register)(
-                ptr::null_mut(),
-                c"voip_push".as_ptr(),
-                c_name,
-                NO_RESET,
-                value_at,
-                position,
-                help,
-                0,
-            )
-        };
-        if done < 0 {
-            return Err(name);
+        if !register_at(at, &name, reading.help) {
+            log::warn!("Kamailio has a statistic {name} already; see the RPC voip_push.stats for this one");
         }
     }
-    Ok(())
+}
+
+fn register_at(at: usize, name: &str, help: &str) -> bool {
+    let (Ok(name), Ok(help)) = (CString::new(name), CString::new(help)) else { return false };
+    // Kamailio keeps the pointers for ever, so the texts are never freed.
+    let (name, help) = (name.into_raw(), help.into_raw());
+    let position = ptr::without_provenance_mut(at);
+    let (group, no_handle) = (c"voip_push".as_ptr(), ptr::null_mut());
+    // SAFETY: C strings that stay; the callback takes the counter's position for its parameter.
+    unsafe { (core().counter_register)(no_handle, group, name, NO_RESET, value_at, position, help, 0) >= 0 }
 }
 
 unsafe extern "C" fn value_at(_handle: u16, position: *mut c_void) -> c_long {
@@ -95,7 +84,8 @@ unsafe extern "C" fn value_at(_handle: u16, position: *mut c_void) -> c_long {
 }
 
 /// Kamailio's statistics have no labels: `pushes_total{provider="apns",app="a.voip",outcome="accepted"}` is
-/// `pushes_apns_a.voip_accepted_total`, and the level `parked` is `parked_now`.
+/// `pushes_apns_a_voip_accepted_total`, and the level `parked` is `parked_now`. Only letters, digits and `_`: xhttp_prom hands
+/// the names to Prometheus, which refuses all metrics of a server for one name with a point.
 fn statistic_name(reading: &Reading) -> String {
     let (stem, ending) = match reading.name.strip_suffix("_total") {
         Some(stem) => (stem, "total"),
@@ -103,7 +93,7 @@ fn statistic_name(reading: &Reading) -> String {
     };
     let values = reading.labels.split('"').skip(1).step_by(2);
     let words: Vec<&str> = std::iter::once(stem).chain(values).chain([ending]).collect();
-    words.join("_")
+    words.join("_").replace(|c: char| !c.is_ascii_alphanumeric(), "_")
 }
 
 #[cfg(test)]
@@ -114,7 +104,7 @@ mod tests {
     fn a_statistics_name_has_no_labels() {
         let labels = "{provider=\"apns\",app=\"a.voip\",outcome=\"accepted\"}".to_owned();
         let push = Reading { name: "pushes_total", labels, help: "", value: 0 };
-        assert_eq!(statistic_name(&push), "pushes_apns_a.voip_accepted_total");
+        assert_eq!(statistic_name(&push), "pushes_apns_a_voip_accepted_total");
         let plain = Reading { name: "calls_total", labels: String::new(), help: "", value: 0 };
         assert_eq!(statistic_name(&plain), "calls_total");
         let level = Reading { name: "parked", labels: String::new(), help: "", value: 0 };

@@ -71,24 +71,38 @@ fn host_level(level: Level) -> HostLevel {
     HostLevel { number, name, syslog }
 }
 
-/// Kamailio guards its log with a plain counter against its own signal handlers. They run on the first thread only (ours block
-/// signals), and a second thread's `++` could leave the counter up for ever, so it is for the first thread alone.
 fn write_on_this_thread(core: &Core, level: &HostLevel, line: &str, at: Option<u32>) {
     // SAFETY: gettid has no preconditions.
-    let first_thread = unsafe { libc::gettid() } == std::process::id().cast_signed();
-    if !first_thread {
+    if unsafe { libc::gettid() } != std::process::id().cast_signed() {
         return write(core, level, "", line, at);
     }
-    // SAFETY: Kamailio's variable, on the one thread that uses it; read and written whole since a signal handler looks at it.
-    unsafe {
-        if core.dprint_crit.read_volatile() != 0 {
-            return;
-        }
-        core.dprint_crit.write_volatile(1);
+    if let Some(_critical) = Critical::enter(core) {
+        write(core, level, &host_prefix(core), line, at);
     }
-    write(core, level, &host_prefix(core), line, at);
-    // SAFETY: as above; it was 0 before, and nobody else counts on this thread.
-    unsafe { core.dprint_crit.write_volatile(0) };
+}
+
+/// Kamailio's guard of its log against its own signal handlers: a plain counter. The handlers run on the first thread only (ours
+/// block signals), and a second thread's `++` could leave the counter up for ever, which would silence Kamailio; so it is
+/// for the first thread alone.
+struct Critical(*mut c_int);
+
+impl Critical {
+    /// `None` where a signal has interrupted another line.
+    fn enter(core: &Core) -> Option<Critical> {
+        // SAFETY: Kamailio's variable, on the one thread that uses it; volatile since a signal handler looks at it.
+        unsafe {
+            let is_free = core.dprint_crit.read_volatile() == 0;
+            is_free.then(|| core.dprint_crit.write_volatile(1))?;
+        }
+        Some(Critical(core.dprint_crit))
+    }
+}
+
+impl Drop for Critical {
+    fn drop(&mut self) {
+        // SAFETY: as in `enter`; it was 0 before, and nobody else counts on this thread.
+        unsafe { self.0.write_volatile(0) };
+    }
 }
 
 /// The administrator's `log_prefix` for the message in hand.

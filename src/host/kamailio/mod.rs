@@ -114,9 +114,7 @@ fn prepare() -> Result<(), String> {
     ::log::set_max_level(service.settings().log_level);
     park::prepare()?;
     sender::plan(&service)?;
-    let service = service::install(service);
-    counters::register(service)
-        .map_err(|name| format!("Kamailio does not take the statistic {name}; please report it"))?;
+    counters::register(service::install(service));
     ::log::info!("voip_push {} is ready with {}", env!("CARGO_PKG_VERSION"), file.display());
     Ok(())
 }
@@ -134,15 +132,22 @@ fn config_file() -> PathBuf {
 /// In each process as it starts; in the first one, so that it forks the sender's. Nothing is opened: the service opens what it
 /// needs in the worker that first uses it.
 extern "C" fn child_init(rank: c_int) -> c_int {
-    match rank {
-        FIRST_PROCESS => sender::fork(),
-        1.. => {
-            functions::this_process_is_a_worker();
-            0
+    panic_caught(-1, || {
+        if rank == FIRST_PROCESS {
+            return sender::fork();
         }
-        _ => 0,
-    }
+        if rank > 0 {
+            functions::this_process_is_a_worker();
+        }
+        // Before the workers are forked, Kamailio asks the first process once as if it were one.
+        if rank != BEFORE_FORKS {
+            sender::this_is_another_process();
+        }
+        0
+    })
 }
 
 /// `PROC_MAIN`.
 const FIRST_PROCESS: c_int = 0;
+/// `PROC_INIT`.
+const BEFORE_FORKS: c_int = -127;

@@ -16,6 +16,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::c_int;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Makes room for the process, before Kamailio forks. With `fork=no` there is none, and each process sends by itself.
@@ -36,6 +37,18 @@ pub fn plan(service: &Service) -> Result<(), String> {
     Ok(())
 }
 
+/// Set while the sender's process is being forked: Kamailio asks all modules to initialise themselves in it, us as well.
+static IS_BEING_FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Called in each process as it starts, and does nothing in the sender's.
+pub fn this_is_another_process() {
+    if !IS_BEING_FORKED.load(Ordering::Relaxed)
+        && let Some(service) = installed()
+    {
+        service.is_no_sender();
+    }
+}
+
 /// Forks the process; in Kamailio's first process, when all workers but those for TCP have been forked.
 pub fn fork() -> c_int {
     let (Some(service), Some(forking)) = (installed(), forking()) else { return 0 };
@@ -43,6 +56,7 @@ pub fn fork() -> c_int {
         return 0;
     }
     let parent = std::process::id();
+    IS_BEING_FORKED.store(true, Ordering::Relaxed);
     // With sockets, since calls that go on from there may go over TCP.
     // SAFETY: child_init of the first process may fork; the text is copied.
     let pid = unsafe { (forking.fork_process)(PROC_RPC, c"voip_push sender".as_ptr(), 1) };
@@ -54,6 +68,8 @@ pub fn fork() -> c_int {
         // SAFETY: ends this process at once; what Kamailio does at its end is for the first process to do.
         unsafe { libc::_exit(i32::from(ended.is_err())) };
     }
+    IS_BEING_FORKED.store(false, Ordering::Relaxed);
+    service.is_no_sender();
     if pid < 0 {
         ::log::error!("Kamailio cannot fork the sender's process");
         return -1;

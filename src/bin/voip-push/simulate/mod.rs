@@ -24,13 +24,12 @@ mod random;
 mod tokens;
 mod violation;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use voip_push::process::{StopSignal, Watched};
 
 pub use args::Args;
 
@@ -42,6 +41,7 @@ use listener::Sockets;
 /// Everything that the listeners share.
 pub struct Sim {
     known_only: bool,
+    fast: bool,
     latency: Duration,
     apns: apns::Rules,
     google: google::Rules,
@@ -59,6 +59,8 @@ pub struct Sim {
 /// Runs until SIGTERM or SIGINT.
 pub fn run(args: &Args) -> Result<(), Failure> {
     args.check()?;
+    // Before the listeners' threads are started, which inherit it.
+    let stop = StopSignal::take_over().map_err(cannot_wait)?;
     let directory = Directory::open(&args.dir)?;
     let sockets = Sockets::bind(args)?;
     let urls = sockets.urls(args)?;
@@ -66,23 +68,29 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let (on_push, pushes) = on_push::channel(args.on_push.as_deref());
     let sim = Arc::new(Sim::new(args, &secrets, on_push));
     let control = sockets.serve(&sim, &secrets.tls)?;
-    current_thread_runtime()?.block_on(async {
-        let ended = ended_by_signal()?;
+    let runtime = current_thread_runtime()?;
+    let done = runtime.block_on(async {
+        let stopped = Watched::new(&stop).map_err(cannot_wait)?;
         let control = listener::adopt(control)?;
         tokio::spawn(control::serve(sim.clone(), control));
         tokio::spawn(on_push::work(pushes));
         sim.console.listening(&urls);
         directory.fill(args, &urls, &secrets)?;
-        ended.await;
+        // An error is an end as well.
+        let _ = stopped.readable().await;
         directory.retract();
         Ok(())
-    })
+    });
+    // A command of --on-push that still runs is not waited for.
+    runtime.shutdown_background();
+    done
 }
 
 impl Sim {
     fn new(args: &Args, secrets: &Secrets, on_push: Option<on_push::OnPush>) -> Self {
         Sim {
             known_only: args.known_only,
+            fast: args.fast,
             latency: args.latency(),
             apns: apns::Rules::new(args, &secrets.apns_key.public),
             google: google::Rules::new(args, secrets),
@@ -104,15 +112,6 @@ fn current_thread_runtime() -> Result<Runtime, Failure> {
     built.map_err(|error| Failure::Failed(format!("cannot start an event loop: {error}")))
 }
 
-/// The handlers are in place when this returns; what it returns ends at the first SIGTERM or SIGINT.
-fn ended_by_signal() -> Result<impl Future<Output = ()>, Failure> {
-    let failed = |error| Failure::Failed(format!("cannot wait for signals: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
+fn cannot_wait(error: std::io::Error) -> Failure {
+    Failure::Failed(format!("cannot wait for signals: {error}"))
 }

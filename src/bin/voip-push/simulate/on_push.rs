@@ -3,12 +3,11 @@
 //! It refuses to hold pushes up: commands run beside them, at most [`AT_ONCE`] at a time, and past
 //! [`WAITING`] waiting ones a push runs none.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde_json::Value;
-use tokio::process::Command;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Receiver, Sender, channel as queue};
 
@@ -56,9 +55,9 @@ pub async fn work(mut jobs: Receiver<Command>) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     while let Some(mut command) = jobs.recv().await {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        tokio::spawn(async move {
+        tokio::task::spawn_blocking(move || {
             // Waiting reaps the child; how it ended is its own business.
-            let _ = command.status().await;
+            let _ = command.status();
             drop(place);
         });
     }

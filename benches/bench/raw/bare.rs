@@ -1,0 +1,119 @@
+//! The least that a push can cost on this stack: one h2 connection, TCP_NODELAY, the same headers and body as ours.
+//!
+//! It refuses everything else: no queue, no deadline, no retry, no counters. Requests are made before the clock starts.
+
+use super::{DEVICES, Job, settings, tell, token};
+use crate::machine;
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::Request;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::net::TcpStream;
+use tokio::task::LocalSet;
+use voip_push::config::{Origin, Settings};
+use voip_push::http2::Coalesced;
+use voip_push::model::{Call, Device, Environment, Extra, NewDevice, Push};
+use voip_push::provider::PushProvider;
+use voip_push::provider::apns::Apns;
+
+/// Runs the client and tells what it did.
+pub fn run(job: &Job) {
+    let settings = settings(&job.config);
+    let requests: Rc<[Request<Bytes>]> = requests(&settings).into();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let sending = connect(&settings.apns[0].origin).await;
+        let ended = Rc::new(Cell::new(0));
+        // The first alone, as Apple wants it.
+        exchange(&mut sending.clone(), requests[0].clone()).await;
+        for first in 0..job.in_flight {
+            let (sending, requests, ended) = (sending.clone(), Rc::clone(&requests), Rc::clone(&ended));
+            tokio::task::spawn_local(keep_sending(sending, requests, first as usize, ended));
+        }
+        tokio::time::sleep(job.warm_up).await;
+        let (start, cpu, before) = (Instant::now(), machine::own_cpu_time(), ended.get());
+        tokio::time::sleep(job.window).await;
+        let pushes = ended.get() - before;
+        tell(pushes, pushes, start.elapsed(), &[("client", machine::own_cpu_time() - cpu)]);
+    });
+}
+
+async fn keep_sending(
+    mut sending: SendRequest<Bytes>,
+    requests: Rc<[Request<Bytes>]>,
+    mut next: usize,
+    ended: Rc<Cell<u64>>,
+) {
+    loop {
+        exchange(&mut sending, requests[next % requests.len()].clone()).await;
+        ended.set(ended.get() + 1);
+        next += 1;
+    }
+}
+
+async fn exchange(sending: &mut SendRequest<Bytes>, request: Request<Bytes>) {
+    let mut ready = sending.clone().ready().await.unwrap();
+    let (parts, body) = request.into_parts();
+    let (response, mut stream) = ready.send_request(Request::from_parts(parts, ()), false).unwrap();
+    stream.send_data(body, true).unwrap();
+    let response = response.await.unwrap();
+    assert_eq!(response.status(), 200);
+    let mut body = response.into_body();
+    while let Some(chunk) = body.data().await {
+        chunk.unwrap();
+    }
+}
+
+/// What our own provider module makes of pushes to the bench's devices.
+fn requests(settings: &Settings) -> Vec<Request<Bytes>> {
+    let apns = Apns::new(settings.apns[0].clone(), Environment::Production);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let authorization = apns.authorize(now.as_secs() as i64).unwrap();
+    (0..DEVICES)
+        .map(|number| apns.request(&push(number, number as u64, settings.ring), &authorization).unwrap())
+        .collect()
+}
+
+/// A push to a device of the bench.
+pub fn push(device: usize, call: u64, ring: Duration) -> Push {
+    let user = format!("user{device:06}");
+    let call = Call::parse(&user, "+4930123456", &format!("{call:016x}@bench.example.org")).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Push {
+        call,
+        device: stored(&user, device),
+        expires_at_s: (now + ring).as_secs() as i64,
+        ring,
+        is_stored: true,
+    }
+}
+
+fn stored(user: &str, number: usize) -> Device {
+    let new = NewDevice::parse(user, &token(number), "ios", &Extra::default()).unwrap();
+    let NewDevice { user, device_id, platform, token, app, environment } = new;
+    Device { user, device_id, platform, token, app, environment, registered_at_ms: 1 }
+}
+
+async fn connect(origin: &Origin) -> SendRequest<Bytes> {
+    let tcp = TcpStream::connect((origin.host.as_str(), origin.port)).await.unwrap();
+    tcp.set_nodelay(true).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    let pem = origin.ca_pem.as_deref().expect("the simulator's configuration names its CA");
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok));
+    let crypto = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder =
+        rustls::ClientConfig::builder_with_provider(crypto).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = ServerName::try_from(origin.host.clone()).unwrap();
+    let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+    let (sending, driver) =
+        h2::client::Builder::new().enable_push(false).handshake(Coalesced(stream)).await.unwrap();
+    tokio::task::spawn_local(async move { driver.await.unwrap() });
+    sending
+}

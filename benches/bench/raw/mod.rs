@@ -1,0 +1,178 @@
+//! Raw sending: our whole sender beside a bare h2 client, in turns, against the same simulator.
+//!
+//! It refuses to compare runs of different hours: both are measured in each repetition, and medians are compared.
+
+pub mod bare;
+pub mod ours;
+
+use crate::Effort;
+use crate::machine::{self, Ticks};
+use crate::report::{Report, median};
+use crate::support::Scratch;
+use crate::support::simulator::Simulator;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use voip_push::config::Settings;
+
+/// What one run of a client does.
+pub struct Job {
+    /// The simulator's voip-push.toml.
+    pub config: PathBuf,
+    /// Pushes in flight.
+    pub in_flight: u64,
+    /// Not measured, at the beginning.
+    pub warm_up: Duration,
+    /// Measured.
+    pub window: Duration,
+}
+
+/// Different devices, so that nothing is the same push again and again.
+pub const DEVICES: usize = 1000;
+
+impl Job {
+    /// What [`Job::parse`] takes.
+    pub fn words(&self) -> [String; 4] {
+        let ms = |time: Duration| time.as_millis().to_string();
+        [self.config.display().to_string(), self.in_flight.to_string(), ms(self.warm_up), ms(self.window)]
+    }
+
+    /// The reverse of what [`measure`] hands to its roles.
+    pub fn parse(words: &[&str]) -> Job {
+        let [config, in_flight, warm_up, window] = words else { panic!("a job has four words") };
+        let ms = |word: &str| Duration::from_millis(word.parse().unwrap());
+        Job {
+            config: config.into(),
+            in_flight: in_flight.parse().unwrap(),
+            warm_up: ms(warm_up),
+            window: ms(window),
+        }
+    }
+}
+
+/// Told by a role as one line of JSON.
+pub fn tell(pushes: u64, accepted: u64, wall: Duration, cpu: &[(&str, Duration)]) {
+    let per_push = |time: Duration| time.as_secs_f64() * 1e6 / pushes.max(1) as f64;
+    let total: Duration = cpu.iter().map(|(_, time)| *time).sum();
+    let mut told = json!({
+        "pushes": pushes, "accepted": accepted, "rate": pushes as f64 / wall.as_secs_f64(),
+        "cpu_us": per_push(total),
+    });
+    for (name, time) in cpu {
+        told[*name] = json!(per_push(*time));
+    }
+    println!("=> {told}");
+}
+
+/// The tokens of the devices, 64 hexadecimal digits each.
+pub fn token(number: usize) -> String {
+    format!("{number:08x}").repeat(8)
+}
+
+const WAYS: [&str; 2] = ["bare", "ours"];
+const IN_FLIGHT: [u64; 3] = [1, 32, 256];
+
+/// Rates and CPU at every concurrency and latency.
+pub fn measure(effort: Effort, report: &mut Report) {
+    report.title("Raw sending");
+    report.columns(&[
+        "provider ms",
+        "in flight",
+        "client",
+        "pushes/s",
+        "CPU us/push",
+        "of it sender",
+        "ratio of rates",
+        "ratio of CPU",
+        "simulator busy %",
+        "steal %",
+    ]);
+    for latency_ms in [0, 50] {
+        let runs = runs(effort, latency_ms);
+        for (at, in_flight) in IN_FLIGHT.into_iter().enumerate() {
+            write_rows(report, latency_ms, in_flight, &runs[at]);
+        }
+    }
+}
+
+/// For each concurrency, for each way, the runs.
+type Runs = Vec<[Vec<Value>; 2]>;
+
+fn runs(effort: Effort, latency_ms: u64) -> Runs {
+    let scratch = Scratch::new("bench-raw");
+    let latency = latency_ms.to_string();
+    let start = || Simulator::start(&scratch, &["--fast", "--latency-ms", &latency]);
+    let simulator = machine::on_cpu(machine::surroundings(), start);
+    let (repetitions, window_ms) = if effort.quick { (3, 700) } else { (7, 2000) };
+    let mut runs: Runs = IN_FLIGHT.iter().map(|_| [Vec::new(), Vec::new()]).collect();
+    for repetition in 0..repetitions {
+        for (at, in_flight) in IN_FLIGHT.into_iter().enumerate() {
+            let job = Job {
+                config: simulator.config(),
+                in_flight,
+                warm_up: Duration::from_millis(300),
+                window: Duration::from_millis(window_ms),
+            };
+            // Who goes first changes, so that neither always has the quieter moment.
+            for turn in 0..2 {
+                let way = (turn + repetition) % 2;
+                runs[at][way].push(run(WAYS[way], &job, simulator.pid()));
+            }
+        }
+    }
+    runs
+}
+
+fn run(way: &str, job: &Job, simulator: libc::pid_t) -> Value {
+    let (ticks, busy) = (Ticks::now(), machine::cpu_time(simulator));
+    let started = std::time::Instant::now();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["role", way]).args(job.words());
+    let output = machine::on_cpu(machine::SUBJECT, || command.output()).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let told = text.lines().find_map(|line| line.strip_prefix("=> "));
+    let told = told.unwrap_or_else(|| panic!("{way}: {text}\n{}", String::from_utf8_lossy(&output.stderr)));
+    let mut run: Value = serde_json::from_str(told).unwrap();
+    assert_eq!(run["pushes"], run["accepted"], "{way}: a push was not accepted: {run}");
+    run["steal"] = json!(ticks.stolen_since());
+    let busy = machine::cpu_time(simulator) - busy;
+    run["busy"] = json!(100.0 * busy.as_secs_f64() / started.elapsed().as_secs_f64());
+    run
+}
+
+fn write_rows(report: &mut Report, latency_ms: u64, in_flight: u64, [bare, ours]: &[Vec<Value>; 2]) {
+    let of = |runs: &[Value], name: &str| median(runs.iter().filter_map(|run| run[name].as_f64()));
+    let rate_ratio = of(ours, "rate") / of(bare, "rate");
+    let cpu_ratio = of(ours, "cpu_us") / of(bare, "cpu_us");
+    for (way, runs) in WAYS.iter().zip([bare, ours]) {
+        let is_ours = *way == "ours";
+        let only_ours = |text: String| if is_ours { text } else { String::new() };
+        report.row(&[
+            latency_ms.to_string(),
+            in_flight.to_string(),
+            (*way).to_owned(),
+            format!("{:.0}", of(runs, "rate")),
+            format!("{:.1}", of(runs, "cpu_us")),
+            only_ours(format!("{:.1}", of(runs, "sender"))),
+            only_ours(format!("{rate_ratio:.2}")),
+            only_ours(format!("{cpu_ratio:.2}")),
+            format!("{:.0}", of(runs, "busy")),
+            format!("{:.1}", of(runs, "steal")),
+        ]);
+    }
+    if (latency_ms, in_flight) == (0, 32) {
+        report.key("raw.cpu_ratio_vs_bare", cpu_ratio);
+        report.key("raw.rate_ratio_vs_bare", rate_ratio);
+        report.bare_cpu_us = Some(of(bare, "cpu_us"));
+    }
+}
+
+/// The configuration, without the budgets of devices and callers: a bench is the flood that they are there to stop.
+pub fn settings(config: &Path) -> Settings {
+    let mut settings = Settings::load(config).unwrap_or_else(|error| panic!("{error}"));
+    settings.device_per_minute = 0;
+    settings.caller_per_minute = 0;
+    settings.max_queued = 100_000;
+    settings
+}

@@ -1,0 +1,186 @@
+//! Kamailio under the bench: its configuration, its processes, what they use and what went wrong in them.
+//!
+//! It refuses Debian's default allocator: with it the search of free lists hides everything else.
+
+use crate::machine;
+use crate::support::kamailio::{Kamailio, Options, Place};
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+/// A configuration for the bench.
+pub struct Script {
+    /// `loadmodule` and `modparam` lines besides the common ones.
+    pub modules: String,
+    /// What happens to an INVITE after `t_newtran()`; falls through to a 480.
+    pub invite: String,
+    /// What happens when an OPTIONS with the header X-Do asks for it.
+    pub asked: String,
+}
+
+impl Script {
+    /// Nothing but the answer.
+    pub fn plain() -> Script {
+        Script { modules: String::new(), invite: String::new(), asked: String::new() }
+    }
+
+    /// With our module and this in the INVITE's way.
+    pub fn with_module(config: &Path, invite: &str) -> Script {
+        let modules = format!(
+            "loadmodule \"voip_push.so\"\nmodparam(\"voip_push\", \"config\", \"{}\")\n",
+            config.display()
+        );
+        Script { modules, invite: invite.to_owned(), asked: String::new() }
+    }
+
+    fn text(&self) -> String {
+        COMMON
+            .replace("MODULES", &self.modules)
+            .replace("INVITE_SCRIPT", &self.invite)
+            .replace("ASKED_SCRIPT", &self.asked)
+    }
+}
+
+/// A running Kamailio with 4 UDP workers, on the CPU of what is measured.
+pub struct Server {
+    kamailio: Kamailio,
+}
+
+impl Server {
+    /// Starts it, or says in one line why it does not start.
+    pub fn start(name: &str, script: &Script) -> Result<Server, String> {
+        let mut options = Options::text(Place::new(name), script.text());
+        options.args = ["-x", "tlsf", "-m", "2048"].map(Into::into).into();
+        // The harness panics where a test would fail; here that is an answer.
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let start = || catch_unwind(AssertUnwindSafe(|| Kamailio::start(options)));
+        let started = machine::on_cpu(machine::SUBJECT, start);
+        std::panic::set_hook(hook);
+        started.map(|kamailio| Server { kamailio }).map_err(|panic| {
+            let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+            let tells =
+                |line: &&str| line.contains("CRITICAL") || line.contains("ERROR") || line.contains("unknown");
+            text.lines().find(tells).unwrap_or("Kamailio did not start").to_owned()
+        })
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.kamailio.port()
+    }
+
+    /// The server's first process and all that it has forked.
+    pub fn pids(&self) -> Vec<libc::pid_t> {
+        let first = libc::pid_t::try_from(self.kamailio.pid()).unwrap();
+        let mut pids = children_of(first);
+        pids.push(first);
+        pids
+    }
+
+    /// Pids of the processes whose description in `core.psx` has this text.
+    pub fn pids_of(&self, what: &str) -> Vec<libc::pid_t> {
+        let table = self.kamailio.rpc(&["core.psx"]);
+        let mut pid = 0;
+        let mut found = Vec::new();
+        for line in table.lines().map(str::trim) {
+            if let Some(number) = line.strip_prefix("PID:") {
+                pid = number.trim().parse().unwrap();
+            } else if line.strip_prefix("DSC:").is_some_and(|description| description.contains(what)) {
+                found.push(pid);
+            }
+        }
+        found
+    }
+
+    /// CPU time of all its processes together.
+    pub fn cpu_time(&self) -> Duration {
+        self.pids().into_iter().map(machine::cpu_time).sum()
+    }
+
+    /// Everything that it has logged.
+    pub fn log(&self) -> String {
+        self.kamailio.log()
+    }
+
+    /// Sends a request and waits for its answer.
+    pub fn send(&self, request: &[u8]) {
+        self.kamailio.send_sip(request);
+    }
+
+    /// What must not be in the log of a good run.
+    pub fn is_out_of_memory(&self) -> bool {
+        let log = self.log().to_ascii_lowercase();
+        ["out of mem", "no more share", "no more pkg", "could not allocate"]
+            .iter()
+            .any(|bad| log.contains(bad))
+    }
+
+    /// Datagrams that its socket dropped.
+    pub fn drops(&self) -> u64 {
+        crate::caller::drops_of(self.port())
+    }
+}
+
+fn children_of(parent: libc::pid_t) -> Vec<libc::pid_t> {
+    let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| parent_of(*pid) == Some(parent)).collect()
+}
+
+fn parent_of(pid: libc::pid_t) -> Option<libc::pid_t> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may have anything in it.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// A field of a process' `smaps_rollup`, in KB.
+pub fn memory_kb(pid: libc::pid_t, field: &str) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse().unwrap()
+}
+
+const COMMON: &str = r#"#!KAMAILIO
+debug=0
+children=4
+tcp_children=1
+maxbuffer=4194304
+max_while_loops=1000000
+loadmodule "ctl.so"
+loadmodule "cfgutils.so"
+loadmodule "kex.so"
+loadmodule "tm.so"
+loadmodule "tmx.so"
+loadmodule "sl.so"
+loadmodule "pv.so"
+loadmodule "textops.so"
+modparam("tm", "wt_timer", 5000)
+MODULES
+
+request_route {
+    if (is_method("OPTIONS")) {
+        route(ASKED);
+        sl_send_reply("200", "OK");
+        exit;
+    }
+    if (is_method("ACK")) {
+        t_check_trans();
+        exit;
+    }
+    t_newtran();
+    INVITE_SCRIPT
+    route(ANSWER);
+}
+
+route[ANSWER] {
+    t_reply("480", "Temporarily Unavailable");
+    exit;
+}
+
+route[ASKED] {
+    if (!is_present_hf("X-Do")) return;
+    ASKED_SCRIPT
+}
+"#;

@@ -1,0 +1,333 @@
+//! SIP: calls a second that a Kamailio sustains with a push for each, beside no push at all and beside http_client.
+//!
+//! It refuses runs that lost something: a call without its answer, a dropped datagram, or shared memory that ran out fails it.
+
+use crate::Effort;
+use crate::caller::{Caller, Calls, Load};
+use crate::machine::Ticks;
+use crate::raw;
+use crate::report::{Report, median};
+use crate::server::{Script, Server};
+use crate::support::simulator::Simulator;
+use crate::support::{DEADLINE, Scratch, poll};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+use voip_push::model::Environment;
+use voip_push::provider::PushProvider;
+use voip_push::provider::apns::Apns;
+
+/// Users with a token.
+pub const USERS: usize = 100_000;
+const LATENCIES_MS: [u64; 3] = [0, 50, 100];
+
+/// How a call's push is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    None,
+    Queue,
+    Async,
+    HttpClient,
+}
+
+impl Way {
+    const ALL: [Way; 4] = [Way::None, Way::Queue, Way::Async, Way::HttpClient];
+
+    fn name(self) -> &'static str {
+        match self {
+            Way::None => "none",
+            Way::Queue => "queue",
+            Way::Async => "async",
+            Way::HttpClient => "http_client",
+        }
+    }
+
+    fn script(self, config: &Path, simulator: &Simulator) -> Script {
+        match self {
+            Way::None => Script::plain(),
+            Way::Queue => Script::with_module(config, "queue_voip_push(\"$rU\", \"$fU\", \"$ci\");"),
+            Way::Async => {
+                Script::with_module(config, "send_voip_push_async(\"$rU\", \"$fU\", \"$ci\", \"ANSWER\");")
+            }
+            Way::HttpClient => http_client(config, simulator),
+        }
+    }
+
+    /// Open calls of the closed loop: more than are answered within one latency, but no flood for what blocks.
+    fn open(self, latency_ms: u64) -> u32 {
+        match self {
+            Way::HttpClient => 8,
+            _ if latency_ms >= 100 => 1200,
+            _ => 600,
+        }
+    }
+
+    fn calls(self, effort: Effort, latency_ms: u64) -> u32 {
+        match (self, effort.quick) {
+            (Way::HttpClient, true) => 150,
+            (Way::HttpClient, false) => {
+                if latency_ms == 0 {
+                    5000
+                } else {
+                    600
+                }
+            }
+            (_, true) => 20_000,
+            (_, false) => 60_000,
+        }
+    }
+}
+
+/// What runs today: libcurl in the worker, the request written in the script.
+fn http_client(config: &Path, simulator: &Simulator) -> Script {
+    let settings = raw::settings(config);
+    let apns = Apns::new(settings.apns[0].clone(), Environment::Production);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let authorization = apns.authorize(now as i64).unwrap().value;
+    let ca = config.with_file_name("ca.pem");
+    let url = simulator.fact("apns");
+    let topic = simulator.fact("topic");
+    let modules = format!(
+        "loadmodule \"http_client.so\"\nmodparam(\"http_client\", \"cacert\", \"{}\")\n\
+         modparam(\"http_client\", \"verify_peer\", 1)\nmodparam(\"http_client\", \"verify_host\", 1)\n\
+         modparam(\"http_client\", \"connection_timeout\", 5)\n",
+        ca.display()
+    );
+    let headers = format!(
+        "authorization: {authorization}\\r\\napns-push-type: voip\\r\\napns-priority: 10\\r\\napns-topic: {topic}\\r\\n\
+         apns-expiration: {}\\r\\nContent-Type: application/json",
+        now + 3600
+    );
+    let body =
+        r#"{\"aps\":{},\"call_id\":\"$ci\",\"caller\":\"$fU\",\"sip_user\":\"$rU\",\"voip\":\"true\"}"#;
+    let invite = format!(
+        "if (http_client_query(\"{url}/3/device/$hdr(X-Token)\", \"{body}\", \"{headers}\", \"$var(result)\") != 200) {{\n\
+         xlog(\"L_ERR\", \"push failed: $rc\\n\");\n}}"
+    );
+    Script { modules, invite, asked: String::new() }
+}
+
+/// One way at one latency, measured.
+struct Measured {
+    closed: Calls,
+    open: Calls,
+    cpu_us: f64,
+    pushes: u64,
+    steal: f64,
+    problem: Option<String>,
+}
+
+/// Calls a second, their delay and their cost, for every way and latency.
+pub fn measure(effort: Effort, report: &mut Report) {
+    report.title("SIP: an INVITE, a push, a 480");
+    report.note("4 UDP workers, `-x tlsf -m 2048`, 100,000 tokens; verified: an open loop in which no call was lost and fewer than 1 % took over 500 ms.\n");
+    report.columns(&[
+        "way",
+        "provider ms",
+        "closed loop /s",
+        "verified /s",
+        "p50 ms <",
+        "p99 ms <",
+        "CPU us/call",
+        "lost",
+        "INVITEs repeated",
+        "steal %",
+        "remarks",
+    ]);
+    let caller = Caller::new(USERS);
+    let mut results = Results::default();
+    for latency_ms in LATENCIES_MS {
+        let rig = Rig::new(latency_ms);
+        for way in Way::ALL {
+            if way == Way::HttpClient && effort.quick && latency_ms != 100 {
+                continue;
+            }
+            let repetitions = if effort.quick || way == Way::HttpClient { 1 } else { 3 };
+            for _ in 0..repetitions {
+                eprintln!("bench: sip {} {latency_ms} ms", way.name());
+                let measured = rig.measure(way, effort, &caller);
+                if let Ok(measured) = &measured {
+                    write_row(report, way, latency_ms, measured);
+                }
+                results.add(way, latency_ms, measured);
+            }
+        }
+    }
+    results.write(report);
+}
+
+/// A simulator with a latency and a filled store.
+struct Rig {
+    simulator: Simulator,
+    config: PathBuf,
+    latency_ms: u64,
+    _scratch: Scratch,
+}
+
+impl Rig {
+    fn new(latency_ms: u64) -> Rig {
+        let scratch = Scratch::new("bench-sip");
+        let latency = latency_ms.to_string();
+        let simulator = Simulator::start(&scratch, &["--fast", "--latency-ms", &latency]);
+        let config = without_limits(&simulator);
+        crate::tokens::fill(&config, USERS);
+        Rig { simulator, config, latency_ms, _scratch: scratch }
+    }
+
+    fn measure(&self, way: Way, effort: Effort, caller: &Caller) -> Result<Measured, String> {
+        let server =
+            Server::start(&format!("bench-{}", way.name()), &way.script(&self.config, &self.simulator))?;
+        let (open, calls) = (way.open(self.latency_ms), way.calls(effort, self.latency_ms));
+        let before = accepted(&self.simulator);
+        let warm_up = caller.call(server.port(), Load { rate: 2000, open, calls: (calls / 10).max(8) });
+        let ticks = Ticks::now();
+        let closed = caller.call(server.port(), Load { rate: 100_000, open, calls });
+        let (open, cpu_us) = verify(&server, caller, &closed, calls);
+        let answered = warm_up.answered + closed.answered + open.answered;
+        let pushes = if way == Way::None { 0 } else { self.pushes_since(before, answered) };
+        let mut problem = problem(&server, &[&warm_up, &closed, &open]);
+        if way != Way::None && pushes < answered {
+            problem = Some(format!(
+                "{pushes} pushes accepted for {answered} calls; {}",
+                problem.unwrap_or_default()
+            ));
+        }
+        Ok(Measured { closed, open, cpu_us, pushes, steal: ticks.stolen_since(), problem })
+    }
+
+    /// Pushes that the simulator accepted, as soon as all are there.
+    fn pushes_since(&self, before: u64, wanted: u64) -> u64 {
+        let arrived = || (accepted(&self.simulator) - before >= wanted).then_some(());
+        poll(DEADLINE / 4, arrived);
+        accepted(&self.simulator) - before
+    }
+}
+
+/// The simulator's configuration without budgets, since a bench is the flood that they are there to stop, and without a log line
+/// for each push.
+pub fn without_limits(simulator: &Simulator) -> PathBuf {
+    let limits = "level = \"warn\"\n[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\n[sender]\nmax_queued = 50000";
+    simulator.change_config(&[("level = \"info\"", limits)])
+}
+
+fn accepted(simulator: &Simulator) -> u64 {
+    simulator.get("/stats")["requests"]["apns"]["200"].as_u64().unwrap_or(0)
+}
+
+/// An open loop just below what the closed one did; slower until it is good, or not at all.
+fn verify(server: &Server, caller: &Caller, closed: &Calls, calls: u32) -> (Calls, f64) {
+    let mut last = (Calls::default(), f64::NAN);
+    for share in [0.95, 0.9, 0.85, 0.75] {
+        let rate = (closed.rate * share).max(1.0) as u32;
+        let cpu = server.cpu_time();
+        let open = caller.call(server.port(), Load { rate, open: rate * 10, calls });
+        let cpu_us = (server.cpu_time() - cpu).as_secs_f64() * 1e6 / open.answered.max(1) as f64;
+        let good = open.answered == open.made && open.dropped == 0 && open.late * 100 < open.made;
+        last = (open, cpu_us);
+        if good {
+            break;
+        }
+    }
+    last
+}
+
+fn problem(server: &Server, runs: &[&Calls]) -> Option<String> {
+    let lost: u64 = runs.iter().map(|run| run.made - run.answered).sum();
+    let dropped: u64 = runs.iter().map(|run| run.dropped).sum();
+    let mut problems = Vec::new();
+    if lost > 0 {
+        problems.push(format!("{lost} calls lost"));
+    }
+    if dropped + server.drops() > 0 {
+        problems.push(format!("{dropped} datagrams dropped at SIPp, {} at Kamailio", server.drops()));
+    }
+    if server.is_out_of_memory() {
+        problems.push("out of memory".to_owned());
+    }
+    (!problems.is_empty()).then(|| problems.join(", "))
+}
+
+fn write_row(report: &mut Report, way: Way, latency_ms: u64, measured: &Measured) {
+    let Measured { closed, open, cpu_us, steal, problem, .. } = measured;
+    report.row(&[
+        way.name().to_owned(),
+        latency_ms.to_string(),
+        format!("{:.0}", closed.rate),
+        format!("{:.0}", open.rate),
+        format!("{:.0}", open.p50_ms),
+        format!("{:.0}", open.p99_ms),
+        format!("{cpu_us:.1}"),
+        (closed.made - closed.answered + open.made - open.answered).to_string(),
+        (closed.repeated + open.repeated).to_string(),
+        format!("{steal:.1}"),
+        problem.clone().unwrap_or_default(),
+    ]);
+}
+
+/// Everything measured, by way and latency, and why something was not.
+#[derive(Default)]
+struct Results {
+    measured: Vec<(Way, u64, Measured)>,
+    refused: Vec<(Way, String)>,
+}
+
+impl Results {
+    fn add(&mut self, way: Way, latency_ms: u64, result: Result<Measured, String>) {
+        match result {
+            Ok(measured) => self.measured.push((way, latency_ms, measured)),
+            Err(why) => self.refused.push((way, why)),
+        }
+    }
+
+    fn of(&self, way: Way, latency_ms: Option<u64>, what: impl Fn(&Measured) -> f64) -> Option<f64> {
+        let meant = self.measured.iter().filter(|(known, latency, _)| {
+            *known == way && latency_ms.is_none_or(|wanted| *latency == wanted)
+        });
+        Some(median(meant.map(|(_, _, measured)| what(measured)))).filter(|value| value.is_finite())
+    }
+
+    fn write(&self, report: &mut Report) {
+        let rate = |measured: &Measured| measured.open.rate;
+        for (way, name) in [(Way::Queue, "queue"), (Way::Async, "async")] {
+            for latency_ms in LATENCIES_MS {
+                let key = format!("sip.{name}_ratio_vs_none_{latency_ms}ms");
+                let none = self.of(Way::None, Some(latency_ms), rate);
+                self.ratio(report, &key, way, self.of(way, Some(latency_ms), rate), none);
+            }
+            let key = format!("sip.{name}_cpu_over_none_vs_bare");
+            let cpu = |way| self.of(way, None, |measured| measured.cpu_us);
+            let over = cpu(way).zip(cpu(Way::None)).map(|(with, without)| with - without);
+            match report.bare_cpu_us {
+                Some(bare) => self.ratio(report, &key, way, over, Some(bare)),
+                None => report.missing(
+                    &[&key],
+                    "the raw section did not run, so there is no bare client to compare with",
+                ),
+            }
+        }
+        let at_100 = |way| self.of(way, Some(100), rate);
+        self.ratio(
+            report,
+            "sip.queue_ratio_vs_http_client_100ms",
+            Way::Queue,
+            at_100(Way::Queue),
+            at_100(Way::HttpClient),
+        );
+        let lost = |run: &Calls| run.made - run.answered;
+        let lost: u64 =
+            self.measured.iter().map(|(_, _, measured)| lost(&measured.closed) + lost(&measured.open)).sum();
+        report.key("sip.calls_lost", lost as f64);
+        let pushes: u64 = self.measured.iter().map(|(_, _, measured)| measured.pushes).sum();
+        report.note(&format!("{pushes} pushes were accepted in these runs."));
+    }
+
+    fn ratio(&self, report: &mut Report, key: &str, way: Way, one: Option<f64>, other: Option<f64>) {
+        match one.zip(other) {
+            Some((one, other)) => report.key(key, one / other),
+            None => {
+                let refused = |wanted: Way| self.refused.iter().find(|(known, _)| *known == wanted);
+                let why = refused(way).or_else(|| refused(Way::HttpClient)).map(|(_, why)| why.as_str());
+                report.missing(&[key], why.unwrap_or("nothing was measured"));
+            }
+        }
+    }
+}

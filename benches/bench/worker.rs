@@ -1,0 +1,209 @@
+//! Inside a Kamailio worker: the time in `queue_voip_push` while calls run, and a lookup beside sqlops and ndb_redis.
+//!
+//! It refuses averages: Kamailio's own benchmark module writes every single time, in whole microseconds.
+
+use crate::Effort;
+use crate::caller::{Caller, Load};
+use crate::report::{Report, median};
+use crate::server::{Script, Server};
+use crate::sip::{USERS, without_limits};
+use crate::support::simulator::Simulator;
+use crate::support::{DEADLINE, Scratch, poll, run, sip};
+use std::fs;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+const TIMER: &str = "loadmodule \"benchmark.so\"\nmodparam(\"benchmark\", \"enable\", 1)\n\
+    modparam(\"benchmark\", \"granularity\", 1)\nmodparam(\"benchmark\", \"loglevel\", -1)\n";
+
+/// Time in `queue_voip_push`, lookup included, at 4,000 calls a second.
+pub fn hand_over(effort: Effort, report: &mut Report) {
+    const KEYS: [&str; 2] = ["handover.p50_us", "handover.p99_us"];
+    report.title("Hand-over: time in queue_voip_push, lookup included, at 4,000 calls/s");
+    let scratch = Scratch::new("bench-handover");
+    let simulator = Simulator::start(&scratch, &["--fast", "--latency-ms", "50"]);
+    let config = without_limits(&simulator);
+    crate::tokens::fill(&config, USERS);
+    let invite = "bm_start_timer(\"handover\");\nqueue_voip_push(\"$rU\", \"$fU\", \"$ci\");\nbm_log_timer(\"handover\");";
+    let mut script = Script::with_module(&config, invite);
+    script.modules.push_str(TIMER);
+    let server = match Server::start("bench-handover", &script) {
+        Ok(server) => server,
+        Err(why) => return report.missing(&KEYS, &why),
+    };
+    let caller = Caller::new(USERS);
+    let seconds = if effort.quick { 3 } else { 10 };
+    caller.call(server.port(), Load { rate: 4000, open: 4000, calls: 4000 });
+    let warm_up = times(&server.log(), "handover").len();
+    let calls = caller.call(server.port(), Load { rate: 4000, open: 4000, calls: 4000 * seconds });
+    let mut times = times(&server.log(), "handover").split_off(warm_up);
+    let (p50, p99) = (percentile(&mut times, 0.5), percentile(&mut times, 0.99));
+    report.columns(&["calls/s", "calls", "lost", "p50 us", "p99 us"]);
+    let lost = calls.made - calls.answered;
+    report.row(&[
+        format!("{:.0}", calls.rate),
+        calls.made.to_string(),
+        lost.to_string(),
+        p50.to_string(),
+        p99.to_string(),
+    ]);
+    report.key(KEYS[0], p50);
+    report.key(KEYS[1], p99);
+}
+
+/// The times that a timer has logged, in order: `benchmark (timer NAME [ID]): 12 [ msgs/…`.
+fn times(log: &str, name: &str) -> Vec<f64> {
+    let start = format!("(timer {name} [");
+    let after = log.lines().filter_map(|line| line.split_once(&start)?.1.split_once("]): "));
+    after.filter_map(|(_, rest)| rest.split(' ').next()?.parse().ok()).collect()
+}
+
+fn percentile(times: &mut [f64], share: f64) -> f64 {
+    times.sort_by(f64::total_cmp);
+    let at = (times.len() as f64 * share) as usize;
+    times.get(at.min(times.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+}
+
+/// One way to look a token up.
+struct Lookup {
+    name: &'static str,
+    modules: String,
+    /// Looks up the user in `$var(user)`.
+    script: &'static str,
+}
+
+/// Lookups among 100,000 and 1,000,000 tokens.
+pub fn lookup(effort: Effort, report: &mut Report) {
+    report.title("Lookup of a user's token in a worker, median of single calls in us");
+    report.columns(&["way", "100,000 tokens", "1,000,000 tokens"]);
+    let scratch = Scratch::new("bench-lookup");
+    let simulator = Simulator::start(&scratch, &["--fast"]);
+    let config = without_limits(&simulator);
+    let mut rows: Vec<(&str, Vec<Result<f64, String>>)> = Vec::new();
+    for users in [100_000, 1_000_000] {
+        let store = crate::tokens::fill(&config, users);
+        // A copy, since two SQLites in one process would break each other's locks.
+        let copy = scratch.path().join("copy.db");
+        fs::copy(&store, &copy).unwrap();
+        let redis = Redis::start(&scratch, users);
+        for way in ways(&config, &copy, redis.port) {
+            let taken = measure_one(&way, users, effort);
+            match rows.iter_mut().find(|(name, _)| *name == way.name) {
+                Some((_, row)) => row.push(taken),
+                None => rows.push((way.name, vec![taken])),
+            }
+        }
+    }
+    for (name, row) in &rows {
+        let cell =
+            |taken: &Result<f64, String>| taken.as_ref().map_or_else(Clone::clone, |us| format!("{us:.1}"));
+        report.row(&[(*name).to_owned(), cell(&row[0]), cell(&row[1])]);
+    }
+    write_keys(report, &rows);
+}
+
+fn write_keys(report: &mut Report, rows: &[(&str, Vec<Result<f64, String>>)]) {
+    let of =
+        |name: &str, at: usize| rows.iter().find(|(known, _)| *known == name).map(|(_, row)| row[at].clone());
+    let ours = [0, 1].map(|at| of("lookup_token", at).expect("it is in the list"));
+    for (name, taken) in ["lookup.p50_us_100k", "lookup.p50_us_1m"].into_iter().zip(&ours) {
+        match taken {
+            Ok(us) => report.key(name, *us),
+            Err(why) => report.missing(&[name], why),
+        }
+    }
+    match (&ours[0], of("sqlops, SQLite", 0).expect("it is in the list")) {
+        (Ok(ours), Ok(sqlops)) => report.key("lookup.ratio_vs_sqlops", sqlops / ours),
+        (Err(why), _) => report.missing(&["lookup.ratio_vs_sqlops"], why),
+        (_, Err(why)) => report.missing(&["lookup.ratio_vs_sqlops"], &why),
+    }
+}
+
+fn ways(config: &Path, copy: &Path, redis_port: u16) -> [Lookup; 3] {
+    let sqlops = format!(
+        "loadmodule \"db_sqlite.so\"\nloadmodule \"sqlops.so\"\nmodparam(\"sqlops\", \"sqlcon\", \"db=>sqlite://{}\")\n",
+        copy.display()
+    );
+    let redis = format!(
+        "loadmodule \"ndb_redis.so\"\nmodparam(\"ndb_redis\", \"server\", \"name=r;addr=127.0.0.1;port={redis_port};db=0\")\n"
+    );
+    [
+        Lookup {
+            name: "lookup_token",
+            modules: Script::with_module(config, "").modules,
+            script: "lookup_token(\"$var(user)\");",
+        },
+        Lookup {
+            name: "sqlops, SQLite",
+            modules: sqlops,
+            script: "sql_query(\"db\", \"SELECT token, platform FROM push_tokens WHERE user_id = '$var(user)'\", \"r\");\n\
+                     $var(token) = $dbr(r=>[0,0]);\nsql_result_free(\"r\");",
+        },
+        Lookup {
+            name: "ndb_redis",
+            modules: redis,
+            script: "redis_cmd(\"r\", \"GET $var(user)\", \"g\");\n$var(token) = $redis(g=>value);\nredis_free(\"g\");",
+        },
+    ]
+}
+
+fn measure_one(way: &Lookup, users: usize, effort: Effort) -> Result<f64, String> {
+    let (warm_up, rounds) = if effort.quick { (1000, 5000) } else { (5000, 50_000) };
+    let asked = format!(
+        "$var(i) = 0;\nwhile ($var(i) < {}) {{\n$var(user) = \"user\" + ($RANDOM mod {users});\n\
+         bm_start_timer(\"lookup\");\n{}\nbm_log_timer(\"lookup\");\n$var(i) = $var(i) + 1;\n}}",
+        warm_up + rounds,
+        way.script
+    );
+    let script = Script { modules: format!("{}{TIMER}", way.modules), invite: String::new(), asked };
+    let server = Server::start("bench-lookup", &script)?;
+    server.send(&sip::request("OPTIONS", "sip:do@127.0.0.1", "X-Do: lookup\r\n", b""));
+    let mut all = times(&server.log(), "lookup");
+    if all.len() < warm_up + rounds {
+        return Err(format!("{} of {} lookups were timed", all.len(), warm_up + rounds));
+    }
+    Ok(median(all.split_off(warm_up).into_iter()))
+}
+
+/// A Redis of the bench's own, with the same users.
+struct Redis {
+    child: Child,
+    port: u16,
+}
+
+impl Redis {
+    fn start(scratch: &Scratch, users: usize) -> Redis {
+        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let mut server = Command::new("redis-server");
+        server.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
+        server.current_dir(scratch.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = server.spawn().expect("needs Debian's package redis-server");
+        let redis = Redis { child, port };
+        let cli = || {
+            let mut cli = Command::new("redis-cli");
+            cli.args(["-p", &port.to_string()]);
+            cli
+        };
+        let answers = || cli().arg("PING").output().ok().filter(|output| output.stdout == b"PONG\n");
+        poll(DEADLINE, answers).expect("Redis answers");
+        let mut pipe = cli().arg("--pipe").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut input = std::io::BufWriter::new(pipe.stdin.take().unwrap());
+        for number in 0..users {
+            write!(input, "SET user{number} {}\r\n", crate::raw::token(number)).unwrap();
+        }
+        drop(input.into_inner().unwrap());
+        assert!(pipe.wait().unwrap().success());
+        run(cli().arg("DBSIZE"), "redis-tools");
+        redis
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // It keeps nothing, so there is nothing to end gracefully.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,134 @@
+//! SIPp: real SIP traffic from scenarios under tests/sipp, and the trace of what went over the wire.
+//!
+//! It refuses SIPp's own choice of port, which is 5060 when that is free.
+
+use super::{DEADLINE, Scratch, ends_with_us, poll};
+use std::fs::{self, File};
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// A scenario of tests/sipp.
+pub fn scenario(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sipp").join(name)
+}
+
+/// Different UDP ports of 127.0.0.1 that are free now.
+pub fn free_ports(how_many: usize) -> Vec<u16> {
+    let bind = |_| UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
+    let sockets: Vec<UdpSocket> = (0..how_many).map(bind).collect();
+    let port = |socket: &UdpSocket| socket.local_addr().expect("a bound socket has an address").port();
+    sockets.iter().map(port).collect()
+}
+
+/// The command line of SIPp for a scenario, on this port, tracing to a file.
+pub fn command(scenario: &Path, port: u16, trace: &Path) -> Command {
+    let mut command = Command::new("sipp");
+    command.arg("-sf").arg(scenario).args(["-i", "127.0.0.1", "-nostdin", "-p", &port.to_string()]);
+    command.args(["-key", "domain", super::phone::DOMAIN]);
+    command.arg("-trace_msg").arg("-message_file").arg(trace);
+    // the times in the trace are compared with those of others
+    command.env("TZ", "UTC").stdin(Stdio::null());
+    command
+}
+
+/// A running SIPp; it ends with this value.
+pub struct Sipp {
+    child: Child,
+    /// The UDP port that it uses.
+    pub port: u16,
+    trace: PathBuf,
+    screen: PathBuf,
+}
+
+impl Sipp {
+    /// Starts one and waits until it has its port. `name` is that of its files in the directory.
+    pub fn start(scratch: &Scratch, name: &str, scenario: &Path, args: &[&str]) -> Sipp {
+        let (trace, screen) =
+            (scratch.path().join(format!("{name}.trace")), scratch.path().join(format!("{name}.screen")));
+        let port = free_ports(1)[0];
+        let output = File::create(&screen).expect("the directory is ours");
+        let mut command = command(scenario, port, &trace);
+        command.args(args).stdout(output.try_clone().expect("a file can be shared")).stderr(output);
+        let child = ends_with_us(&mut command)
+            .spawn()
+            .expect("needs Debian's package sip-tester; run make test, which installs it");
+        let mut sipp = Sipp { child, port, trace, screen };
+        let ready = poll(DEADLINE, || (sipp.has_ended() || is_bound(port)).then_some(()));
+        ready.unwrap_or_else(|| panic!("SIPp does not listen: {}", sipp.screen()));
+        sipp
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_some()
+    }
+
+    /// How it ended; success means that all calls went as the scenario says.
+    pub fn wait(&mut self) -> ExitStatus {
+        let ended = poll(DEADLINE * 3, || self.child.try_wait().expect("it is our child"));
+        ended.unwrap_or_else(|| panic!("SIPp does not end: {}", self.screen()))
+    }
+
+    /// What it has shown, for a failure's message.
+    pub fn screen(&self) -> String {
+        fs::read_to_string(&self.screen).unwrap_or_default()
+    }
+
+    /// What went over the wire so far, in its order.
+    pub fn traced(&self) -> Vec<Traced> {
+        read_trace(&self.trace)
+    }
+}
+
+impl Drop for Sipp {
+    fn drop(&mut self) {
+        // It is our own child: where it was not reaped, the id is still its own.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// True once some process has bound this UDP port. /proc tells it without a try, which could take the port away.
+fn is_bound(port: u16) -> bool {
+    let table = fs::read_to_string("/proc/net/udp").unwrap_or_default();
+    table.contains(&format!(":{port:04X} "))
+}
+
+/// A message in a trace.
+#[derive(Debug, Clone)]
+pub struct Traced {
+    /// Milliseconds since midnight UTC.
+    pub at_ms: f64,
+    /// Sent by this SIPp, else received.
+    pub sent: bool,
+    /// Its first line.
+    pub start: String,
+    /// The method in its CSeq.
+    pub method: String,
+    /// Its topmost Via: the same in a retransmission.
+    pub via: String,
+}
+
+/// Reads a file that SIPp has written for `-trace_msg`.
+pub fn read_trace(trace: &Path) -> Vec<Traced> {
+    let text = String::from_utf8_lossy(&fs::read(trace).unwrap_or_default()).into_owned();
+    text.split("----------------------------------------------- ").filter_map(parse_traced).collect()
+}
+
+/// `2026-11-22 16:41:24.782366`, `UDP message sent (455 bytes):`, an empty line, the message.
+fn parse_traced(part: &str) -> Option<Traced> {
+    let mut lines = part.lines();
+    let (_date, time) = lines.next()?.split_once(' ')?;
+    let sent = lines.next()?.contains(" sent ");
+    let start = lines.by_ref().find(|line| !line.trim().is_empty())?.trim().to_owned();
+    let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(':')).collect();
+    let header = |name: &str| headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.trim());
+    let method = header("CSeq")?.split_whitespace().nth(1)?.to_owned();
+    Some(Traced { at_ms: ms_since_midnight(time)?, sent, start, method, via: header("Via")?.to_owned() })
+}
+
+fn ms_since_midnight(time: &str) -> Option<f64> {
+    let seconds =
+        time.trim().split(':').try_fold(0.0, |sum, part| Some(sum * 60.0 + part.parse::<f64>().ok()?));
+    seconds.map(|seconds: f64| seconds * 1000.0)
+}
