@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 /// A result.
 #[derive(Default)]
 pub(super) struct Last {
-    /// What the script gets back; never 0.
+    /// What the script gets back; 0 only where it is to stop, see [`Last::stop`].
     pub code: i32,
     /// `$push(status)`: the same number, or the HTTP status.
     status: i32,
@@ -39,10 +39,12 @@ const DEVICE_ID: usize = 5;
 const TYPE: usize = 6;
 const BODY: usize = 7;
 const HEADERS: usize = 8;
-const TEXTS: usize = 9;
+const USER: usize = 9;
+const CALL_ID: usize = 10;
+const TEXTS: usize = 11;
 
 /// Every name, in the order of its number.
-const FIELDS: [(&str, Field); 13] = [
+const FIELDS: [(&str, Field); 15] = [
     ("status", Field::Status),
     ("devices", Field::Devices),
     ("accepted", Field::Accepted),
@@ -55,6 +57,8 @@ const FIELDS: [(&str, Field); 13] = [
     ("type", Field::Text(TYPE)),
     ("body", Field::Text(BODY)),
     ("headers", Field::Text(HEADERS)),
+    ("user", Field::Text(USER)),
+    ("call_id", Field::Text(CALL_ID)),
     ("wake_ms", Field::WakeMs),
 ];
 
@@ -104,6 +108,21 @@ impl Last {
         Last { code, status: code, ..Last::default() }.with(REASON, "ok")
     }
 
+    /// The call is held: the script stops here, and goes on elsewhere.
+    pub fn stop() -> Last {
+        Last::default()
+    }
+
+    /// Nothing was there to be done, which a script sees as false.
+    pub fn nothing(reason: &str) -> Last {
+        Last { code: -1, status: -1, ..Last::default() }.with(REASON, reason)
+    }
+
+    /// What the sender's process tells a route.
+    pub fn told(code: i32, reason: &str) -> Last {
+        Last { code, status: code, ..Last::default() }.with(REASON, reason)
+    }
+
     /// A failure.
     pub fn of_error(code: i32, error: &Error) -> Last {
         let last = Last { code, status: code, ..Last::default() }.with(REASON, &error.to_string());
@@ -130,6 +149,16 @@ impl Last {
     /// Adds how many devices were pushed to, and for how many the provider accepted.
     pub fn with_report(self, report: &Report) -> Last {
         Last { devices: report.devices, accepted: report.accepted(), ..self }
+    }
+
+    /// Adds how many devices were pushed to, and for how many the provider accepted.
+    pub fn with_counts(self, devices: usize, accepted: usize) -> Last {
+        Last { devices, accepted, ..self }
+    }
+
+    /// Adds which call it is about.
+    pub fn with_call(self, user: &str, call_id: &str) -> Last {
+        self.with(USER, user).with(CALL_ID, call_id)
     }
 
     /// Adds what is known about a device.

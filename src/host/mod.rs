@@ -5,7 +5,10 @@
 
 mod kamailio;
 mod last;
+mod note;
+mod parked;
 mod verbs;
+mod waiting;
 
 use crate::service::{Error, Service, installed};
 use crate::stats::Counter;

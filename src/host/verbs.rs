@@ -30,7 +30,7 @@ pub(super) fn delete_token(service: &Service, user: &str, device_id: Option<&str
 
 /// `send_voip_push(user, caller, call_id)`.
 pub(super) fn send_voip_push(service: &Service, [user, caller, call_id]: [&str; 3]) -> Result<Last, Error> {
-    service.send(user, caller, call_id).map(|report| pushed(number(report.accepted()), &report))
+    service.send(user, caller, call_id).map(|report| pushed(&report))
 }
 
 /// `send_voip_push_to(provider, token, app, user, caller, call_id)`.
@@ -39,18 +39,20 @@ pub(super) fn send_voip_push_to(
     [provider, token, app, user, caller, call_id]: [&str; 6],
 ) -> Result<Last, Error> {
     let target = Target { provider, token, app };
-    service.send_to(&target, user, caller, call_id).map(|report| pushed(1, &report))
+    service.send_to(&target, user, caller, call_id).map(|report| pushed(&report))
 }
 
-fn pushed(code: i32, report: &Report) -> Last {
-    Last::new(code).with_report(report)
+/// Pushes that at least one provider accepted.
+pub(super) fn pushed(report: &Report) -> Last {
+    Last::new(number(report.accepted())).with_report(report)
 }
 
-fn counted(devices: usize) -> Last {
+/// So many devices.
+pub(super) fn counted(devices: usize) -> Last {
     Last::new(number(devices)).with_devices(devices)
 }
 
 /// A count as a script's number. The verbs never succeed with 0, which would stop the script.
-fn number(count: usize) -> i32 {
+pub(super) fn number(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX).max(1)
 }

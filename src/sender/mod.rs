@@ -31,6 +31,7 @@ use depth::Depth;
 use local::Local;
 use remote::Remote;
 use std::io;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ impl Hub {
     ///
     /// # Errors
     /// The sender cannot run here.
-    pub fn serve(&self, settings: &Settings, stats: &Arc<Stats>, host: Host) -> io::Result<()> {
+    pub fn serve(&self, settings: &Settings, stats: &Arc<Stats>, host: Rc<dyn Host>) -> io::Result<()> {
         server::serve(self, settings, stats, host)
     }
 }

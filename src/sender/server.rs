@@ -18,22 +18,48 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 /// An order that was longer under way than this was not: the wall clock was set.
 const MOST_UNDER_WAY: Duration = Duration::from_secs(5);
 
-/// What the host does in the sender's process when a report is there: resume a call, run an event route. It runs on the
-/// process' main thread, between two pushes, and is told the note that came with the order.
-pub type Host = Rc<dyn Fn(&[u8], Report)>;
+/// What the host does in the sender's process: resume a call, run an event route. All of it runs on the process' main thread,
+/// between two pushes.
+pub trait Host {
+    /// A report is there; `note` came with the order.
+    fn told(&self, note: &[u8], report: Report);
+
+    /// When the host next wants to be woken; asked after each of the other calls.
+    fn due(&self) -> Option<std::time::Instant> {
+        None
+    }
+
+    /// The time has come that the host wanted to be woken at.
+    fn woken(&self) {}
+
+    /// The server stops: the last chance to do something for whoever still waits.
+    fn stopping(&self) {}
+}
+
+impl<F: Fn(&[u8], Report)> Host for F {
+    fn told(&self, note: &[u8], report: Report) {
+        self(note, report);
+    }
+}
 
 /// Serves until the server stops this process (SIGTERM, SIGINT, or the server's own death). Pushes under way then get
 /// the configured time to be answered.
 ///
 /// # Errors
 /// The system refuses a socket or a timer, or the settings cannot be sent with.
-pub(super) fn serve(hub: &Hub, settings: &Settings, stats: &Arc<Stats>, host: Host) -> io::Result<()> {
+pub(super) fn serve(
+    hub: &Hub,
+    settings: &Settings,
+    stats: &Arc<Stats>,
+    host: Rc<dyn Host>,
+) -> io::Result<()> {
     let stop = StopSignal::take_over()?;
     end_with_parent()?;
     let listener = hub.take_listener().ok_or_else(|| io::Error::other("another process is the sender"))?;
@@ -47,6 +73,7 @@ pub(super) fn serve(hub: &Hub, settings: &Settings, stats: &Arc<Stats>, host: Ho
                 stats: Arc::clone(stats),
                 batch: RefCell::new(Batch::new()),
                 host: Rc::clone(&host),
+                told: Rc::new(Notify::new()),
             });
             LocalSet::new().block_on(&runtime, server.until_stopped(&listener, &stop, settings))
         }));
@@ -69,7 +96,9 @@ struct Server {
     hub_depth: Arc<super::depth::Depth>,
     stats: Arc<Stats>,
     batch: RefCell<Batch>,
-    host: Host,
+    host: Rc<dyn Host>,
+    /// The host was told something, so that it may want to be woken at another time.
+    told: Rc<Notify>,
 }
 
 impl Server {
@@ -83,11 +112,26 @@ impl Server {
         let stopped = Watched::new(stop)?;
         tokio::select! {
             failed = Rc::clone(&self).accept(listener, &readable) => failed?,
+            () = self.keep_time() => {}
             signal = stopped.readable() => drop(signal?),
         }
+        self.host.stopping();
         log::info!("the sender stops; {} pushes are under way", self.hub_depth.now());
         self.engine.drain(settings.stop).await;
         Ok(())
+    }
+
+    /// Wakes the host whenever it wants to be woken.
+    async fn keep_time(&self) {
+        loop {
+            match self.host.due() {
+                None => self.told.notified().await,
+                Some(at) => tokio::select! {
+                    () = tokio::time::sleep_until(at.into()) => self.host.woken(),
+                    () = self.told.notified() => {}
+                },
+            }
+        }
     }
 
     async fn accept(self: Rc<Self>, listener: &Listener, readable: &Watched<&Listener>) -> io::Result<()> {
@@ -151,8 +195,11 @@ impl Server {
             let link = Rc::clone(link);
             self.engine.start(job, move |report| reply(&link, &Reply { id, report: Some(report) }));
         } else {
-            let host = Rc::clone(&self.host);
-            self.engine.start(job, move |report| host(&note, report));
+            let (host, told) = (Rc::clone(&self.host), Rc::clone(&self.told));
+            self.engine.start(job, move |report| {
+                host.told(&note, report);
+                told.notify_one();
+            });
         }
     }
 }

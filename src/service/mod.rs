@@ -21,6 +21,7 @@ use crate::store::{SqliteStore, StoreError, TokenStore};
 use error::judge;
 use once_cell::sync::OnceCell;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,17 +31,26 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct Service {
     settings: Arc<Settings>,
     stats: Arc<Stats>,
-    process: PerProcess<Process>,
+    /// Each process' own database handle.
+    store: PerProcess<Mutex<SqliteStore>>,
+    /// Each process' own way to the sender, once something is pushed.
+    sender: PerProcess<Sender>,
     /// Set where the sender is a process of its own.
     hub: OnceCell<Hub>,
     /// That process' pid, in that process; 0 elsewhere.
     sender_pid: AtomicU32,
 }
 
-/// What belongs to one process: a database handle, and the way to the sender once something is pushed.
-struct Process {
-    store: Mutex<SqliteStore>,
-    sender: OnceCell<Sender>,
+/// A call that was looked up and checked, and can be handed over.
+pub struct Ready {
+    pushes: Vec<Push>,
+}
+
+impl Ready {
+    /// How many devices it is for; at least one.
+    pub fn devices(&self) -> usize {
+        self.pushes.len()
+    }
 }
 
 /// Where `send_to` pushes to: a device that the caller knows and no store is asked about.
@@ -73,7 +83,8 @@ impl Service {
         Ok(Service {
             settings: Arc::new(settings),
             stats: Arc::new(stats),
-            process: PerProcess::new(),
+            store: PerProcess::new(),
+            sender: PerProcess::new(),
             hub: OnceCell::new(),
             sender_pid: AtomicU32::new(0),
         })
@@ -97,7 +108,7 @@ impl Service {
     ///
     /// # Errors
     /// The sender cannot run.
-    pub fn run_sender(&self, host: Host) -> Result<(), Error> {
+    pub fn run_sender(&self, host: Rc<dyn Host>) -> Result<(), Error> {
         self.sender_pid.store(std::process::id(), Ordering::Relaxed);
         let hub =
             self.hub.get().ok_or_else(|| Error::Internal("no sender's process was planned".to_owned()))?;
@@ -231,14 +242,49 @@ impl Service {
         patience: Option<Duration>,
         note: Vec<u8>,
     ) -> Result<usize, Error> {
+        let ready = self.ready(user, caller, call_id)?;
+        let devices = ready.devices();
+        self.hand_over(ready, patience, note)?;
+        Ok(devices)
+    }
+
+    /// The first half of [`Service::queue`]: everything that can be wrong with a call, before anything depends on it.
+    ///
+    /// # Errors
+    /// `Argument`, `Store` or `NoDevice`.
+    pub fn ready(&self, user: &str, caller: &str, call_id: &str) -> Result<Ready, Error> {
         self.counted(|| {
             let call = Call::parse(user, caller, call_id)?;
-            let pushes = self.pushes(&call, self.devices_of(&call.callee)?, true);
-            let devices = pushes.len();
-            self.stats.count(Counter::Calls);
-            self.with_sender(|sender| Ok(sender.queue(pushes, patience, note)?))?;
-            Ok(devices)
+            Ok(Ready { pushes: self.pushes(&call, self.devices_of(&call.callee)?, true) })
         })
+    }
+
+    /// The second half of [`Service::queue`].
+    ///
+    /// # Errors
+    /// `QueueFull` or `SenderGone`.
+    pub fn hand_over(&self, ready: Ready, patience: Option<Duration>, note: Vec<u8>) -> Result<(), Error> {
+        self.stats.count(Counter::Calls);
+        self.with_sender(|sender| Ok(sender.queue(ready.pushes, patience, note)?))
+    }
+
+    /// What a report comes to: as [`Service::send`] would have ended with it. To be asked once for each report that the host is
+    /// told.
+    ///
+    /// # Errors
+    /// Why no phone will ring; see [`Error`].
+    pub fn verdict(&self, report: Report) -> Result<Report, Error> {
+        judge_counted(report, &self.stats)
+    }
+
+    /// Whether the sender is a process of its own, which notes can be told to.
+    pub fn has_sender_process(&self) -> bool {
+        self.hub.get().is_some()
+    }
+
+    /// Whether this process is the sender.
+    pub fn is_sender(&self) -> bool {
+        self.sender_pid.load(Ordering::Relaxed) == std::process::id()
     }
 
     /// Tells the host in the sender's process a note, in the order in which this process handed things over.
@@ -260,11 +306,10 @@ impl Service {
     /// Ends what this process started: pushes under way get `grace` to be answered, the database is closed. The next call
     /// starts it all again.
     pub fn stop(&self, grace: Duration) {
-        if let Some(process) = self.process.replace(None)
-            && let Some(sender) = process.sender.get()
-        {
+        if let Some(sender) = self.sender.replace(None) {
             sender.stop(grace);
         }
+        self.store.replace(None);
     }
 
     fn devices_of(&self, user: &User) -> Result<Vec<Device>, Error> {
@@ -285,13 +330,12 @@ impl Service {
         self.refuse_to_wait_for_ourselves()?;
         let pushes = self.pushes(call, devices, is_stored);
         self.stats.count(Counter::Calls);
-        let report = self.with_sender(|sender| Ok(sender.send(pushes, self.settings.wait)?))?;
-        judge_counted(report, &self.stats)
+        self.verdict(self.with_sender(|sender| Ok(sender.send(pushes, self.settings.wait)?))?)
     }
 
     /// A route that the sender's process runs must not wait for the sender.
     fn refuse_to_wait_for_ourselves(&self) -> Result<(), Error> {
-        if self.sender_pid.load(Ordering::Relaxed) != std::process::id() {
+        if !self.is_sender() {
             return Ok(());
         }
         let why = "send_voip_push waits, and this route runs in the process that it would wait for; use queue_voip_push";
@@ -299,8 +343,7 @@ impl Service {
     }
 
     fn with_sender<T>(&self, work: impl FnOnce(&Sender) -> Result<T, Error>) -> Result<T, Error> {
-        let process = self.process()?;
-        work(process.sender.get_or_try_init(|| self.start_sender())?)
+        work(&*self.sender.get_or_try_make(|| self.start_sender())?)
     }
 
     fn start_sender(&self) -> Result<Sender, Error> {
@@ -311,19 +354,13 @@ impl Service {
         }
     }
 
-    fn process(&self) -> Result<Arc<Process>, Error> {
-        self.process.get_or_try_make(|| {
-            let store = SqliteStore::open(&self.settings.store_path)?;
-            Ok(Process { store: Mutex::new(store), sender: OnceCell::new() })
-        })
-    }
-
     fn with_store<T>(
         &self,
         work: impl FnOnce(&mut SqliteStore) -> Result<T, StoreError>,
     ) -> Result<T, Error> {
-        let process = self.process()?;
-        let mut store = process.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let store =
+            self.store.get_or_try_make(|| SqliteStore::open(&self.settings.store_path).map(Mutex::new))?;
+        let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(work(&mut store)?)
     }
 

@@ -146,6 +146,8 @@ pub struct Options {
     pub args: Vec<OsString>,
     /// Whether `-l udp:… -l tcp:…` for the place's port is given on the command line.
     pub listen: bool,
+    /// Whether it forks at all; without, the first process is the only worker.
+    pub forks: bool,
     /// When it counts as started.
     pub ready: Ready,
 }
@@ -169,6 +171,7 @@ impl Options {
             defines: Vec::new(),
             args: Vec::new(),
             listen: true,
+            forks: true,
             ready: Ready::Options,
         }
     }
@@ -193,7 +196,11 @@ impl Options {
             Config::File(file) => file.clone(),
         };
         let mut command = self.installation.command();
-        command.arg("-f").arg(config).args(["-DD", "-E", "-Y"]).arg(scratch.path());
+        command
+            .arg("-f")
+            .arg(config)
+            .args([if self.forks { "-DD" } else { "-D" }, "-E", "-Y"])
+            .arg(scratch.path());
         command.arg("-L").arg(module_path(scratch, &self.installation.modules));
         if self.listen {
             let port = self.place.port;

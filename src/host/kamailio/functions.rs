@@ -5,7 +5,10 @@
 use super::arguments;
 use super::http::voip_push_http;
 use super::layout::{ANY_ROUTE, CmdExport, SipMsg, Table};
-use crate::host::{last::Last, script_function, verbs};
+use super::park;
+use super::pushes::{queue_voip_push, send_voip_push_async};
+use super::tm;
+use crate::host::{last::Last, panic_caught, script_function, verbs};
 use crate::service::{Error, Service};
 use crate::stats::Counter;
 use std::ffi::{CStr, c_int, c_void};
@@ -13,7 +16,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// All script functions, and a row of zeros.
-pub static TABLE: Table<[CmdExport; 10]> = Table::new([
+pub static TABLE: Table<[CmdExport; 17]> = Table::new([
     row(c"register_token", 3, register_token_3 as *const c_void),
     row(c"register_token", 4, register_token_4 as *const c_void),
     row(c"register_token", 5, register_token_5 as *const c_void),
@@ -22,6 +25,13 @@ pub static TABLE: Table<[CmdExport; 10]> = Table::new([
     row(c"delete_token", 2, delete_token_2 as *const c_void),
     row(c"send_voip_push", 3, send_voip_push as *const c_void),
     row(c"send_voip_push_to", 6, send_voip_push_to as *const c_void),
+    row(c"queue_voip_push", 3, queue_voip_push as *const c_void),
+    suspending(c"send_voip_push_async", 4, send_voip_push_async as *const c_void),
+    parking(c"park_call", 2, park::park_call_2 as *const c_void),
+    parking(c"park_call", 3, park::park_call_3 as *const c_void),
+    parking(c"follow_call", 1, park::follow_call as *const c_void),
+    row(c"wake_calls", 1, park::wake_calls as *const c_void),
+    row(c"was_rung", 0, park::was_rung as *const c_void),
     row(c"voip_push_http", 0, voip_push_http as *const c_void),
     CmdExport {
         name: ptr::null(),
@@ -39,8 +49,36 @@ const fn row(name: &'static CStr, param_no: c_int, function: *const c_void) -> C
     CmdExport { name: name.as_ptr(), function, param_no, fixup, free_fixup, flags: ANY_ROUTE }
 }
 
-type Msg = *mut SipMsg;
-type Param = *mut c_void;
+/// A function that lets a call wait for a phone.
+const fn parking(name: &'static CStr, param_no: c_int, function: *const c_void) -> CmdExport {
+    CmdExport { fixup: Some(fix_parking), ..row(name, param_no, function) }
+}
+
+unsafe extern "C" fn fix_parking(param: *mut *mut c_void, number: c_int) -> c_int {
+    park::is_in_the_script();
+    // SAFETY: as Kamailio has called this fixup.
+    unsafe { fix_suspending(param, number) }
+}
+
+/// A function that holds a call: a configuration that has it needs the modules for that.
+const fn suspending(name: &'static CStr, param_no: c_int, function: *const c_void) -> CmdExport {
+    CmdExport { fixup: Some(fix_suspending), ..row(name, param_no, function) }
+}
+
+unsafe extern "C" fn fix_suspending(param: *mut *mut c_void, number: c_int) -> c_int {
+    let is_possible = panic_caught(false, || {
+        let is_possible = tm::tm().is_some();
+        if !is_possible && number == 1 {
+            ::log::error!("send_voip_push_async and park_call: {}", tm::NEEDED);
+        }
+        is_possible
+    });
+    // SAFETY: as Kamailio has called this fixup.
+    if is_possible { unsafe { arguments::fix(param, number) } } else { -1 }
+}
+
+pub type Msg = *mut SipMsg;
+pub type Param = *mut c_void;
 
 unsafe extern "C" fn register_token_3(msg: Msg, user: Param, token: Param, platform: Param) -> c_int {
     let params = [("user", user), ("token", token), ("platform", platform)];
@@ -115,7 +153,7 @@ unsafe extern "C" fn send_voip_push_to(
 }
 
 /// Reads the arguments one after the other (each is copied, since the next may be read into the same buffer) and runs the verb.
-fn call<const N: usize>(
+pub fn call<const N: usize>(
     name: &str,
     msg: Msg,
     params: [(&'static str, Param); N],

@@ -151,17 +151,61 @@ pub struct Fparam {
 /// `fparam_t.v`, as far as we ask for it.
 #[repr(C)]
 pub union FparamValue {
+    pub number: c_int,
     pub text: Str,
     pub spec: *mut PvSpec,
     pub room: [usize; 4],
 }
 
+/// `fparam_t.type`: a number.
+pub const FPARAM_INT: c_int = 1;
 /// `fparam_t.type`: one pseudo-variable.
 pub const FPARAM_PVS: c_int = 4;
 /// `fparam_t.type`: literal text.
 pub const FPARAM_STR: c_int = 32;
 /// `fparam_t.type`: text with pseudo-variables in it.
 pub const FPARAM_PVE: c_int = 256;
+
+impl Fparam {
+    /// A number, as another module's script function takes it.
+    pub fn of_number(number: c_int) -> Fparam {
+        let value = FparamValue { number };
+        Fparam { orig: std::ptr::null(), kind: FPARAM_INT, value, fixed: std::ptr::null() }
+    }
+
+    /// Text, as another module's script function takes it; it stays where it is.
+    pub fn of_text(text: &std::ffi::CStr) -> Fparam {
+        let len = c_int::try_from(text.count_bytes()).unwrap_or(c_int::MAX);
+        let value = FparamValue { text: Str { s: text.as_ptr(), len } };
+        Fparam { orig: text.as_ptr(), kind: FPARAM_STR, value, fixed: std::ptr::null() }
+    }
+}
+
+/// `cmd_function`: the C function of a script function; it takes as many pointers as the function has arguments, at least two.
+pub type CmdFunction = unsafe extern "C" fn(*mut SipMsg, *mut c_void, *mut c_void) -> c_int;
+
+/// A `cmd_function` with three arguments.
+pub type CmdFunction3 = unsafe extern "C" fn(*mut SipMsg, *mut c_void, *mut c_void, *mut c_void) -> c_int;
+
+/// A `cmd_function` with four arguments.
+pub type CmdFunction4 =
+    unsafe extern "C" fn(*mut SipMsg, *mut c_void, *mut c_void, *mut c_void, *mut c_void) -> c_int;
+
+/// `cb_function` of script_cb.h.
+pub type ScriptCallback = unsafe extern "C" fn(*mut SipMsg, c_uint, *mut c_void) -> c_int;
+
+/// `struct route_list`: the routes of one kind, up to the last member that we look at.
+#[repr(C)]
+pub struct RouteList {
+    /// `rlist`: what each route does, null where it is only named.
+    pub actions: *const *mut c_void,
+}
+
+/// `EVENT_ROUTE`.
+pub const EVENT_ROUTE: c_int = 513;
+
+/// `PROC_RPC`: a process in which every module initialises what a worker needs.
+pub const PROC_RPC: c_int = -2;
 
 /// `action_u_t`, the array element whose `u` a fixup gets the address of.
 #[repr(C)]

@@ -8,9 +8,13 @@ mod functions;
 mod http;
 mod layout;
 mod log;
+mod park;
 mod pseudo;
+mod pushes;
+mod sender;
 mod stamp;
 mod symbols;
+mod tm;
 
 use super::{Claim, Exports, panic_caught};
 use crate::service::{self, Service};
@@ -65,7 +69,21 @@ const DEFAULT_CONFIG: &str = "/etc/voip-push/voip-push.toml";
 /// `modparam("voip_push", "config", "/path")`; Kamailio keeps the text.
 static CONFIG: AtomicPtr<c_char> = AtomicPtr::new(ptr::null_mut());
 
-static PARAMS: Table<[ParamExport; 2]> = Table::new([
+/// `modparam("voip_push", "location", "location")`: the registrar's table, for further phones of a call that rings.
+static LOCATION: AtomicPtr<c_char> = AtomicPtr::new(c"location".as_ptr().cast_mut());
+
+/// That table's name.
+fn location_table() -> &'static CStr {
+    // SAFETY: our own text, or the parser's, which stays as long as Kamailio runs.
+    unsafe { CStr::from_ptr(LOCATION.load(Ordering::Acquire)) }
+}
+
+static PARAMS: Table<[ParamExport; 3]> = Table::new([
+    ParamExport {
+        name: c"location".as_ptr(),
+        kind: PARAM_STRING,
+        pointer: LOCATION.as_ptr().cast_const().cast(),
+    },
     ParamExport {
         name: c"config".as_ptr(),
         kind: PARAM_STRING,
@@ -94,6 +112,8 @@ fn prepare() -> Result<(), String> {
     let file = config_file();
     let service = Service::prepare(&file).map_err(|error| error.to_string())?;
     ::log::set_max_level(service.settings().log_level);
+    park::prepare()?;
+    sender::plan(&service)?;
     counters::register(service::install(service));
     ::log::info!("voip_push {} is ready with {}", env!("CARGO_PKG_VERSION"), file.display());
     Ok(())
@@ -109,10 +129,25 @@ fn config_file() -> PathBuf {
     Path::new(OsStr::from_bytes(text.to_bytes())).to_owned()
 }
 
-/// In each process as it starts. Nothing is opened: the service opens what it needs in the worker that first uses it.
+/// In each process as it starts; in the first one, so that it forks the sender's. Nothing is opened: the service opens what it
+/// needs in the worker that first uses it.
 extern "C" fn child_init(rank: c_int) -> c_int {
-    if rank > 0 {
-        functions::this_process_is_a_worker();
-    }
-    0
+    panic_caught(-1, || {
+        if rank == FIRST_PROCESS {
+            return sender::fork();
+        }
+        if rank > 0 {
+            functions::this_process_is_a_worker();
+        }
+        // Before the workers are forked, Kamailio asks the first process once as if it were one.
+        if rank != BEFORE_FORKS {
+            sender::this_is_another_process();
+        }
+        0
+    })
 }
+
+/// `PROC_MAIN`.
+const FIRST_PROCESS: c_int = 0;
+/// `PROC_INIT`.
+const BEFORE_FORKS: c_int = -127;

@@ -2,22 +2,22 @@
 //!
 //! It refuses to link any of them: the same file opens in a program that has none.
 
-use super::layout::{Fparam, PvParam, PvSpec, PvValue, SipMsg, Str};
-use std::ffi::{CStr, c_char, c_int, c_void};
+use super::layout::{CmdFunction, Fparam, PvParam, PvSpec, PvValue, RouteList, ScriptCallback, SipMsg, Str};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::OnceLock;
 
-/// Declares [`Core`] and how it is found, so that no name can be in one list and not in the other.
-macro_rules! core_symbols {
-    ($($name:ident: $kind:ty,)*) => {
-        /// What we use of Kamailio's core.
-        pub struct Core {
+/// Declares a set of symbols and how they are found, so that no name can be in one list and not in the other.
+macro_rules! symbols {
+    ($(#[$doc:meta])* $set:ident { $($name:ident: $kind:ty,)* }) => {
+        $(#[$doc])*
+        pub struct $set {
             $(pub $name: $kind,)*
         }
 
-        impl Core {
+        impl $set {
             /// Finds every symbol, or names the first that is missing.
-            pub fn find() -> Result<Core, &'static str> {
-                Ok(Core {
+            pub fn find() -> Result<$set, &'static str> {
+                Ok($set {
                     // SAFETY: the type is the one that Kamailio's headers declare for this name.
                     $($name: unsafe { find(concat!(stringify!($name), "\0")) }.ok_or(stringify!($name))?,)*
                 })
@@ -26,31 +26,59 @@ macro_rules! core_symbols {
     };
 }
 
-core_symbols! {
-    // sr_module.h, mod_fix.h
-    fix_param_types: unsafe extern "C" fn(c_int, *mut *mut c_void) -> c_int,
-    fixup_free_fparam_all: unsafe extern "C" fn(*mut *mut c_void, c_int) -> c_int,
-    get_str_fparam: unsafe extern "C" fn(*mut Str, *mut SipMsg, *mut Fparam) -> c_int,
-    // pvar.h
-    pv_cache_get: unsafe extern "C" fn(*const Str) -> *mut PvSpec,
-    pv_get_spec_value: unsafe extern "C" fn(*mut SipMsg, *mut PvSpec, *mut PvValue) -> c_int,
-    pv_get_null: unsafe extern "C" fn(*mut SipMsg, *mut PvParam, *mut PvValue) -> c_int,
-    pv_get_strval: unsafe extern "C" fn(*mut SipMsg, *mut PvParam, *mut PvValue, *const Str) -> c_int,
-    // int before 5.7, long since: the argument travels in a register, sign-extended, and suits both.
-    pv_get_sintval: unsafe extern "C" fn(*mut SipMsg, *mut PvParam, *mut PvValue, std::ffi::c_long) -> c_int,
-    // dprint.h, pt.h
-    dprint_crit: *mut c_int,
-    get_debug_level: unsafe extern "C" fn(*const c_char, c_int) -> c_int,
-    get_debug_facility: unsafe extern "C" fn(*const c_char, c_int) -> c_int,
-    log_stderr: *const c_int,
-    log_prefix_val: *const *const Str,
-    process_no: *const c_int,
-    _ksr_slog_func: *const Option<StructuredLog>,
-    _km_log_func: *const Option<unsafe extern "C" fn(c_int, *const c_char, ...)>,
-    // counters.h
-    counter_register: unsafe extern "C" fn(
-        *mut u16, *const c_char, *const c_char, c_int, CounterGet, *mut c_void, *const c_char, c_int,
-    ) -> c_int,
+symbols! {
+    /// What we use of Kamailio's core.
+    Core {
+        // sr_module.h, mod_fix.h
+        fix_param_types: unsafe extern "C" fn(c_int, *mut *mut c_void) -> c_int,
+        fixup_free_fparam_all: unsafe extern "C" fn(*mut *mut c_void, c_int) -> c_int,
+        get_str_fparam: unsafe extern "C" fn(*mut Str, *mut SipMsg, *mut Fparam) -> c_int,
+        // pvar.h
+        pv_cache_get: unsafe extern "C" fn(*const Str) -> *mut PvSpec,
+        pv_get_spec_value: unsafe extern "C" fn(*mut SipMsg, *mut PvSpec, *mut PvValue) -> c_int,
+        pv_get_null: unsafe extern "C" fn(*mut SipMsg, *mut PvParam, *mut PvValue) -> c_int,
+        pv_get_strval: unsafe extern "C" fn(*mut SipMsg, *mut PvParam, *mut PvValue, *const Str) -> c_int,
+        // int before 5.7, long since: the argument travels in a register, sign-extended, and suits both.
+        pv_get_sintval: unsafe extern "C" fn(*mut SipMsg, *mut PvParam, *mut PvValue, std::ffi::c_long) -> c_int,
+        // dprint.h, pt.h
+        dprint_crit: *mut c_int,
+        get_debug_level: unsafe extern "C" fn(*const c_char, c_int) -> c_int,
+        get_debug_facility: unsafe extern "C" fn(*const c_char, c_int) -> c_int,
+        log_stderr: *const c_int,
+        log_prefix_val: *const *const Str,
+        process_no: *const c_int,
+        _ksr_slog_func: *const Option<StructuredLog>,
+        _km_log_func: *const Option<unsafe extern "C" fn(c_int, *const c_char, ...)>,
+        // counters.h
+        counter_register: unsafe extern "C" fn(
+            *mut u16, *const c_char, *const c_char, c_int, CounterGet, *mut c_void, *const c_char, c_int,
+        ) -> c_int,
+        // sr_module.h: the C function behind a script function of another module
+        find_export: unsafe extern "C" fn(*const c_char, c_int, c_int) -> Option<CmdFunction>,
+    }
+}
+
+symbols! {
+    /// What a process of our own needs beside that. Without it the sender is a thread.
+    Forking {
+        // pt.h, cfg/cfg_struct.h
+        register_procs: unsafe extern "C" fn(c_int) -> c_int,
+        cfg_register_child: unsafe extern "C" fn(c_int) -> c_int,
+        cfg_child_init: unsafe extern "C" fn() -> c_int,
+        fork_process: unsafe extern "C" fn(c_int, *const c_char, c_int) -> c_int,
+        // globals.h
+        dont_fork: *const c_int,
+        // fmsg.h, route.h, action.h, receive.h
+        faked_msg_next: unsafe extern "C" fn() -> *mut SipMsg,
+        main_rt: *mut RouteList,
+        event_rt: *mut RouteList,
+        route_lookup: unsafe extern "C" fn(*mut RouteList, *const c_char) -> c_int,
+        route_type: *mut c_int,
+        run_top_route: unsafe extern "C" fn(*mut c_void, *mut SipMsg, *mut c_void) -> c_int,
+        ksr_msg_env_reset: unsafe extern "C" fn(),
+        // script_cb.h
+        register_script_cb: unsafe extern "C" fn(ScriptCallback, c_uint, *mut c_void) -> c_int,
+    }
 }
 
 /// `ksr_slog_f`.
@@ -78,6 +106,10 @@ pub struct LogData {
 unsafe impl Send for Core {}
 // SAFETY: as above.
 unsafe impl Sync for Core {}
+// SAFETY: as above.
+unsafe impl Send for Forking {}
+// SAFETY: as above.
+unsafe impl Sync for Forking {}
 
 static CORE: OnceLock<Core> = OnceLock::new();
 
@@ -91,6 +123,12 @@ pub fn core() -> &'static Core {
     CORE.get().expect(
         "Kamailio only calls a module that the constructor has stamped, and it keeps the core before that",
     )
+}
+
+/// What a process of our own needs, where this Kamailio has all of it.
+pub fn forking() -> Option<&'static Forking> {
+    static FORKING: OnceLock<Option<Forking>> = OnceLock::new();
+    FORKING.get_or_init(|| Forking::find().ok()).as_ref()
 }
 
 /// The address of a variable of the host, with no claim about its type.

@@ -1,0 +1,173 @@
+//! The script functions that hold a call until a phone of its user registers: `park_call`, `follow_call`, `wake_calls`, `was_rung`.
+//!
+//! It refuses to let a call go on in a worker, but for the one case that nobody else can: the sender was not told of it.
+
+use super::functions::{Msg, Param, call};
+use super::pushes::{SAFETY_NET, check_can_suspend, go_on_here};
+use super::tm::{self, InHand, NEEDED, tm};
+use super::{pseudo, sender};
+use crate::host::last::Last;
+use crate::host::note::{Note, Park, Wake};
+use crate::host::waiting::Waiting;
+use crate::model::{Invalid, User};
+use crate::service::{Error, Service};
+use std::ffi::c_int;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Longest time that a call may wait. tm ends a call that has had no answer for longer (`max_inv_lifetime`, 180 s).
+const MAX_SECONDS: u64 = 120;
+
+static WAITING: OnceLock<Waiting> = OnceLock::new();
+
+/// Makes the table that all processes share; before the fork.
+pub fn prepare() -> Result<(), String> {
+    let waiting = Waiting::new().map_err(|error| format!("no shared memory: {error}"))?;
+    WAITING.get_or_init(|| waiting);
+    Ok(())
+}
+
+/// The table that all processes share.
+pub fn waiting() -> &'static Waiting {
+    WAITING.get().expect("mod_init has made it, and Kamailio runs nothing of ours before")
+}
+
+/// The script parks calls or follows them, so pushes are of interest to the calls that they are for.
+static IS_USED: AtomicBool = AtomicBool::new(false);
+
+/// Called when the configuration has one of these functions.
+pub fn is_in_the_script() {
+    IS_USED.store(true, Ordering::Relaxed);
+}
+
+/// Whether the configuration has one of these functions.
+pub fn is_used() -> bool {
+    IS_USED.load(Ordering::Relaxed)
+}
+
+pub unsafe extern "C" fn park_call_2(msg: Msg, user: Param, route: Param) -> c_int {
+    call("park_call", msg, [("user", user), ("route", route)], |service, [user, route]| {
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        unsafe { park(service, msg, user, route, service.settings().wake) }
+    })
+}
+
+pub unsafe extern "C" fn park_call_3(msg: Msg, user: Param, route: Param, seconds: Param) -> c_int {
+    let params = [("user", user), ("route", route), ("seconds", seconds)];
+    call("park_call", msg, params, |service, [user, route, seconds]| {
+        let seconds = seconds.parse().ok().filter(|seconds| (1..=MAX_SECONDS).contains(seconds));
+        let why = || Invalid::new("seconds", format!("is not a number from 1 to {MAX_SECONDS}"));
+        let within = Duration::from_secs(seconds.ok_or_else(why)?);
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        unsafe { park(service, msg, user, route, within) }
+    })
+}
+
+unsafe fn park(
+    service: &Service,
+    msg: Msg,
+    user: &str,
+    route: &str,
+    within: Duration,
+) -> Result<Last, Error> {
+    check_can_suspend(service, route)?;
+    let user = key(user)?;
+    let tm = tm().ok_or_else(|| Error::Internal(NEEDED.to_owned()))?;
+    // SAFETY: the caller's word.
+    unsafe {
+        let Some(id) = tm.call_to_suspend(msg)? else { return Ok(Last::stop()) };
+        tm.watch(msg, id)?;
+        let sip_call_id = text(msg, "$ci")?;
+        let parked_at = waiting().arrive(&user);
+        if let Err(error) = tm.suspend(msg, within + SAFETY_NET) {
+            waiting().leave(&user);
+            return Err(error);
+        }
+        let (about, name) = ((user.clone(), sip_call_id.clone()), route.to_owned());
+        let note = Note::Park(Park { user, sip_call_id, id, route: name, within, parked_at });
+        if let Err(error) = sender::try_tell(&note) {
+            waiting().leave(&about.0);
+            go_on_here(tm, msg, id, route, &error, [&about.0, &about.1]);
+        }
+    }
+    Ok(Last::stop())
+}
+
+pub unsafe extern "C" fn follow_call(msg: Msg, user: Param, _: Param) -> c_int {
+    call("follow_call", msg, [("user", user)], |service, [user]| {
+        let user = key(user)?;
+        if !service.has_sender_process() {
+            return Err(Error::Internal("there is no sender's process; Kamailio does not fork".to_owned()));
+        }
+        let tm = tm().ok_or_else(|| Error::Internal(NEEDED.to_owned()))?;
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        unsafe {
+            let InHand::Call(id) = tm.call_in_hand(msg)? else {
+                return Ok(Last::nothing("the caller has hung up"));
+            };
+            tm.watch(msg, id)?;
+            let sip_call_id = text(msg, "$ci")?;
+            waiting().arrive(&user);
+            let note = Note::Follow { user: user.clone(), sip_call_id, id };
+            sender::try_tell(&note).inspect_err(|_| waiting().leave(&user))?;
+        }
+        Ok(Last::new(1))
+    })
+}
+
+pub unsafe extern "C" fn wake_calls(msg: Msg, user: Param, _: Param) -> c_int {
+    call("wake_calls", msg, [("user", user)], |_, [user]| {
+        let user = key(user)?;
+        // Every REGISTER of every phone comes here, and hardly ever does a call wait.
+        let Some(moment) = waiting().wake(&user) else {
+            return Ok(Last::nothing("no call of this user waits or rings"));
+        };
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        let (aor, contacts) = unsafe { (text(msg, "$tu")?, contacts(msg)) };
+        sender::try_tell(&Note::Wake(Wake { user, aor, moment, contacts }))?;
+        Ok(Last::new(1))
+    })
+}
+
+/// All contacts of the user as `save()` leaves them in `$xavp(ulrcd[n]=>ruid)`, where the registrar is told to
+/// (`modparam("registrar", "xavp_rcd", "ulrcd")`).
+unsafe fn contacts(msg: Msg) -> Vec<String> {
+    const NAMES: [&str; 12] = [
+        "$xavp(ulrcd[0]=>ruid)",
+        "$xavp(ulrcd[1]=>ruid)",
+        "$xavp(ulrcd[2]=>ruid)",
+        "$xavp(ulrcd[3]=>ruid)",
+        "$xavp(ulrcd[4]=>ruid)",
+        "$xavp(ulrcd[5]=>ruid)",
+        "$xavp(ulrcd[6]=>ruid)",
+        "$xavp(ulrcd[7]=>ruid)",
+        "$xavp(ulrcd[8]=>ruid)",
+        "$xavp(ulrcd[9]=>ruid)",
+        "$xavp(ulrcd[10]=>ruid)",
+        "$xavp(ulrcd[11]=>ruid)",
+    ];
+    // SAFETY: the caller's word.
+    let ruid = |name: &&'static str| unsafe { pseudo::read(msg, name) }.ok().flatten();
+    NAMES.iter().map_while(ruid).filter_map(|ruid| String::from_utf8(ruid).ok()).collect()
+}
+
+pub unsafe extern "C" fn was_rung(msg: Msg, _: Param, _: Param) -> c_int {
+    call("was_rung", msg, [], |_, []: [&str; 0]| {
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        let (id, contact) = unsafe { (tm::current(msg)?, text(msg, "$ruid")?) };
+        let was_rung = id.is_some_and(|id| sender::was_rung(id, &contact));
+        Ok(if was_rung { Last::new(1) } else { Last::nothing("this call did not go to this contact yet") })
+    })
+}
+
+/// Users as the registrar compares them by default: `Bob` is `bob`.
+fn key(user: &str) -> Result<String, Error> {
+    Ok(User::parse(user)?.as_str().to_lowercase())
+}
+
+unsafe fn text(msg: Msg, name: &'static str) -> Result<String, Error> {
+    // SAFETY: the caller's word.
+    let value = unsafe { pseudo::read(msg, name)? }.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&value).replace('\0', ""))
+}

@@ -1,0 +1,102 @@
+//! The script functions that push without keeping the worker: `queue_voip_push` and `send_voip_push_async`.
+//!
+//! It refuses to suspend a call before everything that can be wrong with it was checked: a script that gets a number goes on with a
+//! call that nobody else has.
+
+use super::functions::{Msg, Param, call};
+use super::park;
+use super::sender::has_event_route;
+use super::tm::{self, NEEDED, tm};
+use crate::host::last::{self, Last};
+use crate::host::note::{CallId, Note};
+use crate::host::{log_failure, script_code, verbs};
+use crate::model::Invalid;
+use crate::service::{Error, Ready, Service};
+use std::ffi::c_int;
+use std::time::Duration;
+
+/// How much later than the sender tm ends a call itself, should the sender be stopped or gone.
+pub const SAFETY_NET: Duration = Duration::from_secs(2);
+
+pub unsafe extern "C" fn queue_voip_push(msg: Msg, user: Param, caller: Param, call_id: Param) -> c_int {
+    let params = [("user", user), ("caller", caller), ("call_id", call_id)];
+    call("queue_voip_push", msg, params, |service, [user, caller, call_id]| {
+        let ready = service.ready(user, caller, call_id)?;
+        let devices = ready.devices();
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        let note = unsafe { note_for_queued(msg, service, user, call_id)? };
+        // Whoever wants the result gets it, at the latest when no phone rings any more.
+        let patience = (!note.is_empty()).then_some(service.settings().ring);
+        service.hand_over(ready, patience, note)?;
+        Ok(verbs::counted(devices))
+    })
+}
+
+unsafe fn note_for_queued(msg: Msg, service: &Service, user: &str, call_id: &str) -> Result<Vec<u8>, Error> {
+    let (has_event, parks) = (has_event_route(), park::is_used());
+    if !service.has_sender_process() || !(has_event || parks) {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the caller's word.
+    let id = if parks { unsafe { tm::current(msg)? } } else { None };
+    Ok(Note::Queued { user: user.to_owned(), sip_call_id: call_id.to_owned(), id }.encode())
+}
+
+pub unsafe extern "C" fn send_voip_push_async(
+    msg: Msg,
+    user: Param,
+    caller: Param,
+    call_id: Param,
+    route: Param,
+) -> c_int {
+    let params = [("user", user), ("caller", caller), ("call_id", call_id), ("route", route)];
+    call("send_voip_push_async", msg, params, |service, [user, caller, call_id, route]| {
+        check_can_suspend(service, route)?;
+        let ready = service.ready(user, caller, call_id)?;
+        let tm = tm().ok_or_else(|| Error::Internal(NEEDED.to_owned()))?;
+        let wait = service.settings().wait;
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        unsafe {
+            let Some(id) = tm.call_to_suspend(msg)? else { return Ok(Last::stop()) };
+            tm.suspend(msg, wait + SAFETY_NET)?;
+            let note = Note::Async {
+                user: user.to_owned(),
+                sip_call_id: call_id.to_owned(),
+                id,
+                route: route.to_owned(),
+            };
+            if let Err(error) = hand_over(service, ready, wait, &note) {
+                go_on_here(tm, msg, id, route, &error, [user, call_id]);
+            }
+        }
+        Ok(Last::stop())
+    })
+}
+
+fn hand_over(service: &Service, ready: Ready, wait: Duration, note: &Note) -> Result<(), Error> {
+    service.hand_over(ready, Some(wait), note.encode())
+}
+
+/// Nobody else will let the call go on, so this worker does, with the reason in `$push(...)`.
+///
+/// # Safety
+/// On Kamailio's own thread, right after the call was suspended.
+pub unsafe fn go_on_here(tm: &tm::Tm, msg: Msg, id: CallId, route: &str, error: &Error, about: [&str; 2]) {
+    log_failure("the sender was not told", error);
+    let [user, call_id] = about;
+    last::set(Last::of_error(script_code(error), error).with_call(user, call_id));
+    // SAFETY: the caller's word; this is a request route or a route that goes on, not one under tm's lock.
+    unsafe { tm.go_on(msg, id, route) };
+}
+
+/// Whether a call can be suspended at all, so that it goes on in this route.
+pub fn check_can_suspend(service: &Service, route: &str) -> Result<(), Error> {
+    if !service.has_sender_process() {
+        let why = "a call can only be suspended where Kamailio forks; fork=no has no process to let it go on";
+        return Err(Error::Internal(why.to_owned()));
+    }
+    if !tm::has_route(route) {
+        return Err(Invalid::new("route", format!("route[{route}] is not in the configuration")).into());
+    }
+    Ok(())
+}

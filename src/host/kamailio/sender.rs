@@ -1,0 +1,329 @@
+//! The sender's process inside Kamailio: how it comes into being, and what it does when a report is there.
+//!
+//! It refuses to return into Kamailio's own start: that process is ours from its fork to its end.
+
+use super::layout::{EVENT_ROUTE, PROC_RPC};
+use super::symbols::{Forking, forking};
+use super::{park, tm};
+use crate::host::last::{self, Last};
+use crate::host::note::{CallId, Note};
+use crate::host::parked::{Act, GoOn, Parked, Verdict, Why};
+use crate::host::{panic_caught, script_code, verbs};
+use crate::model::Report;
+use crate::service::{Error, Host, Service, installed};
+use crate::stats::Counter;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::ffi::c_int;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Makes room for the process, before Kamailio forks. With `fork=no` there is none, and each process sends by itself.
+pub fn plan(service: &Service) -> Result<(), String> {
+    let Some(forking) = forking() else {
+        ::log::warn!("this Kamailio lacks a symbol; the sender is a thread of each worker, without events");
+        return Ok(());
+    };
+    // SAFETY: Kamailio's number, set when the command line was read; and functions that mod_init may call.
+    unsafe {
+        if *forking.dont_fork != 0 {
+            return Ok(());
+        }
+        service.plan_sender_process().map_err(|error| error.to_string())?;
+        (forking.register_procs)(1);
+        (forking.cfg_register_child)(1);
+    }
+    Ok(())
+}
+
+/// Set while the sender's process is being forked: Kamailio asks all modules to initialise themselves in it, us as well.
+static IS_BEING_FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Called in each process as it starts, and does nothing in the sender's.
+pub fn this_is_another_process() {
+    if !IS_BEING_FORKED.load(Ordering::Relaxed)
+        && let Some(service) = installed()
+    {
+        service.is_no_sender();
+    }
+}
+
+/// Forks the process; in Kamailio's first process, when all workers but those for TCP have been forked.
+pub fn fork() -> c_int {
+    let (Some(service), Some(forking)) = (installed(), forking()) else { return 0 };
+    if !service.has_sender_process() {
+        return 0;
+    }
+    let parent = std::process::id();
+    IS_BEING_FORKED.store(true, Ordering::Relaxed);
+    // With sockets, since calls that go on from there may go over TCP.
+    // SAFETY: child_init of the first process may fork; the text is copied.
+    let pid = unsafe { (forking.fork_process)(PROC_RPC, c"voip_push sender".as_ptr(), 1) };
+    if std::process::id() != parent {
+        let ended = panic_caught(Err("a panic was caught".to_owned()), || run(service, forking, pid));
+        if let Err(why) = &ended {
+            ::log::error!("the sender's process ends: {why}");
+        }
+        // SAFETY: ends this process at once; what Kamailio does at its end is for the first process to do.
+        unsafe { libc::_exit(i32::from(ended.is_err())) };
+    }
+    IS_BEING_FORKED.store(false, Ordering::Relaxed);
+    service.is_no_sender();
+    if pid < 0 {
+        ::log::error!("Kamailio cannot fork the sender's process");
+        return -1;
+    }
+    0
+}
+
+fn run(service: &'static Service, forking: &'static Forking, pid: c_int) -> Result<(), String> {
+    if pid < 0 {
+        return Err("a module cannot be initialised in it".to_owned());
+    }
+    // SAFETY: as Kamailio's documentation of fork_process wants it, in the new process.
+    if unsafe { (forking.cfg_child_init)() } != 0 {
+        return Err("it cannot take part in Kamailio's settings".to_owned());
+    }
+    tm::reset_timers_of_calls_that_go_on();
+    let parked = Parked::new(park::waiting(), service.stats(), service.settings().ring);
+    PARKED.with(|place| place.get_or_init(|| RefCell::new(parked)).borrow().due());
+    let host = SenderHost { service, forking, resume_failed: Limiter::new() };
+    service.run_sender(Rc::new(host)).map_err(|error| error.to_string())
+}
+
+thread_local! {
+    /// In the sender's process: the calls that wait or ring.
+    static PARKED: OnceCell<RefCell<Parked>> = const { OnceCell::new() };
+    /// What the sender's process has told itself, while a route was run in it.
+    static TOLD_ITSELF: RefCell<VecDeque<Note>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// Tells the sender's process something, from whichever process.
+pub fn try_tell(note: &Note) -> Result<(), Error> {
+    let service = installed().ok_or(Error::SenderGone)?;
+    if service.is_sender() {
+        TOLD_ITSELF.with_borrow_mut(|notes| notes.push_back(note.clone()));
+        return Ok(());
+    }
+    service.tell_sender(note.encode())
+}
+
+/// The same where nothing can be done about a failure.
+pub fn tell(note: &Note) {
+    if let Err(error) = try_tell(note) {
+        ::log::warn!("the sender was not told what became of a call: {error}");
+    }
+}
+
+/// Whether a call went to a contact already, as far as this process knows: only the sender's does.
+pub fn was_rung(id: CallId, contact: &str) -> bool {
+    let is_pending = TOLD_ITSELF.with_borrow(|notes| {
+        notes.iter().any(
+            |note| matches!(note, Note::Rung { id: its, contact: other } if *its == id && other == contact),
+        )
+    });
+    is_pending
+        || PARKED.with(|parked| parked.get().is_some_and(|parked| parked.borrow().was_rung(id, contact)))
+}
+
+/// What the sender does for the calls of this Kamailio.
+struct SenderHost {
+    service: &'static Service,
+    forking: &'static Forking,
+    resume_failed: Limiter,
+}
+
+impl Host for SenderHost {
+    fn told(&self, note: &[u8], report: Report) {
+        panic_caught((), || match Note::decode(note) {
+            Some(note) => self.obey(note, report),
+            None => ::log::error!("a note cannot be understood"),
+        });
+        self.obey_itself();
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.parked(|parked| parked.due())
+    }
+
+    fn woken(&self) {
+        while let Some(act) = self.parked(|parked| parked.next_due(Instant::now())) {
+            panic_caught((), || self.act(act));
+            self.obey_itself();
+        }
+    }
+
+    fn stopping(&self) {
+        let acts = self.parked(|parked| parked.stop(Instant::now()));
+        if !acts.is_empty() {
+            ::log::info!(
+                "the server stops; {} calls that wait for a phone go on in their routes",
+                acts.len()
+            );
+        }
+        for act in acts {
+            panic_caught((), || self.act(act));
+        }
+    }
+}
+
+impl SenderHost {
+    fn parked<T>(&self, work: impl FnOnce(&mut Parked) -> T) -> T {
+        PARKED.with(|place| {
+            work(&mut place.get().expect("run() has set it before the loop began").borrow_mut())
+        })
+    }
+
+    /// What routes that ran in this process have told it. One after the other: each may run a route again.
+    fn obey_itself(&self) {
+        while let Some(note) = TOLD_ITSELF.with_borrow_mut(VecDeque::pop_front) {
+            panic_caught((), || self.obey(note, Report::default()));
+        }
+    }
+
+    fn obey(&self, note: Note, report: Report) {
+        let now = Instant::now();
+        match note {
+            Note::Queued { user, sip_call_id, id } => {
+                let (last, verdict) = self.verdict(report);
+                let act = id.and_then(|id| self.parked(|parked| parked.pushed(id, verdict, now)));
+                self.act_all(act);
+                self.run_event(last.with_call(&user, &sip_call_id));
+            }
+            Note::Async { user, sip_call_id, id, route } => {
+                let (last, _) = self.verdict(report);
+                self.resume(id, &route, last.with_call(&user, &sip_call_id));
+            }
+            Note::Park(park) => self.act_all(self.parked(|parked| parked.park(park, now))),
+            Note::Follow { user, sip_call_id, id } => {
+                self.parked(|parked| parked.follow(user, sip_call_id, id, now));
+            }
+            Note::Wake(wake) => self.act_all(self.parked(|parked| parked.wake(&wake, now))),
+            Note::Rung { id, contact } => self.parked(|parked| parked.rung(id, contact)),
+            Note::Over { id } => self.parked(|parked| parked.over(id, now)),
+        }
+    }
+
+    fn act_all(&self, acts: impl IntoIterator<Item = Act>) {
+        acts.into_iter().for_each(|act| self.act(act));
+    }
+
+    fn act(&self, act: Act) {
+        match act {
+            Act::GoOn(go_on) => {
+                if !self.resume(go_on.id, &go_on.route, why_it_goes_on(&go_on)) {
+                    self.parked(|parked| parked.gone(go_on.id));
+                }
+            }
+            Act::Append { id, aor } => {
+                // SAFETY: the process' main thread, in the sender's loop; a call that rings is not suspended, and only this process
+                // parks it again, or tells us first.
+                unsafe { tm::append(id, super::location_table(), &aor) };
+            }
+        }
+    }
+
+    /// What `send_voip_push` would have returned.
+    fn verdict(&self, report: Report) -> (Last, Verdict) {
+        let judged = self.service.verdict(report);
+        let (code, reason, report, is_hopeless) = match &judged {
+            Ok(report) => (verbs::number(report.accepted()), "ok".to_owned(), Some(report), false),
+            Err(error) => {
+                let is_hopeless = matches!(error, Error::AllRejected(_));
+                (script_code(error), error.to_string(), error.report(), is_hopeless)
+            }
+        };
+        let (devices, accepted) = report.map_or((0, 0), |report| (report.devices, report.accepted()));
+        let last = Last::told(code, &reason).with_counts(devices, accepted);
+        (last, Verdict { code, reason, devices, accepted, is_hopeless })
+    }
+
+    /// Lets a call go on in its route, which sees `last`. A call that is over is counted and never tried again.
+    fn resume(&self, id: CallId, route: &str, last: Last) -> bool {
+        last::set(last);
+        // SAFETY: the process' main thread, in the sender's loop: no route is being run.
+        let went_on = tm::tm().is_some_and(|tm| unsafe { tm.go_on(std::ptr::null_mut(), id, route) });
+        if !went_on {
+            self.service.stats().count(Counter::ResumeFailed);
+            if let Some(silent) = self.resume_failed.may_speak() {
+                ::log::warn!(
+                    "a call was over before it could go on in route[{route}]; {silent} more since the last such line"
+                );
+            }
+        }
+        went_on
+    }
+
+    /// Runs `event_route[voip-push:result]`, which sees `last`.
+    fn run_event(&self, last: Last) {
+        let Some(at) = event_route(self.forking) else { return };
+        last::set(last);
+        let Forking { event_rt, route_type, faked_msg_next, run_top_route, ksr_msg_env_reset, .. } =
+            self.forking;
+        // SAFETY: the process' main thread, in the sender's loop; the route exists and never changes. The route's type is put back
+        // as Kamailio's own modules do it.
+        unsafe {
+            let before = route_type.read();
+            route_type.write(EVENT_ROUTE);
+            let actions = *(**event_rt).actions.add(at);
+            run_top_route(actions, faked_msg_next(), std::ptr::null_mut());
+            ksr_msg_env_reset();
+            route_type.write(before);
+        }
+    }
+}
+
+/// What a parked call's route sees: 1 a phone has registered; -3 nobody has in time, or the number of what went wrong with the
+/// pushes; -2 nobody will; -5 the server stops.
+fn why_it_goes_on(go_on: &GoOn) -> Last {
+    let push = go_on.push.as_ref();
+    let failed = push.filter(|push| push.code < 0);
+    let last = match (go_on.why, failed) {
+        (Why::Woken, _) => Last::new(1),
+        (Why::TimeIsOver | Why::Hopeless, Some(push)) if push.code != -3 => {
+            Last::told(push.code, &push.reason)
+        }
+        (Why::TimeIsOver | Why::Hopeless, _) => Last::told(-3, "no phone has registered in time"),
+        (Why::ServerStops, _) => Last::told(-5, "the server stops"),
+    };
+    let (devices, accepted) = push.map_or((0, 0), |push| (push.devices, push.accepted));
+    last.with_counts(devices, accepted).with_call(&go_on.user, &go_on.sip_call_id)
+}
+
+/// Whether the script wants to be told results of `queue_voip_push`.
+pub fn has_event_route() -> bool {
+    forking().is_some_and(|forking| event_route(forking).is_some())
+}
+
+fn event_route(forking: &Forking) -> Option<usize> {
+    // SAFETY: Kamailio's table of routes, which no longer changes once the configuration was read, and a C string.
+    unsafe {
+        let at = (forking.route_lookup)(forking.event_rt, c"voip-push:result".as_ptr());
+        let at = usize::try_from(at).ok()?;
+        (!(*(*forking.event_rt).actions.add(at)).is_null()).then_some(at)
+    }
+}
+
+/// Lets one line through every ten seconds.
+struct Limiter {
+    last: Cell<Option<Instant>>,
+    silent: Cell<u64>,
+}
+
+impl Limiter {
+    fn new() -> Limiter {
+        Limiter { last: Cell::new(None), silent: Cell::new(0) }
+    }
+
+    /// How many lines were kept back since the last one, when it is time for one.
+    fn may_speak(&self) -> Option<u64> {
+        const PAUSE: Duration = Duration::from_secs(10);
+        if self.last.get().is_some_and(|last| last.elapsed() < PAUSE) {
+            self.silent.set(self.silent.get() + 1);
+            return None;
+        }
+        self.last.set(Some(Instant::now()));
+        Some(self.silent.replace(0))
+    }
+}

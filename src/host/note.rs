@@ -1,0 +1,183 @@
+//! What a worker wants the sender's process to do: one message each, as text with NULs between its parts.
+//!
+//! It refuses what it does not understand: both ends are the same file in the same server, so that would be a bug.
+
+use super::waiting::Moment;
+use std::time::Duration;
+
+/// The server's name for a call that is suspended, or that can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct CallId {
+    /// Row of the transaction in the server's table.
+    pub index: u32,
+    /// Its number in that row.
+    pub label: u32,
+}
+
+/// A call that was suspended until a phone of its user registers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Park {
+    /// Whose phone.
+    pub user: String,
+    pub sip_call_id: String,
+    pub id: CallId,
+    /// Where it goes on.
+    pub route: String,
+    /// How long it waits.
+    pub within: Duration,
+    /// Since when.
+    pub parked_at: Moment,
+}
+
+/// A phone that has registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wake {
+    pub user: String,
+    /// The address that it has registered for, as the registrar knows it.
+    pub aor: String,
+    pub moment: Moment,
+    /// All contacts of the user, as the registrar names them; empty where it does not say.
+    pub contacts: Vec<String>,
+}
+
+/// What is to be done in the sender's process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Note {
+    /// A call was queued: its report is for the event route, and for the call itself where it is parked.
+    Queued { user: String, sip_call_id: String, id: Option<CallId> },
+    /// A call was suspended until its report is there: it goes on in this route.
+    Async { user: String, sip_call_id: String, id: CallId, route: String },
+    /// A call was suspended until a phone registers.
+    Park(Park),
+    /// A call rings; phones that register are to ring too.
+    Follow { user: String, sip_call_id: String, id: CallId },
+    /// A phone has registered.
+    Wake(Wake),
+    /// A call went to a contact.
+    Rung { id: CallId, contact: String },
+    /// A call is over.
+    Over { id: CallId },
+}
+
+impl Note {
+    /// The note as bytes. None of its texts has a NUL in it: arguments are checked for that.
+    pub fn encode(&self) -> Vec<u8> {
+        let text = match self {
+            Note::Queued { user, sip_call_id, id } => {
+                let id = id.map(|id| id.words()).unwrap_or_default();
+                ["queued", user, sip_call_id, &id].join("\0")
+            }
+            Note::Async { user, sip_call_id, id, route } => {
+                ["async", user, sip_call_id, &id.words(), route].join("\0")
+            }
+            Note::Park(Park { user, sip_call_id, id, route, within, parked_at }) => {
+                let (within, at) = (within.as_millis().to_string(), parked_at.to_string());
+                ["park", user, sip_call_id, &id.words(), route, &within, &at].join("\0")
+            }
+            Note::Follow { user, sip_call_id, id } => ["follow", user, sip_call_id, &id.words()].join("\0"),
+            Note::Wake(Wake { user, aor, moment, contacts }) => {
+                let moment = moment.to_string();
+                let contacts = contacts.iter().map(String::as_str);
+                let parts: Vec<&str> = ["wake", user, aor, &moment].into_iter().chain(contacts).collect();
+                parts.join("\0")
+            }
+            Note::Rung { id, contact } => ["rung", &id.words(), contact].join("\0"),
+            Note::Over { id } => ["over", &id.words()].join("\0"),
+        };
+        text.into_bytes()
+    }
+
+    /// The note that these bytes are, if they are one.
+    pub fn decode(bytes: &[u8]) -> Option<Note> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let parts: Vec<&str> = text.split('\0').collect();
+        Some(match parts.as_slice() {
+            ["queued", user, call, ""] => {
+                Note::Queued { user: owned(user), sip_call_id: owned(call), id: None }
+            }
+            ["queued", user, call, id] => {
+                Note::Queued { user: owned(user), sip_call_id: owned(call), id: Some(CallId::parse(id)?) }
+            }
+            ["async", user, call, id, route] => Note::Async {
+                user: owned(user),
+                sip_call_id: owned(call),
+                id: CallId::parse(id)?,
+                route: owned(route),
+            },
+            ["park", user, call, id, route, within, at] => Note::Park(Park {
+                user: owned(user),
+                sip_call_id: owned(call),
+                id: CallId::parse(id)?,
+                route: owned(route),
+                within: Duration::from_millis(within.parse().ok()?),
+                parked_at: at.parse().ok()?,
+            }),
+            ["follow", user, call, id] => {
+                Note::Follow { user: owned(user), sip_call_id: owned(call), id: CallId::parse(id)? }
+            }
+            ["wake", user, aor, moment, contacts @ ..] => Note::Wake(Wake {
+                user: owned(user),
+                aor: owned(aor),
+                moment: moment.parse().ok()?,
+                contacts: contacts.iter().map(|contact| owned(contact)).collect(),
+            }),
+            ["rung", id, contact] => Note::Rung { id: CallId::parse(id)?, contact: owned(contact) },
+            ["over", id] => Note::Over { id: CallId::parse(id)? },
+            _ => return None,
+        })
+    }
+}
+
+fn owned(text: &str) -> String {
+    text.to_owned()
+}
+
+impl CallId {
+    fn words(self) -> String {
+        format!("{} {}", self.index, self.label)
+    }
+
+    fn parse(words: &str) -> Option<CallId> {
+        let (index, label) = words.split_once(' ')?;
+        Some(CallId { index: index.parse().ok()?, label: label.parse().ok()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_arrives_as_it_was_sent() {
+        let id = CallId { index: 65_535, label: u32::MAX };
+        let (user, sip_call_id) = ("bob".to_owned(), "a b@c".to_owned());
+        for note in [
+            Note::Queued { user: user.clone(), sip_call_id: sip_call_id.clone(), id: None },
+            Note::Queued { user: user.clone(), sip_call_id: sip_call_id.clone(), id: Some(id) },
+            Note::Follow { user: user.clone(), sip_call_id: sip_call_id.clone(), id },
+            Note::Rung { id, contact: "uloc-1".to_owned() },
+            Note::Over { id },
+            Note::Wake(Wake { user: user.clone(), aor: "sip:b".to_owned(), moment: 7, contacts: vec![] }),
+            Note::Wake(Wake {
+                user: user.clone(),
+                aor: "sip:b".to_owned(),
+                moment: u64::MAX,
+                contacts: vec!["a".to_owned(), "b".to_owned()],
+            }),
+            Note::Park(Park {
+                user: user.clone(),
+                sip_call_id: sip_call_id.clone(),
+                id,
+                route: "WOKEN".to_owned(),
+                within: Duration::from_secs(15),
+                parked_at: 9,
+            }),
+            Note::Async { user, sip_call_id, id, route: "PUSHED".into() },
+        ] {
+            assert_eq!(Note::decode(&note.encode()), Some(note));
+        }
+        for garbage in [&b"queued"[..], b"", b"\xff", b"async\0u\0c\0x 1\0R", b"queued\0u\0c\0-1 2"] {
+            assert_eq!(Note::decode(garbage), None);
+        }
+    }
+}

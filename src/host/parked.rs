@@ -1,0 +1,511 @@
+//! The calls that wait for a phone or ring, as the sender's process keeps them: it alone lets them go on, one after the other.
+//!
+//! It refuses to call the server: it says what is to be done, so that nothing of it is under way while it happens.
+
+use super::note::{CallId, Park, Wake};
+use super::waiting::{Moment, Waiting};
+use crate::stats::{Counter, Stats};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+/// A registration that was at most so long before a call was parked may have been missed by the call's own look for contacts.
+const MISSED_US: Moment = 3_000_000;
+/// What came before its call is kept for so long.
+const EARLY: Duration = Duration::from_secs(10);
+/// A call whose end nobody told is forgotten after so long; longer than any call rings.
+const FORGOTTEN: Duration = Duration::from_secs(900);
+
+/// What came of a call's pushes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Verdict {
+    /// As `send_voip_push` returns it.
+    pub code: i32,
+    /// The same in words.
+    pub reason: String,
+    /// How many devices were pushed to.
+    pub devices: usize,
+    /// For how many the provider accepted.
+    pub accepted: usize,
+    /// No phone will come: every token is dead, or every push was rejected.
+    pub is_hopeless: bool,
+}
+
+/// A call that is to go on in its route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct GoOn {
+    pub id: CallId,
+    pub route: String,
+    pub user: String,
+    pub sip_call_id: String,
+    pub why: Why,
+    /// What came of its pushes, if that is known.
+    pub push: Option<Verdict>,
+}
+
+/// Why a call goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// A phone has registered.
+    Woken,
+    /// Nobody has registered in time.
+    TimeIsOver,
+    /// Nobody will.
+    Hopeless,
+    /// The server stops.
+    ServerStops,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Act {
+    GoOn(GoOn),
+    /// A call that rings gets the contacts of this address that it does not ring yet.
+    Append {
+        id: CallId,
+        aor: String,
+    },
+}
+
+struct Call {
+    user: String,
+    sip_call_id: String,
+    route: String,
+    state: State,
+    /// The last registration that it has acted on.
+    seen: Moment,
+    /// The contacts that it went to, as the registrar names them.
+    rung: HashSet<String>,
+    push: Option<Verdict>,
+    /// When its time to wait is over, from the first time that it was parked: a call that is parked again gets no more.
+    deadline: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Parked,
+    Rings,
+    /// It ended before a phone came; kept to be able to say that one came late.
+    Missed,
+}
+
+enum Early {
+    Over,
+    Verdict(Verdict),
+}
+
+/// All calls that wait or ring.
+pub(super) struct Parked {
+    calls: HashMap<CallId, Call>,
+    of_user: HashMap<String, Vec<CallId>>,
+    early: HashMap<CallId, Early>,
+    /// When something is due for a call, or what came early for it is to be dropped: one time for each.
+    times: BTreeSet<(Instant, CallId)>,
+    time_of: HashMap<CallId, Instant>,
+    waiting: &'static Waiting,
+    stats: &'static Stats,
+    /// How long a phone is late rather than just registering.
+    late: Duration,
+}
+
+impl Parked {
+    pub fn new(waiting: &'static Waiting, stats: &'static Stats, late: Duration) -> Parked {
+        Parked {
+            calls: HashMap::new(),
+            of_user: HashMap::new(),
+            early: HashMap::new(),
+            times: BTreeSet::new(),
+            time_of: HashMap::new(),
+            waiting,
+            stats,
+            late,
+        }
+    }
+
+    /// A worker has suspended a call; it was told in [`Waiting`], once for each note.
+    pub fn park(&mut self, park: Park, now: Instant) -> Option<Act> {
+        let Park { user, sip_call_id, id, route, within, parked_at } = park;
+        // Read now: what was told before this note was read has been read before it, too.
+        let last_wake = self.waiting.last_wake(&user);
+        let early = self.take_early(id);
+        if matches!(early, Some(Early::Over)) {
+            self.waiting.leave(&user);
+            return None;
+        }
+        self.follow(user, sip_call_id, id, now);
+        let call = self.calls.get_mut(&id)?;
+        let deadline = *call.deadline.get_or_insert(now + within);
+        if call.state != State::Parked {
+            self.stats.add(Counter::ParkedNow, 1);
+            self.stats.count(Counter::Parked);
+        }
+        (call.state, call.route) = (State::Parked, route);
+        if let Some(Early::Verdict(verdict)) = early {
+            call.push = Some(verdict);
+        }
+        self.set_time(id, deadline);
+        let call = self.calls.get_mut(&id)?;
+        if last_wake > call.seen && last_wake + MISSED_US > parked_at {
+            call.seen = last_wake;
+            return self.go_on(id, Why::Woken, now);
+        }
+        if call.push.as_ref().is_some_and(|push| push.is_hopeless) {
+            return self.go_on(id, Why::Hopeless, now);
+        }
+        None
+    }
+
+    /// A call rings: phones that register from now on are to ring too.
+    pub fn follow(&mut self, user: String, sip_call_id: String, id: CallId, now: Instant) {
+        if self.calls.contains_key(&id) {
+            // It was counted when it came the first time.
+            return self.waiting.leave(&user);
+        }
+        if let Some(Early::Over) = self.take_early(id) {
+            return self.waiting.leave(&user);
+        }
+        self.set_time(id, now + FORGOTTEN);
+        self.of_user.entry(user.clone()).or_default().push(id);
+        let call = Call {
+            user,
+            sip_call_id,
+            route: String::new(),
+            state: State::Rings,
+            seen: 0,
+            rung: HashSet::new(),
+            push: None,
+            deadline: None,
+        };
+        self.calls.insert(id, call);
+    }
+
+    /// A phone of a user has registered.
+    pub fn wake(&mut self, wake: &Wake, now: Instant) -> Vec<Act> {
+        let ids = self.of_user.get(&wake.user).cloned().unwrap_or_default();
+        ids.into_iter().filter_map(|id| self.wake_call(id, wake, now)).collect()
+    }
+
+    fn wake_call(&mut self, id: CallId, wake: &Wake, now: Instant) -> Option<Act> {
+        let call = self.calls.get_mut(&id)?;
+        if wake.moment <= call.seen {
+            return None;
+        }
+        call.seen = wake.moment;
+        match call.state {
+            State::Parked => self.go_on(id, Why::Woken, now),
+            State::Rings => {
+                let rings_all = !wake.contacts.is_empty()
+                    && wake.contacts.iter().all(|contact| call.rung.contains(contact));
+                (!rings_all).then(|| Act::Append { id, aor: wake.aor.clone() })
+            }
+            State::Missed => {
+                self.stats.count(Counter::Late);
+                self.forget(id);
+                None
+            }
+        }
+    }
+
+    /// A call went to a contact.
+    pub fn rung(&mut self, id: CallId, contact: String) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.rung.insert(contact);
+        }
+    }
+
+    /// Whether a call went to this contact.
+    pub fn was_rung(&self, id: CallId, contact: &str) -> bool {
+        self.calls.get(&id).is_some_and(|call| call.rung.contains(contact))
+    }
+
+    /// What came of a call's pushes.
+    pub fn pushed(&mut self, id: CallId, verdict: Verdict, now: Instant) -> Option<Act> {
+        let Some(call) = self.calls.get_mut(&id) else {
+            self.keep_early(id, Early::Verdict(verdict), now);
+            return None;
+        };
+        let is_over = call.state == State::Parked && verdict.is_hopeless;
+        call.push = Some(verdict);
+        if is_over { self.go_on(id, Why::Hopeless, now) } else { None }
+    }
+
+    /// The caller has a final answer, or has hung up.
+    pub fn over(&mut self, id: CallId, now: Instant) {
+        match self.calls.get(&id).map(|call| call.state) {
+            Some(State::Parked) => self.missed(id, now),
+            Some(State::Rings) => self.forget(id),
+            Some(State::Missed) => {}
+            None => self.keep_early(id, Early::Over, now),
+        }
+    }
+
+    /// The call that is to go on could not: its transaction is gone.
+    pub fn gone(&mut self, id: CallId) {
+        self.forget(id);
+    }
+
+    /// When something is due.
+    pub fn due(&self) -> Option<Instant> {
+        self.times.first().map(|(at, _)| *at)
+    }
+
+    /// The next of what is due.
+    pub fn next_due(&mut self, now: Instant) -> Option<Act> {
+        while let Some((at, id)) = self.times.first().copied().filter(|(at, _)| *at <= now) {
+            self.times.remove(&(at, id));
+            self.time_of.remove(&id);
+            match self.calls.get(&id).map(|call| call.state) {
+                Some(State::Parked) => {
+                    self.stats.count(Counter::WakeTimeout);
+                    return self.go_on(id, Why::TimeIsOver, now);
+                }
+                Some(State::Rings | State::Missed) => self.forget(id),
+                None => drop(self.early.remove(&id)),
+            }
+        }
+        None
+    }
+
+    /// The server stops: every call that waits goes on.
+    pub fn stop(&mut self, now: Instant) -> Vec<Act> {
+        let ids: Vec<CallId> = self.calls.keys().copied().collect();
+        ids.into_iter().filter_map(|id| self.go_on(id, Why::ServerStops, now)).collect()
+    }
+
+    /// A call that waits rings from here on, as far as we are concerned; if its route parks it again, we are told again.
+    fn go_on(&mut self, id: CallId, why: Why, now: Instant) -> Option<Act> {
+        let call = self.calls.get_mut(&id).filter(|call| call.state == State::Parked)?;
+        call.state = State::Rings;
+        self.stats.lower(Counter::ParkedNow, 1);
+        if why == Why::Woken {
+            self.stats.count(Counter::Woken);
+        }
+        let act = Act::GoOn(GoOn {
+            id,
+            route: call.route.clone(),
+            user: call.user.clone(),
+            sip_call_id: call.sip_call_id.clone(),
+            why,
+            push: call.push.clone(),
+        });
+        self.set_time(id, now + FORGOTTEN);
+        Some(act)
+    }
+
+    fn missed(&mut self, id: CallId, now: Instant) {
+        self.set_time(id, now + self.late);
+        if let Some(call) = self.calls.get_mut(&id) {
+            self.stats.lower(Counter::ParkedNow, 1);
+            call.state = State::Missed;
+        }
+    }
+
+    fn forget(&mut self, id: CallId) {
+        let Some(call) = self.calls.remove(&id) else { return };
+        self.clear_time(id);
+        if call.state == State::Parked {
+            self.stats.lower(Counter::ParkedNow, 1);
+        }
+        self.waiting.leave(&call.user);
+        if let Some(ids) = self.of_user.get_mut(&call.user) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.of_user.remove(&call.user);
+            }
+        }
+    }
+
+    fn keep_early(&mut self, id: CallId, early: Early, now: Instant) {
+        self.early.insert(id, early);
+        self.set_time(id, now + EARLY);
+    }
+
+    fn take_early(&mut self, id: CallId) -> Option<Early> {
+        let early = self.early.remove(&id)?;
+        self.clear_time(id);
+        Some(early)
+    }
+
+    fn set_time(&mut self, id: CallId, at: Instant) {
+        self.clear_time(id);
+        self.times.insert((at, id));
+        self.time_of.insert(id, at);
+    }
+
+    fn clear_time(&mut self, id: CallId) {
+        if let Some(at) = self.time_of.remove(&id) {
+            self.times.remove(&(at, id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: CallId = CallId { index: 1, label: 2 };
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Rig {
+        parked: Parked,
+        now: Instant,
+    }
+
+    fn rig() -> Rig {
+        let waiting = Box::leak(Box::new(Waiting::new().unwrap()));
+        let stats = Box::leak(Box::new(Stats::new([]).unwrap()));
+        Rig { parked: Parked::new(waiting, stats, 30 * SECOND), now: Instant::now() }
+    }
+
+    impl Rig {
+        /// What a worker does when it parks a call.
+        fn park(&mut self, id: CallId) -> Option<Why> {
+            let parked_at = self.parked.waiting.arrive("bob");
+            self.arrive(id, parked_at)
+        }
+
+        fn arrive(&mut self, id: CallId, parked_at: Moment) -> Option<Why> {
+            let (user, sip_call_id, route) = ("bob".to_owned(), "c1".to_owned(), "WOKEN".to_owned());
+            let park = Park { user, sip_call_id, id, route, within: 15 * SECOND, parked_at };
+            self.parked.park(park, self.now).map(why)
+        }
+
+        /// What a worker does when a phone registers.
+        fn wake(&mut self, contacts: &[&str]) -> Vec<Act> {
+            let Some(moment) = self.parked.waiting.wake("bob") else { return Vec::new() };
+            let contacts = contacts.iter().map(|contact| (*contact).to_owned()).collect();
+            let wake = Wake { user: "bob".to_owned(), aor: "sip:bob@x".to_owned(), moment, contacts };
+            self.parked.wake(&wake, self.now)
+        }
+
+        fn waits(&self) -> bool {
+            self.parked.stats.get(Counter::ParkedNow) > 0
+        }
+
+        fn is_empty(&self) -> bool {
+            self.parked.calls.is_empty()
+                && self.parked.times.is_empty()
+                && self.parked.time_of.is_empty()
+                && self.parked.of_user.is_empty()
+                && self.parked.early.is_empty()
+                && self.parked.waiting.count("bob") == 0
+                && !self.waits()
+        }
+    }
+
+    fn why(act: Act) -> Why {
+        match act {
+            Act::GoOn(go_on) => go_on.why,
+            Act::Append { .. } => panic!("{act:?}"),
+        }
+    }
+
+    fn verdict(code: i32, is_hopeless: bool) -> Verdict {
+        Verdict { code, reason: String::new(), devices: 1, accepted: 0, is_hopeless }
+    }
+
+    #[test]
+    fn the_first_registration_wakes_the_next_new_phone_rings_too_and_a_refresh_does_nothing() {
+        let mut rig = rig();
+        assert_eq!(rig.park(ID), None);
+        assert!(rig.waits());
+        let acts = rig.wake(&["a"]);
+        assert_eq!(acts.into_iter().map(why).collect::<Vec<_>>(), [Why::Woken]);
+        assert!(!rig.waits());
+        rig.parked.rung(ID, "a".to_owned());
+        assert_eq!(rig.wake(&["a"]), []);
+        let append = Act::Append { id: ID, aor: "sip:bob@x".to_owned() };
+        assert_eq!(rig.wake(&["a", "b"]), [append]);
+        rig.parked.over(ID, rig.now);
+        assert!(rig.is_empty());
+    }
+
+    #[test]
+    fn a_registration_just_before_wakes_once_and_not_again() {
+        let mut rig = rig();
+        let parked_at = rig.parked.waiting.arrive("bob");
+        // Told before the call was: there is none yet.
+        assert_eq!(rig.wake(&[]), []);
+        assert_eq!(rig.arrive(ID, parked_at), Some(Why::Woken));
+        // Its route finds nothing and parks it again.
+        assert_eq!(rig.park(ID), None);
+        assert!(rig.waits());
+        assert_eq!(rig.wake(&[]).into_iter().map(why).collect::<Vec<_>>(), [Why::Woken]);
+        rig.parked.gone(ID);
+        assert!(rig.is_empty());
+    }
+
+    #[test]
+    fn a_note_about_an_earlier_registration_changes_nothing() {
+        let mut rig = rig();
+        rig.park(ID);
+        let early = Wake { user: "bob".to_owned(), aor: String::new(), moment: 5, contacts: Vec::new() };
+        assert_eq!(rig.parked.wake(&early, rig.now).len(), 1);
+        rig.park(ID);
+        assert_eq!(rig.parked.wake(&early, rig.now), []);
+    }
+
+    #[test]
+    fn when_nobody_comes_the_time_ends_it_and_who_comes_later_is_late() {
+        let mut rig = rig();
+        rig.park(ID);
+        let due = rig.parked.due().unwrap();
+        assert_eq!(due, rig.now + 15 * SECOND);
+        assert_eq!(rig.parked.next_due(due - SECOND), None);
+        assert_eq!(rig.parked.next_due(due).map(why), Some(Why::TimeIsOver));
+        assert_eq!((rig.parked.next_due(due), rig.waits()), (None, false));
+        rig.parked.over(ID, due);
+        assert!(rig.is_empty());
+
+        rig.park(ID);
+        rig.parked.over(ID, rig.now);
+        assert!(!rig.waits());
+        assert_eq!(rig.wake(&["a"]), []);
+        assert_eq!(rig.parked.stats.get(Counter::Late), 1);
+        assert!(rig.is_empty());
+    }
+
+    #[test]
+    fn what_comes_before_its_call_is_kept_for_it() {
+        let mut rig = rig();
+        rig.parked.over(ID, rig.now);
+        assert_eq!(rig.park(ID), None);
+        assert!(rig.is_empty(), "it was over before it was parked");
+        assert_eq!(rig.parked.pushed(ID, verdict(-2, true), rig.now), None);
+        assert_eq!(rig.park(ID), Some(Why::Hopeless));
+        rig.parked.over(ID, rig.now);
+        rig.parked.over(ID, rig.now);
+        assert_eq!(rig.parked.next_due(rig.now + 20 * SECOND), None);
+        assert!(rig.is_empty());
+    }
+
+    #[test]
+    fn only_hopeless_pushes_end_the_waiting_and_never_a_call_that_rings() {
+        let mut rig = rig();
+        rig.park(ID);
+        assert_eq!(rig.parked.pushed(ID, verdict(-4, false), rig.now), None);
+        let act = rig.parked.next_due(rig.now + 15 * SECOND);
+        let Some(Act::GoOn(go_on)) = act else { panic!("{act:?}") };
+        assert_eq!((go_on.why, go_on.push.unwrap().code), (Why::TimeIsOver, -4));
+        assert_eq!(rig.parked.pushed(ID, verdict(-2, true), rig.now), None);
+        assert_eq!(rig.park(ID), Some(Why::Hopeless));
+        let other = CallId { index: 3, label: 4 };
+        rig.park(other);
+        assert_eq!(rig.parked.pushed(other, verdict(-2, true), rig.now).map(why), Some(Why::Hopeless));
+    }
+
+    #[test]
+    fn a_call_that_rings_elsewhere_is_joined_and_may_be_parked_later() {
+        let mut rig = rig();
+        rig.parked.waiting.arrive("bob");
+        rig.parked.follow("bob".to_owned(), "c1".to_owned(), ID, rig.now);
+        rig.parked.rung(ID, "desk".to_owned());
+        assert!(rig.parked.was_rung(ID, "desk") && !rig.parked.was_rung(ID, "phone"));
+        assert_eq!(rig.wake(&["desk"]), []);
+        assert_eq!(rig.wake(&["desk", "phone"]).len(), 1);
+        assert_eq!(rig.parked.stop(rig.now), []);
+        assert_eq!(rig.park(ID), None, "the phone that came just before rings");
+        assert_eq!(rig.parked.stop(rig.now).into_iter().map(why).collect::<Vec<_>>(), [Why::ServerStops]);
+        rig.parked.over(ID, rig.now);
+        assert!(rig.is_empty());
+    }
+}

@@ -1,0 +1,681 @@
+//! Calls that wait for a phone in real Kamailios, through the module's own functions: every hard case that we know of.
+
+#![allow(clippy::panic, clippy::unwrap_used, clippy::print_stderr, reason = "this is how a test fails")]
+
+mod support;
+
+use serde_json::json;
+use std::time::{Duration, Instant};
+use support::kamailio::{Installation, Kamailio, Options, Place};
+use support::phone::{Message, Phone, Sent};
+use support::simulator::Simulator;
+use support::{DEADLINE, debian, poll, sip};
+
+/// One module of tests per Kamailio, so that a failure says which.
+macro_rules! on {
+    ($name:ident, $installation:expr, [$($test:ident),* $(,)?]) => {
+        mod $name {
+            $(
+                #[test]
+                fn $test() {
+                    super::$test(&$installation);
+                }
+            )*
+        }
+    };
+}
+
+on!(
+    kamailio_5_6,
+    super::Installation::of_this_machine(),
+    [
+        a_phone_that_registers_is_called,
+        a_phone_that_registers_before_the_push_was_answered_is_called,
+        a_phone_that_registers_before_the_call_is_parked_is_called,
+        an_earlier_registration_does_not_wake_twice,
+        a_phone_that_registers_at_the_very_moment_rings_once,
+        registrations_and_retransmissions_at_once_ring_the_phone_once,
+        a_rejected_registration_wakes_nobody,
+        two_callers_both_reach_the_phone,
+        a_caller_who_hangs_up_while_parked_gets_487,
+        when_nobody_wakes_the_caller_gets_480_in_time,
+        when_every_token_is_dead_the_caller_gets_480_at_once,
+        a_refused_credential_is_named_when_the_time_is_over,
+        further_phones_ring_too_and_stop_when_one_answers,
+        a_sleeping_phone_joins_a_call_that_rings_at_a_desk,
+        when_the_desk_declines_the_call_waits_for_the_sleeping_phone,
+        a_phone_whose_connection_is_gone_rings_on_its_new_one,
+        a_planned_stop_answers_parked_calls,
+        a_stopped_sender_ends_parked_calls_by_tm,
+        what_is_wrong_with_parking_is_told,
+        registrations_of_others_do_not_reach_the_sender,
+        cancel_and_registration_race_to_one_end,
+        many_parked_calls_all_ring,
+    ]
+);
+on!(
+    kamailio_6_0,
+    super::debian::trixie(),
+    [
+        a_phone_that_registers_is_called,
+        registrations_and_retransmissions_at_once_ring_the_phone_once,
+        a_caller_who_hangs_up_while_parked_gets_487,
+        when_nobody_wakes_the_caller_gets_480_in_time,
+        further_phones_ring_too_and_stop_when_one_answers,
+        a_sleeping_phone_joins_a_call_that_rings_at_a_desk,
+        a_planned_stop_answers_parked_calls,
+    ]
+);
+
+const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kamailio_park.cfg");
+/// How long nothing may take that happens at once.
+const AT_ONCE: Duration = Duration::from_millis(1500);
+const NO_LIMITS: (&str, &str) = ("[call]", "[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\n[call]");
+
+struct Rig {
+    kamailio: Kamailio,
+    simulator: Simulator,
+}
+
+fn start(installation: &Installation, changes: &[(&str, &str)]) -> Rig {
+    let place = Place::new("park");
+    let simulator = Simulator::start(&place.scratch, &[]);
+    let changes: Vec<_> = [NO_LIMITS].iter().chain(changes).copied().collect();
+    let toml = simulator.change_config(&changes);
+    let options = Options::file(place, CONFIG).on(installation);
+    let mut options = options.define("CONFIG", &format!("\"{}\"", toml.display()));
+    options.args.extend(["-m", "256"].map(Into::into));
+    Rig { kamailio: Kamailio::start(options), simulator }
+}
+
+fn token(number: u8) -> String {
+    format!("{number:02x}").repeat(32)
+}
+
+impl Rig {
+    fn register_token(&self, user: &str, number: u8) {
+        let headers = format!("X-Token: {}\r\nX-Device: {number}\r\n", token(number));
+        let uri = format!("sip:{user}@sip.example.org");
+        assert_eq!(self.kamailio.send_sip(sip::request("MESSAGE", &uri, &headers, b"")).status, 200);
+    }
+
+    fn caller(&self, user: &str) -> Phone {
+        Phone::udp(user, self.kamailio.port())
+    }
+
+    fn tcp(&self, user: &str) -> Phone {
+        Phone::tcp(user, self.kamailio.port())
+    }
+
+    fn stat(&self, name: &str) -> u64 {
+        let stats = self.kamailio.rpc(&["voip_push.stats"]);
+        let line = stats.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}: ")));
+        line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {name} in {stats}"))
+    }
+
+    fn expect_parked(&self, how_many: u64) {
+        let parked = poll(DEADLINE, || (self.stat("parked") == how_many).then_some(()));
+        parked.unwrap_or_else(|| panic!("{} are parked\n{}", self.stat("parked"), self.kamailio.log()));
+    }
+
+    /// A call to a user that has been parked.
+    fn park(&self, caller: &mut Phone, callee: &str) -> Sent {
+        let parked = self.stat("parked");
+        let invite = caller.invite(callee);
+        caller.expect_status(&invite, 100);
+        self.expect_parked(parked + 1);
+        invite
+    }
+
+    fn sender(&self) -> libc::pid_t {
+        let list = self.kamailio.rpc(&["core.psx"]);
+        let at = list.find("DSC: voip_push sender").expect("it has a name");
+        let pid = list[..at].rsplit("PID: ").next().unwrap().lines().next().unwrap();
+        pid.trim().parse().unwrap()
+    }
+
+    /// No call is left behind, and nothing was worth a warning.
+    fn assert_quiet(&self) {
+        self.assert_nothing_left();
+        let log = self.kamailio.log();
+        let is_loud =
+            |line: &&str| line.contains("ERROR:") || line.contains("WARNING:") || line.contains("CRITICAL:");
+        let loud: Vec<&str> = log.lines().filter(is_loud).collect();
+        assert!(loud.is_empty(), "{loud:#?}");
+    }
+
+    /// No call is left behind, with us or in tm.
+    fn assert_nothing_left(&self) {
+        self.expect_parked(0);
+        let stats = || self.kamailio.rpc(&["tm.stats"]);
+        let all_freed = || {
+            let stats = stats();
+            let number = |name| {
+                stats.lines().find_map(|line| line.trim().strip_prefix(name)?.trim().parse::<u32>().ok())
+            };
+            (number("current:") == Some(0) && number("created:") == number("freed:")).then_some(())
+        };
+        poll(DEADLINE, all_freed).unwrap_or_else(|| panic!("{}", stats()));
+    }
+}
+
+/// An INVITE with more headers.
+fn invite_with(caller: &mut Phone, callee: &str, headers: &str) -> Sent {
+    let mut invite = caller.invite_request(callee);
+    invite.text = invite.text.replace("Max-Forwards:", &format!("{headers}Max-Forwards:"));
+    caller.send(invite.text.as_bytes());
+    invite
+}
+
+/// The phone rings, is answered, and the caller hangs up.
+fn talk(caller: &mut Phone, invite: &Sent, phone: &mut Phone) -> Message {
+    let ring = phone.expect_request("INVITE");
+    phone.answer(&ring, 180);
+    caller.expect_status(invite, 180);
+    answer(caller, invite, phone, &ring);
+    ring
+}
+
+fn answer(caller: &mut Phone, invite: &Sent, phone: &mut Phone, ring: &Message) {
+    phone.answer(ring, 200);
+    let ok = caller.expect_status(invite, 200);
+    caller.within("ACK", invite, &ok);
+    phone.expect_request("ACK");
+    let bye = caller.within("BYE", invite, &ok);
+    let end = phone.expect_request("BYE");
+    phone.answer(&end, 200);
+    caller.expect_status(&bye, 200);
+}
+
+/// The caller's side of a call that fails.
+fn expect_failure(caller: &mut Phone, invite: &Sent, status: u16) -> Message {
+    let refused = caller.expect_final(invite);
+    assert_eq!(refused.status(), status, "{refused:?}");
+    caller.ack_failure(invite, &refused);
+    refused
+}
+
+/// The phone goes to sleep as a polite app does.
+fn unregister(phone: &mut Phone) {
+    let bye = phone.register_request(0);
+    phone.send(bye.text.as_bytes());
+    phone.expect_status(&bye, 200);
+}
+
+fn signal(pid: libc::pid_t, number: libc::c_int) {
+    // SAFETY: sends a signal to a process of the Kamailio that this test has started.
+    assert_eq!(unsafe { libc::kill(pid, number) }, 0);
+}
+
+fn a_phone_that_registers_is_called(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    let mut caller = rig.caller("alice");
+    let invite = rig.park(&mut caller, "bob");
+    let push = &rig.simulator.wait_for_pushes(0, 1)[0];
+    assert_eq!(push["payload"]["call_id"], invite.call_id.as_str());
+    let mut bob = rig.tcp("bob");
+    bob.register();
+    talk(&mut caller, &invite, &mut bob);
+    assert_eq!(caller.statuses(&invite), [100, 180, 200]);
+    assert_eq!((bob.count("INVITE"), rig.simulator.pushes().len()), (1, 1));
+    let line = rig.kamailio.wait_for_log("woken status=1 ", DEADLINE);
+    assert!(line.contains(&format!("user=bob call_id={} pid={}", invite.call_id, rig.sender())), "{line}");
+    assert_eq!((rig.stat("parked_total"), rig.stat("woken_total"), rig.stat("late_total")), (1, 1, 0));
+    rig.assert_quiet();
+}
+
+fn a_phone_that_registers_before_the_push_was_answered_is_called(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    for delay_ms in [0, 20, 300] {
+        rig.simulator.behave(&token(1), json!([{ "delay_ms": delay_ms }]));
+        let mut caller = rig.caller("alice");
+        let mut bob = rig.tcp("bob");
+        let invite = caller.invite("bob");
+        caller.expect_status(&invite, 100);
+        bob.register();
+        talk(&mut caller, &invite, &mut bob);
+        bob.settle();
+        assert_eq!(bob.count("INVITE"), 1, "push answered after {delay_ms} ms");
+        unregister(&mut bob);
+    }
+    rig.assert_quiet();
+}
+
+fn a_phone_that_registers_before_the_call_is_parked_is_called(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    let mut caller = rig.caller("alice");
+    let mut bob = rig.tcp("bob");
+    // The call has looked for contacts and found none; it is parked half a second later.
+    let invite = invite_with(&mut caller, "bob", "X-Pause-Ms: 500\r\n");
+    rig.simulator.wait_for_pushes(0, 1);
+    bob.register();
+    assert_eq!(rig.stat("parked_total"), 0, "the registration was first");
+    talk(&mut caller, &invite, &mut bob);
+    assert_eq!((bob.count("INVITE"), rig.stat("parked_total"), rig.stat("woken_total")), (1, 1, 1));
+    rig.assert_quiet();
+}
+
+fn an_earlier_registration_does_not_wake_twice(installation: &Installation) {
+    let rig = start(installation, &[("wake_seconds = 15", "wake_seconds = 2")]);
+    rig.register_token("bob", 1);
+    let mut caller = rig.caller("alice");
+    let mut bob = rig.tcp("bob");
+    bob.register();
+    unregister(&mut bob);
+    // So it looks to the sender as if the call had missed it; its route finds nothing and parks it again, once.
+    let called_at = Instant::now();
+    let invite = caller.invite("bob");
+    let refused = expect_failure(&mut caller, &invite, 480);
+    let took = refused.at - called_at;
+    assert!((1800..3500).contains(&took.as_millis()), "{took:?}");
+    let log = rig.kamailio.log();
+    assert_eq!(log.matches("parked again").count(), 1, "{log}");
+    rig.assert_quiet();
+}
+
+fn a_phone_that_registers_at_the_very_moment_rings_once(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    for round in 0..25 {
+        let mut caller = rig.caller("alice");
+        let mut bob = rig.tcp("bob");
+        let invite = caller.invite_request("bob");
+        let register = bob.register_request(600);
+        if round % 2 == 0 {
+            caller.send(invite.text.as_bytes());
+            bob.send(register.text.as_bytes());
+        } else {
+            bob.send(register.text.as_bytes());
+            caller.send(invite.text.as_bytes());
+        }
+        talk(&mut caller, &invite, &mut bob);
+        bob.settle();
+        assert_eq!(bob.count("INVITE"), 1, "round {round}");
+        unregister(&mut bob);
+    }
+    rig.assert_quiet();
+}
+
+fn registrations_and_retransmissions_at_once_ring_the_phone_once(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    for round in 0..10 {
+        let mut caller = rig.caller("alice");
+        let mut bob = rig.caller("bob");
+        let invite = caller.invite("bob");
+        caller.expect_status(&invite, 100);
+        caller.send(invite.text.as_bytes());
+        let register = bob.register_request(600);
+        // The app's second thread: the same contact under a Call-ID of its own.
+        let other = register.text.replace("Call-ID: reg-", "Call-ID: other-");
+        for text in [&register.text, &register.text, &other] {
+            bob.send(text.as_bytes());
+        }
+        caller.send(invite.text.as_bytes());
+        talk(&mut caller, &invite, &mut bob);
+        bob.settle();
+        assert_eq!(bob.count("INVITE"), 1, "round {round}");
+        let pushes = rig.simulator.wait_for_pushes(0, round + 1);
+        assert_eq!(pushes.len(), round + 1, "a repeated INVITE is no second push");
+        let statuses = caller.statuses(&invite);
+        assert_eq!(statuses[statuses.len() - 2..], [180, 200], "round {round}");
+        unregister(&mut bob);
+    }
+    assert_eq!(rig.stat("woken_total"), rig.stat("parked_total"));
+    rig.assert_quiet();
+}
+
+fn a_rejected_registration_wakes_nobody(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    let mut caller = rig.caller("alice");
+    let invite = rig.park(&mut caller, "bob");
+    let mut mallory = rig.tcp("bob");
+    let wrong = mallory.register_request(600);
+    mallory.send(wrong.text.replace("Max-Forwards:", "X-Wrong-Password: 1\r\nMax-Forwards:").as_bytes());
+    mallory.expect_status(&wrong, 401);
+    mallory.settle();
+    assert_eq!((rig.stat("parked"), rig.stat("woken_total"), mallory.count("INVITE")), (1, 0, 0));
+    let mut bob = rig.tcp("bob");
+    bob.register();
+    talk(&mut caller, &invite, &mut bob);
+    assert_eq!(mallory.count("INVITE"), 0);
+}
+
+fn two_callers_both_reach_the_phone(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    let mut callers = [rig.caller("alice"), rig.caller("dave")];
+    let invites = callers.each_mut().map(|caller| rig.park(caller, "bob"));
+    let mut bob = rig.tcp("bob");
+    bob.register();
+    for _ in 0..2 {
+        let ring = bob.expect_request("INVITE");
+        let which =
+            invites.iter().position(|invite| ring.header("Call-ID") == Some(&invite.call_id)).unwrap();
+        answer(&mut callers[which], &invites[which], &mut bob, &ring);
+    }
+    bob.settle();
+    assert_eq!((bob.count("INVITE"), rig.simulator.pushes().len(), rig.stat("woken_total")), (2, 2, 2));
+    rig.assert_quiet();
+}
+
+fn a_caller_who_hangs_up_while_parked_gets_487(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    let mut caller = rig.caller("alice");
+    let invite = rig.park(&mut caller, "bob");
+    let cancel = caller.cancel(&invite);
+    caller.expect_status(&cancel, 200);
+    expect_failure(&mut caller, &invite, 487);
+    // We know at once, not only when the time is over.
+    let asked = Instant::now();
+    rig.expect_parked(0);
+    assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
+    let mut bob = rig.tcp("bob");
+    bob.register();
+    bob.settle();
+    assert_eq!(bob.count("INVITE"), 0);
+    poll(DEADLINE, || (rig.stat("late_total") == 1).then_some(())).expect("he is late");
+    assert_eq!((rig.stat("woken_total"), rig.stat("resume_failed_total")), (0, 0));
+    rig.assert_quiet();
+}
+
+fn when_nobody_wakes_the_caller_gets_480_in_time(installation: &Installation) {
+    let rig = start(installation, &[("wake_seconds = 15", "wake_seconds = 2")]);
+    rig.register_token("bob", 1);
+    for (headers, range) in [("", 1900..2900), ("X-Seconds: 1\r\n", 900..1900)] {
+        let mut caller = rig.caller("alice");
+        let called_at = Instant::now();
+        let invite = invite_with(&mut caller, "bob", headers);
+        let refused = expect_failure(&mut caller, &invite, 480);
+        let took = refused.at - called_at;
+        assert!(range.contains(&took.as_millis()), "{took:?}");
+        assert_eq!(refused.header("X-Status"), Some("-3"));
+        assert_eq!(refused.header("X-Reason"), Some("no phone has registered in time"));
+    }
+    let mut bob = rig.tcp("bob");
+    bob.register();
+    bob.settle();
+    assert_eq!((bob.count("INVITE"), rig.stat("wake_timeout_total")), (0, 2));
+    rig.assert_quiet();
+}
+
+fn when_every_token_is_dead_the_caller_gets_480_at_once(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    rig.register_token("bob", 2);
+    for number in [1, 2] {
+        rig.simulator
+            .behave(&token(number), json!([{ "status": 410, "reason": "Unregistered", "delay_ms": 50 }]));
+    }
+    let mut caller = rig.caller("alice");
+    let called_at = Instant::now();
+    // The second time the answer is there before the call is parked.
+    let invite = caller.invite("bob");
+    let refused = expect_failure(&mut caller, &invite, 480);
+    assert!(refused.at - called_at < AT_ONCE, "{:?}", refused.at - called_at);
+    assert_eq!(refused.header("X-Status"), Some("-2"));
+    let line = rig.kamailio.wait_for_log("woken status=-2", DEADLINE);
+    assert!(line.contains("devices=2 accepted=0"), "{line}");
+    let invite = caller.invite("bob");
+    expect_failure(&mut caller, &invite, 404);
+
+    rig.register_token("carol", 3);
+    rig.simulator.behave(&token(3), json!([{ "status": 410, "reason": "Unregistered" }]));
+    let called_at = Instant::now();
+    let invite = invite_with(&mut caller, "carol", "X-Pause-Ms: 500\r\n");
+    let refused = expect_failure(&mut caller, &invite, 480);
+    assert!(refused.at - called_at < 2 * AT_ONCE, "{:?}", refused.at - called_at);
+    assert_eq!(refused.header("X-Status"), Some("-2"));
+    rig.assert_nothing_left();
+}
+
+fn a_refused_credential_is_named_when_the_time_is_over(installation: &Installation) {
+    let rig = start(installation, &[("wake_seconds = 15", "wake_seconds = 2")]);
+    rig.register_token("bob", 1);
+    let refusal = json!([{ "times": 0, "status": 403, "reason": "InvalidProviderToken" }]);
+    rig.simulator.put("/behaviour/apns", &refusal);
+    let mut caller = rig.caller("alice");
+    let invite = caller.invite("bob");
+    let refused = expect_failure(&mut caller, &invite, 480);
+    assert_eq!(refused.header("X-Status"), Some("-4"), "{refused:?}");
+    rig.assert_nothing_left();
+}
+
+fn further_phones_ring_too_and_stop_when_one_answers(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    let mut caller = rig.caller("alice");
+    let invite = rig.park(&mut caller, "bob");
+    let mut phones: Vec<Phone> = (0..3).map(|_| rig.tcp("bob")).collect();
+    let mut rings = Vec::new();
+    for phone in &mut phones {
+        phone.register();
+        let ring = phone.expect_request("INVITE");
+        phone.answer(&ring, 180);
+        // A refresh is no second call.
+        phone.register();
+        phone.settle();
+        rings.push(ring);
+    }
+    answer(&mut caller, &invite, &mut phones[1], &rings[1]);
+    for at in [0, 2] {
+        let stop = phones[at].expect_request("CANCEL");
+        assert!(stop.header("Reason").is_some_and(|reason| reason.contains("cause=200")), "{stop:?}");
+        phones[at].answer(&stop, 200);
+        phones[at].answer(&rings[at], 487);
+        phones[at].expect_request("ACK");
+    }
+    for phone in &mut phones {
+        phone.settle();
+        assert_eq!(phone.count("INVITE"), 1);
+    }
+    rig.assert_quiet();
+}
+
+fn a_sleeping_phone_joins_a_call_that_rings_at_a_desk(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    let mut desk = rig.caller("bob");
+    desk.register();
+    let mut caller = rig.caller("alice");
+    let invite = caller.invite("bob");
+    let at_desk = desk.expect_request("INVITE");
+    desk.answer(&at_desk, 180);
+    desk.register();
+    let mut phone = rig.tcp("bob");
+    phone.register();
+    let ring = phone.expect_request("INVITE");
+    answer(&mut caller, &invite, &mut phone, &ring);
+    let stop = desk.expect_request("CANCEL");
+    desk.answer(&stop, 200);
+    desk.answer(&at_desk, 487);
+    desk.expect_request("ACK");
+    assert_eq!((desk.count("INVITE"), phone.count("INVITE"), rig.stat("parked_total")), (1, 1, 0));
+    rig.assert_quiet();
+}
+
+fn when_the_desk_declines_the_call_waits_for_the_sleeping_phone(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    let mut desk = rig.caller("bob");
+    desk.register();
+    // The desk's registration was not just before the call.
+    desk.pause(Duration::from_millis(3100));
+    let mut caller = rig.caller("alice");
+    let invite = invite_with(&mut caller, "bob", "X-Another: 1\r\n");
+    let at_desk = desk.expect_request("INVITE");
+    desk.answer(&at_desk, 486);
+    desk.expect_request("ACK");
+    rig.expect_parked(1);
+    // The desk's refresh wakes the call, which finds only the desk, and waits on.
+    desk.register();
+    poll(DEADLINE, || (rig.stat("parked_total") == 2 && rig.stat("parked") == 1).then_some(()))
+        .expect("again");
+    let mut phone = rig.tcp("bob");
+    phone.register();
+    talk(&mut caller, &invite, &mut phone);
+    desk.settle();
+    assert_eq!((desk.count("INVITE"), phone.count("INVITE")), (1, 1));
+    rig.assert_quiet();
+}
+
+fn a_phone_whose_connection_is_gone_rings_on_its_new_one(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    let mut bob = rig.tcp("bob");
+    bob.register();
+    let port = bob.port();
+    drop(bob);
+    let gone =
+        || (!rig.kamailio.rpc(&["core.tcp_list"]).contains(&format!("src_port: {port}"))).then_some(());
+    poll(DEADLINE, gone).expect("the server notices a closed connection");
+    let mut caller = rig.caller("alice");
+    let invite = rig.park(&mut caller, "bob");
+    let mut awake = rig.tcp("bob");
+    awake.register();
+    talk(&mut caller, &invite, &mut awake);
+    assert_eq!((awake.count("INVITE"), rig.simulator.pushes().len()), (1, 1));
+    rig.assert_nothing_left();
+}
+
+fn a_planned_stop_answers_parked_calls(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    let mut callers: Vec<Phone> = (0..5).map(|_| rig.caller("alice")).collect();
+    let invites: Vec<Sent> = callers.iter_mut().map(|caller| rig.park(caller, "bob")).collect();
+    let asked = Instant::now();
+    let (status, log) = rig.kamailio.stop();
+    assert!(status.success(), "{status}\n{log}");
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+    for (caller, invite) in callers.iter_mut().zip(&invites) {
+        let refused = caller.expect_final(invite);
+        assert_eq!((refused.status(), refused.header("X-Reason")), (503, Some("the server stops")), "{log}");
+    }
+    assert!(log.contains("the server stops; 5 calls that wait for a phone go on in their routes"), "{log}");
+}
+
+fn a_stopped_sender_ends_parked_calls_by_tm(installation: &Installation) {
+    let rig = start(installation, &[("wake_seconds = 15", "wake_seconds = 1")]);
+    rig.register_token("bob", 1);
+    let mut caller = rig.caller("alice");
+    let sender = rig.sender();
+    let invite = rig.park(&mut caller, "bob");
+    signal(sender, libc::SIGSTOP);
+    let mut other = rig.caller("alice");
+    let called_at = Instant::now();
+    let second = other.invite("bob");
+    other.expect_status(&second, 100);
+    // The failure route that the script has armed says nothing about 408, so the caller gets that.
+    expect_failure(&mut caller, &invite, 408);
+    let refused = expect_failure(&mut other, &second, 408);
+    assert!(refused.at - called_at < Duration::from_secs(5), "{:?}", refused.at - called_at);
+    signal(sender, libc::SIGCONT);
+    rig.assert_nothing_left();
+    let mut caller = rig.caller("alice");
+    let invite = rig.park(&mut caller, "bob");
+    let mut bob = rig.tcp("bob");
+    bob.register();
+    talk(&mut caller, &invite, &mut bob);
+}
+
+fn what_is_wrong_with_parking_is_told(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    let mut caller = rig.caller("alice");
+    for seconds in ["0", "121", "x", "-1"] {
+        let invite = invite_with(&mut caller, "bob", &format!("X-Seconds: {seconds}\r\n"));
+        let refused = expect_failure(&mut caller, &invite, 500);
+        assert_eq!(refused.header("X-Status"), Some("-6"), "{seconds}");
+    }
+    assert_eq!(rig.stat("parked_total"), 0);
+    rig.assert_nothing_left();
+}
+
+fn registrations_of_others_do_not_reach_the_sender(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    let mut caller = rig.caller("alice");
+    let invite = rig.park(&mut caller, "bob");
+    let sender = rig.sender();
+    let switches = || {
+        let status = std::fs::read_to_string(format!("/proc/{sender}/status")).unwrap();
+        let line =
+            status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    poll(DEADLINE, || (rig.stat("queued") == 0).then_some(())).expect("the push has ended");
+    let before = switches();
+    let mut others = rig.tcp("carol");
+    for _ in 0..200 {
+        others.register();
+    }
+    let woken = switches() - before;
+    assert!(woken < 100, "the sender was woken {woken} times");
+    let mut bob = rig.tcp("bob");
+    bob.register();
+    talk(&mut caller, &invite, &mut bob);
+}
+
+fn cancel_and_registration_race_to_one_end(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    for round in 0..40 {
+        let mut caller = rig.caller("alice");
+        let mut bob = rig.tcp("bob");
+        let invite = rig.park(&mut caller, "bob");
+        let register = bob.register_request(600);
+        if round % 2 == 0 {
+            caller.cancel(&invite);
+            bob.send(register.text.as_bytes());
+        } else {
+            bob.send(register.text.as_bytes());
+            caller.cancel(&invite);
+        }
+        expect_failure(&mut caller, &invite, 487);
+        bob.settle();
+        if bob.count("INVITE") == 1 {
+            // tm sends a CANCEL when the phone has said something (RFC 3261 section 9.1).
+            let ring = bob.expect_request("INVITE");
+            bob.answer(&ring, 180);
+            let stop = bob.expect_request("CANCEL");
+            bob.answer(&stop, 200);
+            bob.answer(&ring, 487);
+            bob.expect_request("ACK");
+        }
+        unregister(&mut bob);
+        let finals: Vec<u16> = caller.statuses(&invite).into_iter().filter(|status| *status >= 200).collect();
+        assert_eq!(finals, [487], "round {round}");
+    }
+    rig.assert_nothing_left();
+}
+
+fn many_parked_calls_all_ring(installation: &Installation) {
+    const CALLS: usize = 300;
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    let mut caller = rig.caller("alice");
+    let invites: Vec<Sent> = (0..CALLS)
+        .map(|_| {
+            let invite = caller.invite("bob");
+            caller.expect_status(&invite, 100);
+            invite
+        })
+        .collect();
+    rig.expect_parked(CALLS as u64);
+    let mut bob = rig.tcp("bob");
+    bob.register();
+    for _ in 0..CALLS {
+        let ring = bob.expect_request("INVITE");
+        bob.answer(&ring, 486);
+    }
+    for invite in &invites {
+        expect_failure(&mut caller, invite, 486);
+    }
+    assert_eq!((bob.count("INVITE"), rig.stat("woken_total")), (CALLS, CALLS as u64));
+    rig.assert_nothing_left();
+}
