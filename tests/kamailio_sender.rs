@@ -323,11 +323,11 @@ fn a_stopped_sender_costs_a_call_its_time_and_no_more(installation: &Installatio
     let asked = Instant::now();
     // The worker does not wait for it.
     assert_eq!(rig.act("queue", "bob").header("X-Rc"), Some("1"));
-    assert!(asked.elapsed() < Duration::from_millis(500));
     let answers = [rig.act("async", "bob"), rig.act("relay", "bob")];
     // By then the safety net, 2 s later, has ended both: the first without a failure route, the second with the script's.
     assert_eq!(answers.map(|answer| answer.status), [408, 504]);
-    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    // Not a measurement: without the net it would be tm's half a minute and more.
+    assert!(asked.elapsed() < Duration::from_secs(25), "{:?}", asked.elapsed());
     signal(sender, libc::SIGCONT);
     // Afterwards both are over and it leaves them alone.
     poll(DEADLINE, || (rig.stat("resume_failed_total") == 2).then_some(())).expect("they are counted");
