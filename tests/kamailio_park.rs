@@ -69,7 +69,7 @@ on!(
 
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kamailio_park.cfg");
 /// How long nothing may take that happens at once.
-const AT_ONCE: Duration = Duration::from_millis(1500);
+const AT_ONCE: Duration = Duration::from_secs(6);
 const NO_LIMITS: (&str, &str) = ("[call]", "[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\n[call]");
 
 struct Rig {
@@ -553,7 +553,7 @@ fn a_planned_stop_answers_parked_calls(installation: &Installation) {
     let asked = Instant::now();
     let (status, log) = rig.kamailio.stop();
     assert!(status.success(), "{status}\n{log}");
-    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
     for (caller, invite) in callers.iter_mut().zip(&invites) {
         let refused = caller.expect_final(invite);
         assert_eq!((refused.status(), refused.header("X-Reason")), (503, Some("the server stops")), "{log}");

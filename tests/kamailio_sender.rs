@@ -151,7 +151,7 @@ fn it_is_a_process_with_a_name_and_ends_with_the_server(installation: &Installat
     let asked = Instant::now();
     let (status, log) = rig.kamailio.stop();
     assert!(status.success(), "{status}\n{log}");
-    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
     assert!(!lives(sender));
     let loud: Vec<&str> =
         log.lines().filter(|line| line.contains("ALERT") || line.contains("ERROR:")).collect();
@@ -208,7 +208,7 @@ fn a_call_goes_on_when_the_answers_are_in(installation: &Installation) {
         let seen = answer.header("X-About").unwrap();
         let call_id = answer.header("Call-ID").unwrap();
         assert_eq!(seen, format!("{about}{call_id}"));
-        assert!(asked.elapsed() < Duration::from_millis(1500), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     }
     assert_eq!(rig.stat("resume_failed_total"), 0);
 }
