@@ -167,7 +167,11 @@ impl Ledger {
         if self.meant.as_slice()[user].load(SeqCst) != generation {
             return Expected::Either; // A worker was killed while it registered.
         }
-        if self.dead.as_slice()[user].load(SeqCst) > generation { Expected::Gone } else { Expected::There(generation) }
+        if self.dead.as_slice()[user].load(SeqCst) > generation {
+            Expected::Gone
+        } else {
+            Expected::There(generation)
+        }
     }
 }
 

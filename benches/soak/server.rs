@@ -24,7 +24,8 @@ const LAST: Duration = Duration::from_secs(60);
 
 /// Runs the server for so many pushes and says on standard output what came of it.
 pub fn run(config: &Path, pushes: u64) {
-    let service: &Service = Box::leak(Box::new(Service::prepare(config).unwrap_or_else(|why| panic!("{why}"))));
+    let service: &Service =
+        Box::leak(Box::new(Service::prepare(config).unwrap_or_else(|why| panic!("{why}"))));
     service.plan_sender_process().unwrap();
     let ledger: &Ledger = Box::leak(Box::new(Ledger::new(pushes)));
     let sender = machine::fork(|| {
@@ -124,7 +125,11 @@ fn tell(service: &Service, ledger: &Ledger, killed: u64, sender_status: i32) {
     let counted = |outcome: &str| {
         let label = format!("outcome=\"{outcome}\"");
         let readings = service.stats().read();
-        readings.iter().filter(|reading| reading.labels.contains(&label)).map(|reading| reading.value).sum::<u64>()
+        readings
+            .iter()
+            .filter(|reading| reading.labels.contains(&label))
+            .map(|reading| reading.value)
+            .sum::<u64>()
     };
     let (wrongly_gone, wrongly_there, unsure) = compare_store(service, ledger);
     let plain = |name: &str| service.stats().read().iter().find(|one| one.name == name).map(|one| one.value);
