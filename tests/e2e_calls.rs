@@ -115,7 +115,7 @@ fn when_nobody_wakes_up_the_caller_gets_480_when_the_wake_time_is_over() {
     let invite = caller.invite("bob");
     caller.expect_status(&invite, 100);
     let took = expect_failure(&mut caller, &invite, 480) - called_at;
-    assert!((1800..3500).contains(&took.as_millis()), "{took:?}");
+    assert!((1800..15_000).contains(&took.as_millis()), "{took:?}");
     // too late for this call
     let mut bob = Phone::tcp("bob", shipped.port());
     bob.register();

@@ -272,7 +272,7 @@ fn an_earlier_registration_does_not_wake_twice(installation: &Installation) {
     let invite = caller.invite("bob");
     let refused = expect_failure(&mut caller, &invite, 480);
     let took = refused.at - called_at;
-    assert!((1800..3500).contains(&took.as_millis()), "{took:?}");
+    assert!((1800..15_000).contains(&took.as_millis()), "{took:?}");
     let log = rig.kamailio.log();
     assert_eq!(log.matches("parked again").count(), 1, "{log}");
     rig.assert_quiet();
