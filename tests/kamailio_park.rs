@@ -265,14 +265,18 @@ fn an_earlier_registration_does_not_wake_twice(installation: &Installation) {
     let mut bob = rig.tcp("bob");
     bob.register();
     unregister(&mut bob);
-    // So it looks to the sender as if the call had missed it; its route finds nothing and parks it again, once.
-    let called_at = Instant::now();
-    let invite = caller.invite("bob");
-    let refused = expect_failure(&mut caller, &invite, 480);
-    let took = refused.at - called_at;
-    assert!((1800..3500).contains(&took.as_millis()), "{took:?}");
-    let log = rig.kamailio.log();
-    assert_eq!(log.matches("parked again").count(), 1, "{log}");
+    // Without follow_call it looks to the sender as if the call had missed it: its route finds nothing and parks it again, once.
+    for (headers, again) in [("X-No-Follow: 1\r\n", 1), ("", 1)] {
+        let called_at = Instant::now();
+        let invite = invite_with(&mut caller, "bob", headers);
+        let refused = expect_failure(&mut caller, &invite, 480);
+        let took = refused.at - called_at;
+        assert!((1800..3500).contains(&took.as_millis()), "{took:?}");
+        let log = rig.kamailio.log();
+        assert_eq!(log.matches("parked again").count(), again, "{log}");
+        bob.register();
+        unregister(&mut bob);
+    }
     rig.assert_quiet();
 }
 
@@ -320,8 +324,10 @@ fn registrations_and_retransmissions_at_once_ring_the_phone_once(installation: &
         assert_eq!(bob.count("INVITE"), 1, "round {round}");
         let pushes = rig.simulator.wait_for_pushes(0, round + 1);
         assert_eq!(pushes.len(), round + 1, "a repeated INVITE is no second push");
-        let statuses = caller.statuses(&invite);
-        assert_eq!(statuses[statuses.len() - 2..], [180, 200], "round {round}");
+        // A repeated INVITE may get its 100 late.
+        let statuses: Vec<u16> =
+            caller.statuses(&invite).into_iter().filter(|status| *status > 100).collect();
+        assert_eq!(statuses, [180, 200], "round {round}");
         unregister(&mut bob);
     }
     assert_eq!(rig.stat("woken_total"), rig.stat("parked_total"));
@@ -636,20 +642,28 @@ fn cancel_and_registration_race_to_one_end(installation: &Installation) {
             bob.send(register.text.as_bytes());
             caller.cancel(&invite);
         }
+        let mut rings = None;
+        let ended = poll(Duration::from_secs(4), || {
+            caller.pause(Duration::from_millis(1));
+            if rings.is_none() && bob.count("INVITE") == 1 {
+                // tm sends a CANCEL when the phone has said something (RFC 3261 section 9.1).
+                let ring = bob.expect_request("INVITE");
+                bob.answer(&ring, 180);
+                let stop = bob.expect_request("CANCEL");
+                bob.answer(&stop, 200);
+                bob.answer(&ring, 487);
+                rings = Some(ring);
+            }
+            caller.statuses(&invite).contains(&487).then_some(())
+        });
+        ended.unwrap_or_else(|| {
+            panic!("round {round}: {:?}, rings: {rings:?}, bob: {:?}", caller.statuses(&invite), bob.seen)
+        });
         expect_failure(&mut caller, &invite, 487);
-        bob.settle();
-        if bob.count("INVITE") == 1 {
-            // tm sends a CANCEL when the phone has said something (RFC 3261 section 9.1).
-            let ring = bob.expect_request("INVITE");
-            bob.answer(&ring, 180);
-            let stop = bob.expect_request("CANCEL");
-            bob.answer(&stop, 200);
-            bob.answer(&ring, 487);
-            bob.expect_request("ACK");
-        }
         unregister(&mut bob);
         let finals: Vec<u16> = caller.statuses(&invite).into_iter().filter(|status| *status >= 200).collect();
         assert_eq!(finals, [487], "round {round}");
+        rig.expect_parked(0);
     }
     rig.assert_nothing_left();
 }
