@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use support::kamailio::{Installation, Kamailio, Options, Place};
 use support::phone::{Message, Phone, Sent};
 use support::simulator::Simulator;
-use support::{DEADLINE, debian, poll, sip};
+use support::{DEADLINE, debian, poll, sip, wait_until_idle};
 
 /// One module of tests per Kamailio, so that a failure says which.
 macro_rules! on {
@@ -128,10 +128,12 @@ impl Rig {
     }
 
     fn sender(&self) -> libc::pid_t {
-        let list = self.kamailio.rpc(&["core.psx"]);
-        let at = list.find("DSC: voip_push sender").expect("it has a name");
-        let pid = list[..at].rsplit("PID: ").next().unwrap().lines().next().unwrap();
-        pid.trim().parse().unwrap()
+        let find = || {
+            let list = self.kamailio.rpc(&["core.psx"]);
+            let at = list.find("DSC: voip_push sender")?;
+            list[..at].rsplit("PID: ").next()?.lines().next()?.trim().parse().ok()
+        };
+        poll(DEADLINE, find).expect("it has a name")
     }
 
     /// No call is left behind, and nothing was worth a warning.
@@ -267,14 +269,18 @@ fn an_earlier_registration_does_not_wake_twice(installation: &Installation) {
     let mut bob = rig.tcp("bob");
     bob.register();
     unregister(&mut bob);
-    // So it looks to the sender as if the call had missed it; its route finds nothing and parks it again, once.
-    let called_at = Instant::now();
-    let invite = caller.invite("bob");
-    let refused = expect_failure(&mut caller, &invite, 480);
-    let took = refused.at - called_at;
-    assert!((1800..15_000).contains(&took.as_millis()), "{took:?}");
-    let log = rig.kamailio.log();
-    assert_eq!(log.matches("parked again").count(), 1, "{log}");
+    // Without follow_call it looks to the sender as if the call had missed it: its route finds nothing and parks it again, once.
+    for (headers, again) in [("X-No-Follow: 1\r\n", 1), ("", 1)] {
+        let called_at = Instant::now();
+        let invite = invite_with(&mut caller, "bob", headers);
+        let refused = expect_failure(&mut caller, &invite, 480);
+        let took = refused.at - called_at;
+        assert!((1800..15_000).contains(&took.as_millis()), "{took:?}");
+        let log = rig.kamailio.log();
+        assert_eq!(log.matches("parked again").count(), again, "{log}");
+        bob.register();
+        unregister(&mut bob);
+    }
     rig.assert_quiet();
 }
 
@@ -322,8 +328,10 @@ fn registrations_and_retransmissions_at_once_ring_the_phone_once(installation: &
         assert_eq!(bob.count("INVITE"), 1, "round {round}");
         let pushes = rig.simulator.wait_for_pushes(0, round + 1);
         assert_eq!(pushes.len(), round + 1, "a repeated INVITE is no second push");
-        let statuses = caller.statuses(&invite);
-        assert_eq!(statuses[statuses.len() - 2..], [180, 200], "round {round}");
+        // A repeated INVITE may get its 100 late.
+        let statuses: Vec<u16> =
+            caller.statuses(&invite).into_iter().filter(|status| *status > 100).collect();
+        assert_eq!(statuses, [180, 200], "round {round}");
         unregister(&mut bob);
     }
     assert_eq!(rig.stat("woken_total"), rig.stat("parked_total"));
@@ -567,6 +575,7 @@ fn a_stopped_sender_ends_parked_calls_by_tm(installation: &Installation) {
     let mut caller = rig.caller("alice");
     let sender = rig.sender();
     let invite = rig.park(&mut caller, "bob");
+    wait_until_idle(sender);
     signal(sender, libc::SIGSTOP);
     let mut other = rig.caller("alice");
     let called_at = Instant::now();
@@ -575,7 +584,7 @@ fn a_stopped_sender_ends_parked_calls_by_tm(installation: &Installation) {
     // The failure route that the script has armed says nothing about 408, so the caller gets that.
     expect_failure(&mut caller, &invite, 408);
     let refused = expect_failure(&mut other, &second, 408);
-    assert!(refused.at - called_at < Duration::from_secs(5), "{:?}", refused.at - called_at);
+    assert!(refused.at - called_at < Duration::from_secs(15), "{:?}", refused.at - called_at);
     signal(sender, libc::SIGCONT);
     rig.assert_nothing_left();
     let mut caller = rig.caller("alice");
@@ -638,20 +647,28 @@ fn cancel_and_registration_race_to_one_end(installation: &Installation) {
             bob.send(register.text.as_bytes());
             caller.cancel(&invite);
         }
+        let mut rings = None;
+        let ended = poll(Duration::from_secs(4), || {
+            caller.pause(Duration::from_millis(1));
+            if rings.is_none() && bob.count("INVITE") == 1 {
+                // tm sends a CANCEL when the phone has said something (RFC 3261 section 9.1).
+                let ring = bob.expect_request("INVITE");
+                bob.answer(&ring, 180);
+                let stop = bob.expect_request("CANCEL");
+                bob.answer(&stop, 200);
+                bob.answer(&ring, 487);
+                rings = Some(ring);
+            }
+            caller.statuses(&invite).contains(&487).then_some(())
+        });
+        ended.unwrap_or_else(|| {
+            panic!("round {round}: {:?}, rings: {rings:?}, bob: {:?}", caller.statuses(&invite), bob.seen)
+        });
         expect_failure(&mut caller, &invite, 487);
-        bob.settle();
-        if bob.count("INVITE") == 1 {
-            // tm sends a CANCEL when the phone has said something (RFC 3261 section 9.1).
-            let ring = bob.expect_request("INVITE");
-            bob.answer(&ring, 180);
-            let stop = bob.expect_request("CANCEL");
-            bob.answer(&stop, 200);
-            bob.answer(&ring, 487);
-            bob.expect_request("ACK");
-        }
         unregister(&mut bob);
         let finals: Vec<u16> = caller.statuses(&invite).into_iter().filter(|status| *status >= 200).collect();
         assert_eq!(finals, [487], "round {round}");
+        rig.expect_parked(0);
     }
     rig.assert_nothing_left();
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use support::kamailio::{Installation, Kamailio, Options, Place};
 use support::simulator::Simulator;
 use support::sip::{self, Answer};
-use support::{DEADLINE, debian, poll};
+use support::{DEADLINE, debian, poll, wait_until_idle};
 
 /// One module of tests per Kamailio, so that a failure says which.
 macro_rules! on {
@@ -107,17 +107,15 @@ impl Rig {
     }
 
     /// The process id of the first process whose name starts so.
+    /// The pid of the process with this name, as soon as Kamailio has forked it.
     fn process(&self, name: &str) -> libc::pid_t {
-        let list = self.kamailio.rpc(&["core.psx"]);
-        let mut pid = None;
-        for line in list.lines().map(str::trim) {
-            if let Some(number) = line.strip_prefix("PID: ") {
-                pid = number.parse().ok();
-            } else if line.starts_with(&format!("DSC: {name}")) {
-                return pid.unwrap_or_else(|| panic!("{list}"));
-            }
-        }
-        panic!("no {name} in {list}");
+        let find = || {
+            let list = self.kamailio.rpc(&["core.psx"]);
+            let at = list.find(&format!("DSC: {name}"))?;
+            let pid = list[..at].rsplit("PID: ").next()?.lines().next()?;
+            pid.trim().parse().ok()
+        };
+        poll(DEADLINE, find).unwrap_or_else(|| panic!("no process {name}:\n{}", self.kamailio.log()))
     }
 
     fn stat(&self, name: &str) -> u64 {
@@ -319,6 +317,7 @@ fn a_stopped_sender_costs_a_call_its_time_and_no_more(installation: &Installatio
     rig.register("bob", 1);
     let sender = rig.sender();
     assert_eq!(rig.act("async", "bob").status, 480);
+    wait_until_idle(sender);
     signal(sender, libc::SIGSTOP);
     let asked = Instant::now();
     // The worker does not wait for it.

@@ -25,8 +25,20 @@ pub(super) struct Park {
     pub route: String,
     /// How long it waits.
     pub within: Duration,
-    /// Since when.
-    pub parked_at: Moment,
+    /// Registrations from this moment on may have been missed by its own look for contacts.
+    pub missed_since: Moment,
+}
+
+/// A call that rings; phones that register are to ring too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Follow {
+    pub user: String,
+    pub sip_call_id: String,
+    pub id: CallId,
+    /// Registrations from this moment on may have been missed by its own look for contacts.
+    pub missed_since: Moment,
+    /// The contacts that it went to since, as the registrar names them.
+    pub rung: Vec<String>,
 }
 
 /// A phone that has registered.
@@ -36,7 +48,7 @@ pub(super) struct Wake {
     /// The address that it has registered for, as the registrar knows it.
     pub aor: String,
     pub moment: Moment,
-    /// All contacts of the user, as the registrar names them; empty where it does not say.
+    /// The contacts that the registration was about, as the registrar names them; empty where it does not say.
     pub contacts: Vec<String>,
 }
 
@@ -50,7 +62,7 @@ pub(super) enum Note {
     /// A call was suspended until a phone registers.
     Park(Park),
     /// A call rings; phones that register are to ring too.
-    Follow { user: String, sip_call_id: String, id: CallId },
+    Follow(Follow),
     /// A phone has registered.
     Wake(Wake),
     /// A call went to a contact.
@@ -70,11 +82,16 @@ impl Note {
             Note::Async { user, sip_call_id, id, route } => {
                 ["async", user, sip_call_id, &id.words(), route].join("\0")
             }
-            Note::Park(Park { user, sip_call_id, id, route, within, parked_at }) => {
-                let (within, at) = (within.as_millis().to_string(), parked_at.to_string());
+            Note::Park(Park { user, sip_call_id, id, route, within, missed_since }) => {
+                let (within, at) = (within.as_millis().to_string(), missed_since.to_string());
                 ["park", user, sip_call_id, &id.words(), route, &within, &at].join("\0")
             }
-            Note::Follow { user, sip_call_id, id } => ["follow", user, sip_call_id, &id.words()].join("\0"),
+            Note::Follow(Follow { user, sip_call_id, id, missed_since, rung }) => {
+                let (id, since) = (id.words(), missed_since.to_string());
+                let rung = rung.iter().map(String::as_str);
+                let parts = ["follow", user, sip_call_id, &id, &since].into_iter().chain(rung);
+                parts.collect::<Vec<&str>>().join("\0")
+            }
             Note::Wake(Wake { user, aor, moment, contacts }) => {
                 let moment = moment.to_string();
                 let contacts = contacts.iter().map(String::as_str);
@@ -110,11 +127,15 @@ impl Note {
                 id: CallId::parse(id)?,
                 route: owned(route),
                 within: Duration::from_millis(within.parse().ok()?),
-                parked_at: at.parse().ok()?,
+                missed_since: at.parse().ok()?,
             }),
-            ["follow", user, call, id] => {
-                Note::Follow { user: owned(user), sip_call_id: owned(call), id: CallId::parse(id)? }
-            }
+            ["follow", user, call, id, since, rung @ ..] => Note::Follow(Follow {
+                user: owned(user),
+                sip_call_id: owned(call),
+                id: CallId::parse(id)?,
+                missed_since: since.parse().ok()?,
+                rung: rung.iter().map(|contact| owned(contact)).collect(),
+            }),
             ["wake", user, aor, moment, contacts @ ..] => Note::Wake(Wake {
                 user: owned(user),
                 aor: owned(aor),
@@ -154,7 +175,13 @@ mod tests {
         for note in [
             Note::Queued { user: user.clone(), sip_call_id: sip_call_id.clone(), id: None },
             Note::Queued { user: user.clone(), sip_call_id: sip_call_id.clone(), id: Some(id) },
-            Note::Follow { user: user.clone(), sip_call_id: sip_call_id.clone(), id },
+            Note::Follow(Follow {
+                user: user.clone(),
+                sip_call_id: sip_call_id.clone(),
+                id,
+                missed_since: 3,
+                rung: vec!["a".to_owned()],
+            }),
             Note::Rung { id, contact: "uloc-1".to_owned() },
             Note::Over { id },
             Note::Wake(Wake { user: user.clone(), aor: "sip:b".to_owned(), moment: 7, contacts: vec![] }),
@@ -170,7 +197,7 @@ mod tests {
                 id,
                 route: "WOKEN".to_owned(),
                 within: Duration::from_secs(15),
-                parked_at: 9,
+                missed_since: 9,
             }),
             Note::Async { user, sip_call_id, id, route: "PUSHED".into() },
         ] {

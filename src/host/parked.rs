@@ -2,14 +2,12 @@
 //!
 //! It refuses to call the server: it says what is to be done, so that nothing of it is under way while it happens.
 
-use super::note::{CallId, Park, Wake};
+use super::note::{CallId, Follow, Park, Wake};
 use super::waiting::{Moment, Waiting};
 use crate::stats::{Counter, Stats};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-/// A registration that was at most so long before a call was parked may have been missed by the call's own look for contacts.
-const MISSED_US: Moment = 3_000_000;
 /// What came before its call is kept for so long.
 const EARLY: Duration = Duration::from_secs(10);
 /// A call whose end nobody told is forgotten after so long; longer than any call rings.
@@ -59,7 +57,7 @@ pub(super) enum Why {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Act {
     GoOn(GoOn),
-    /// A call that rings gets the contacts of this address that it does not ring yet.
+    /// A call that rings gets the contacts of this address that it does not ring yet; empty is the address that was called.
     Append {
         id: CallId,
         aor: String,
@@ -98,6 +96,10 @@ pub(super) struct Parked {
     calls: HashMap<CallId, Call>,
     of_user: HashMap<String, Vec<CallId>>,
     early: HashMap<CallId, Early>,
+    /// The last registrations, for calls that are told of after them.
+    recent: VecDeque<(Instant, Wake)>,
+    /// The registrar tells which contacts a registration was about. Then one without any was a good-bye, or a repeated one.
+    contacts_are_told: bool,
     /// When something is due for a call, or what came early for it is to be dropped: one time for each.
     times: BTreeSet<(Instant, CallId)>,
     time_of: HashMap<CallId, Instant>,
@@ -113,6 +115,8 @@ impl Parked {
             calls: HashMap::new(),
             of_user: HashMap::new(),
             early: HashMap::new(),
+            recent: VecDeque::new(),
+            contacts_are_told: false,
             times: BTreeSet::new(),
             time_of: HashMap::new(),
             waiting,
@@ -123,15 +127,14 @@ impl Parked {
 
     /// A worker has suspended a call; it was told in [`Waiting`], once for each note.
     pub fn park(&mut self, park: Park, now: Instant) -> Option<Act> {
-        let Park { user, sip_call_id, id, route, within, parked_at } = park;
+        let Park { user, sip_call_id, id, route, within, missed_since } = park;
         // Read now: what was told before this note was read has been read before it, too.
         let last_wake = self.waiting.last_wake(&user);
-        let early = self.take_early(id);
-        if matches!(early, Some(Early::Over)) {
-            self.waiting.leave(&user);
-            return None;
-        }
-        self.follow(user, sip_call_id, id, now);
+        let verdict = match self.early.get(&id) {
+            Some(Early::Verdict(verdict)) => Some(verdict.clone()),
+            Some(Early::Over) | None => None,
+        };
+        self.enlist(&user, sip_call_id, id, now);
         let call = self.calls.get_mut(&id)?;
         let deadline = *call.deadline.get_or_insert(now + within);
         if call.state != State::Parked {
@@ -139,12 +142,13 @@ impl Parked {
             self.stats.count(Counter::Parked);
         }
         (call.state, call.route) = (State::Parked, route);
-        if let Some(Early::Verdict(verdict)) = early {
-            call.push = Some(verdict);
+        if verdict.is_some() {
+            call.push = verdict;
         }
         self.set_time(id, deadline);
         let call = self.calls.get_mut(&id)?;
-        if last_wake > call.seen && last_wake + MISSED_US > parked_at {
+        call.seen = call.seen.max(missed_since.saturating_sub(1));
+        if last_wake > call.seen && last_wake >= missed_since {
             call.seen = last_wake;
             return self.go_on(id, Why::Woken, now);
         }
@@ -154,19 +158,30 @@ impl Parked {
         None
     }
 
-    /// A call rings: phones that register from now on are to ring too.
-    pub fn follow(&mut self, user: String, sip_call_id: String, id: CallId, now: Instant) {
-        if self.calls.contains_key(&id) {
-            // It was counted when it came the first time.
-            return self.waiting.leave(&user);
-        }
-        if let Some(Early::Over) = self.take_early(id) {
-            return self.waiting.leave(&user);
+    /// A call rings: phones that register from then on are to ring too.
+    pub fn follow(&mut self, follow: Follow, now: Instant) -> Option<Act> {
+        let Follow { user, sip_call_id, id, missed_since, rung } = follow;
+        self.enlist(&user, sip_call_id, id, now);
+        let call = self.calls.get_mut(&id)?;
+        call.rung.extend(rung);
+        call.seen = call.seen.max(missed_since.saturating_sub(1));
+        let state = call.state;
+        // A registration that was told before this was.
+        let told = self.recent.iter().rev().find(|(_, wake)| wake.user == user);
+        let wake = told.map(|(_, wake)| wake.clone()).filter(|wake| wake.moment >= missed_since)?;
+        if state == State::Rings { self.wake_call(id, &wake, now) } else { None }
+    }
+
+    /// Puts a call on its user's list, unless it is over. Where it is on it already, it was counted once too often.
+    fn enlist(&mut self, user: &str, sip_call_id: String, id: CallId, now: Instant) {
+        let is_over = matches!(self.take_early(id), Some(Early::Over));
+        if is_over || self.calls.contains_key(&id) {
+            return self.waiting.leave(user);
         }
         self.set_time(id, now + FORGOTTEN);
-        self.of_user.entry(user.clone()).or_default().push(id);
+        self.of_user.entry(user.to_owned()).or_default().push(id);
         let call = Call {
-            user,
+            user: user.to_owned(),
             sip_call_id,
             route: String::new(),
             state: State::Rings,
@@ -180,6 +195,11 @@ impl Parked {
 
     /// A phone of a user has registered.
     pub fn wake(&mut self, wake: &Wake, now: Instant) -> Vec<Act> {
+        while self.recent.front().is_some_and(|(at, _)| *at + EARLY < now) {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((now, wake.clone()));
+        self.contacts_are_told |= !wake.contacts.is_empty();
         let ids = self.of_user.get(&wake.user).cloned().unwrap_or_default();
         ids.into_iter().filter_map(|id| self.wake_call(id, wake, now)).collect()
     }
@@ -193,9 +213,8 @@ impl Parked {
         match call.state {
             State::Parked => self.go_on(id, Why::Woken, now),
             State::Rings => {
-                let rings_all = !wake.contacts.is_empty()
-                    && wake.contacts.iter().all(|contact| call.rung.contains(contact));
-                (!rings_all).then(|| Act::Append { id, aor: wake.aor.clone() })
+                let has_new = wake.contacts.iter().any(|contact| !call.rung.contains(contact));
+                (has_new || !self.contacts_are_told).then(|| Act::Append { id, aor: wake.aor.clone() })
             }
             State::Missed => {
                 self.stats.count(Counter::Late);
@@ -210,6 +229,11 @@ impl Parked {
         if let Some(call) = self.calls.get_mut(&id) {
             call.rung.insert(contact);
         }
+    }
+
+    /// Whether a call is here already.
+    pub fn knows(&self, id: CallId) -> bool {
+        self.calls.contains_key(&id)
     }
 
     /// Whether a call went to this contact.
@@ -359,13 +383,13 @@ mod tests {
     impl Rig {
         /// What a worker does when it parks a call.
         fn park(&mut self, id: CallId) -> Option<Why> {
-            let parked_at = self.parked.waiting.arrive("bob");
-            self.arrive(id, parked_at)
+            let missed_since = self.parked.waiting.arrive("bob");
+            self.arrive(id, missed_since)
         }
 
-        fn arrive(&mut self, id: CallId, parked_at: Moment) -> Option<Why> {
+        fn arrive(&mut self, id: CallId, missed_since: Moment) -> Option<Why> {
             let (user, sip_call_id, route) = ("bob".to_owned(), "c1".to_owned(), "WOKEN".to_owned());
-            let park = Park { user, sip_call_id, id, route, within: 15 * SECOND, parked_at };
+            let park = Park { user, sip_call_id, id, route, within: 15 * SECOND, missed_since };
             self.parked.park(park, self.now).map(why)
         }
 
@@ -375,6 +399,18 @@ mod tests {
             let contacts = contacts.iter().map(|contact| (*contact).to_owned()).collect();
             let wake = Wake { user: "bob".to_owned(), aor: "sip:bob@x".to_owned(), moment, contacts };
             self.parked.wake(&wake, self.now)
+        }
+
+        /// What a worker does when it relays a call.
+        fn follow(&mut self, id: CallId) -> Option<Act> {
+            let since = self.parked.waiting.arrive("bob");
+            self.followed(id, since)
+        }
+
+        fn followed(&mut self, id: CallId, since: Moment) -> Option<Act> {
+            let (user, sip_call_id, rung) = ("bob".to_owned(), "c1".to_owned(), vec!["desk".to_owned()]);
+            let follow = Follow { user, sip_call_id, id, missed_since: since, rung };
+            self.parked.follow(follow, self.now)
         }
 
         fn waits(&self) -> bool {
@@ -422,10 +458,10 @@ mod tests {
     #[test]
     fn a_registration_just_before_wakes_once_and_not_again() {
         let mut rig = rig();
-        let parked_at = rig.parked.waiting.arrive("bob");
+        let missed_since = rig.parked.waiting.arrive("bob");
         // Told before the call was: there is none yet.
         assert_eq!(rig.wake(&[]), []);
-        assert_eq!(rig.arrive(ID, parked_at), Some(Why::Woken));
+        assert_eq!(rig.arrive(ID, missed_since), Some(Why::Woken));
         // Its route finds nothing and parks it again.
         assert_eq!(rig.park(ID), None);
         assert!(rig.waits());
@@ -438,10 +474,13 @@ mod tests {
     fn a_note_about_an_earlier_registration_changes_nothing() {
         let mut rig = rig();
         rig.park(ID);
-        let early = Wake { user: "bob".to_owned(), aor: String::new(), moment: 5, contacts: Vec::new() };
-        assert_eq!(rig.parked.wake(&early, rig.now).len(), 1);
+        let moment = rig.parked.waiting.wake("bob").unwrap();
+        let wake = Wake { user: "bob".to_owned(), aor: String::new(), moment, contacts: Vec::new() };
+        assert_eq!(rig.parked.wake(&wake, rig.now).len(), 1);
         rig.park(ID);
-        assert_eq!(rig.parked.wake(&early, rig.now), []);
+        assert_eq!(rig.parked.wake(&wake, rig.now), []);
+        let earlier = Wake { moment: 1, ..wake };
+        assert_eq!(rig.parked.wake(&earlier, rig.now), []);
     }
 
     #[test]
@@ -494,11 +533,20 @@ mod tests {
     }
 
     #[test]
+    fn a_registration_that_is_told_before_the_call_it_belongs_to_is_not_lost() {
+        let mut rig = rig();
+        let since = rig.parked.waiting.arrive("bob");
+        assert_eq!(rig.wake(&["phone"]), []);
+        assert!(matches!(rig.followed(ID, since), Some(Act::Append { aor, .. }) if aor == "sip:bob@x"));
+        assert_eq!(rig.follow(ID), None, "it is followed already");
+        rig.parked.over(ID, rig.now);
+        assert!(rig.is_empty());
+    }
+
+    #[test]
     fn a_call_that_rings_elsewhere_is_joined_and_may_be_parked_later() {
         let mut rig = rig();
-        rig.parked.waiting.arrive("bob");
-        rig.parked.follow("bob".to_owned(), "c1".to_owned(), ID, rig.now);
-        rig.parked.rung(ID, "desk".to_owned());
+        assert_eq!(rig.follow(ID), None);
         assert!(rig.parked.was_rung(ID, "desk") && !rig.parked.was_rung(ID, "phone"));
         assert_eq!(rig.wake(&["desk"]), []);
         assert_eq!(rig.wake(&["desk", "phone"]).len(), 1);

@@ -7,8 +7,8 @@ use super::pushes::{SAFETY_NET, check_can_suspend, go_on_here};
 use super::tm::{self, InHand, NEEDED, tm};
 use super::{pseudo, sender};
 use crate::host::last::Last;
-use crate::host::note::{Note, Park, Wake};
-use crate::host::waiting::Waiting;
+use crate::host::note::{Follow, Note, Park, Wake};
+use crate::host::waiting::{Moment, Waiting};
 use crate::model::{Invalid, User};
 use crate::service::{Error, Service};
 use std::ffi::c_int;
@@ -18,6 +18,9 @@ use std::time::Duration;
 
 /// Longest time that a call may wait. tm ends a call that has had no answer for longer (`max_inv_lifetime`, 180 s).
 const MAX_SECONDS: u64 = 120;
+
+/// How long before it was parked a call may have looked for contacts, as far as we assume.
+const LOOKED_BEFORE_US: Moment = 3_000_000;
 
 static WAITING: OnceLock<Waiting> = OnceLock::new();
 
@@ -77,15 +80,22 @@ unsafe fn park(
     // SAFETY: the caller's word.
     unsafe {
         let Some(id) = tm.call_to_suspend(msg)? else { return Ok(Last::stop()) };
-        tm.watch(msg, id)?;
+        if !sender::knows(id) {
+            tm.watch(msg, id)?;
+        }
         let sip_call_id = text(msg, "$ci")?;
-        let parked_at = waiting().arrive(&user);
+        // A call that was followed before it looked for contacts knows what it may have missed; another one guesses.
+        let followed = sender::take_followed(id);
+        let missed_since = match &followed {
+            Some(followed) => followed.missed_since,
+            None => waiting().arrive(&user).saturating_sub(LOOKED_BEFORE_US),
+        };
         if let Err(error) = tm.suspend(msg, within + SAFETY_NET) {
             waiting().leave(&user);
             return Err(error);
         }
         let (about, name) = ((user.clone(), sip_call_id.clone()), route.to_owned());
-        let note = Note::Park(Park { user, sip_call_id, id, route: name, within, parked_at });
+        let note = Note::Park(Park { user, sip_call_id, id, route: name, within, missed_since });
         if let Err(error) = sender::try_tell(&note) {
             waiting().leave(&about.0);
             go_on_here(tm, msg, id, route, &error, [&about.0, &about.1]);
@@ -106,11 +116,13 @@ pub unsafe extern "C" fn follow_call(msg: Msg, user: Param, _: Param) -> c_int {
             let InHand::Call(id) = tm.call_in_hand(msg)? else {
                 return Ok(Last::nothing("the caller has hung up"));
             };
-            tm.watch(msg, id)?;
+            if !sender::knows(id) {
+                tm.watch(msg, id)?;
+            }
+            sender::take_followed(id).inspect(|_| waiting().leave(&user));
             let sip_call_id = text(msg, "$ci")?;
-            waiting().arrive(&user);
-            let note = Note::Follow { user: user.clone(), sip_call_id, id };
-            sender::try_tell(&note).inspect_err(|_| waiting().leave(&user))?;
+            let missed_since = waiting().arrive(&user);
+            sender::tell_of_followed(Follow { user, sip_call_id, id, missed_since, rung: Vec::new() });
         }
         Ok(Last::new(1))
     })
@@ -130,7 +142,7 @@ pub unsafe extern "C" fn wake_calls(msg: Msg, user: Param, _: Param) -> c_int {
     })
 }
 
-/// All contacts of the user as `save()` leaves them in `$xavp(ulrcd[n]=>ruid)`, where the registrar is told to
+/// The contacts of the registration as `save()` leaves them in `$xavp(ulrcd[n]=>ruid)`, where the registrar is told to
 /// (`modparam("registrar", "xavp_rcd", "ulrcd")`).
 unsafe fn contacts(msg: Msg) -> Vec<String> {
     const NAMES: [&str; 12] = [

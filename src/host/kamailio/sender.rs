@@ -2,11 +2,11 @@
 //!
 //! It refuses to return into Kamailio's own start: that process is ours from its fork to its end.
 
-use super::layout::{EVENT_ROUTE, PROC_RPC};
+use super::layout::{EVENT_ROUTE, PROC_RPC, SipMsg};
 use super::symbols::{Forking, forking};
 use super::{park, tm};
 use crate::host::last::{self, Last};
-use crate::host::note::{CallId, Note};
+use crate::host::note::{CallId, Follow, Note};
 use crate::host::parked::{Act, GoOn, Parked, Verdict, Why};
 use crate::host::{panic_caught, script_code, verbs};
 use crate::model::Report;
@@ -14,7 +14,7 @@ use crate::service::{Error, Host, Service, installed};
 use crate::stats::Counter;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
-use std::ffi::c_int;
+use std::ffi::{c_int, c_uint, c_void};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -97,6 +97,10 @@ thread_local! {
     static PARKED: OnceCell<RefCell<Parked>> = const { OnceCell::new() };
     /// What the sender's process has told itself, while a route was run in it.
     static TOLD_ITSELF: RefCell<VecDeque<Note>> = const { RefCell::new(VecDeque::new()) };
+    /// The calls that are to be told of when the route that is being run has ended.
+    static FOLLOWED: RefCell<Vec<Follow>> = const { RefCell::new(Vec::new()) };
+    /// Kamailio was asked to tell us when a route has ended.
+    static IS_ASKED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Tells the sender's process something, from whichever process.
@@ -110,20 +114,68 @@ pub fn try_tell(note: &Note) -> Result<(), Error> {
 }
 
 /// The same where nothing can be done about a failure.
-pub fn tell(note: &Note) {
-    if let Err(error) = try_tell(note) {
+pub fn tell(note: Note) {
+    if let Note::Rung { id, contact } = &note
+        && FOLLOWED.with_borrow_mut(|followed| match followed.iter_mut().find(|follow| follow.id == *id) {
+            Some(follow) => {
+                follow.rung.push(contact.clone());
+                true
+            }
+            None => false,
+        })
+    {
+        return;
+    }
+    if let Err(error) = try_tell(&note) {
         ::log::warn!("the sender was not told what became of a call: {error}");
     }
 }
 
+/// Tells of a call that rings once the route that is being run has ended, and with it everything that it does to its call: tm
+/// cannot bear two processes that give a call its branches.
+pub fn tell_of_followed(follow: Follow) {
+    /// `POST_SCRIPT_CB`, with `REQUEST_CB` and `FAILURE_CB`.
+    const AFTER_ROUTES: c_uint = 1 << 31 | 1 | 2;
+    if IS_ASKED.with(|asked| !asked.replace(true))
+        && let Some(forking) = forking()
+    {
+        // SAFETY: this process' own list, on its own thread, and a function of ours, which stays.
+        unsafe { (forking.register_script_cb)(after_route, AFTER_ROUTES, std::ptr::null_mut()) };
+    }
+    FOLLOWED.with_borrow_mut(|followed| followed.push(follow));
+}
+
+/// The same call is parked instead in the same route: what is known of it.
+pub fn take_followed(id: CallId) -> Option<Follow> {
+    FOLLOWED.with_borrow_mut(|followed| {
+        let at = followed.iter().position(|follow| follow.id == id)?;
+        Some(followed.swap_remove(at))
+    })
+}
+
+unsafe extern "C" fn after_route(_: *mut SipMsg, _: c_uint, _: *mut c_void) -> c_int {
+    panic_caught((), || {
+        for follow in FOLLOWED.take() {
+            let user = follow.user.clone();
+            if let Err(error) = try_tell(&Note::Follow(follow)) {
+                park::waiting().leave(&user);
+                ::log::warn!("a call is not followed, since the sender was not told: {error}");
+            }
+        }
+    });
+    1
+}
+
+/// Whether a call is watched already, as far as this process knows.
+pub fn knows(id: CallId) -> bool {
+    FOLLOWED.with_borrow(|followed| followed.iter().any(|follow| follow.id == id))
+        || PARKED.with(|parked| parked.get().is_some_and(|parked| parked.borrow().knows(id)))
+}
+
 /// Whether a call went to a contact already, as far as this process knows: only the sender's does.
 pub fn was_rung(id: CallId, contact: &str) -> bool {
-    let is_pending = TOLD_ITSELF.with_borrow(|notes| {
-        notes.iter().any(
-            |note| matches!(note, Note::Rung { id: its, contact: other } if *its == id && other == contact),
-        )
-    });
-    is_pending
+    let is_it = |note: &Note| matches!(note, Note::Rung { id: its, contact: other } if *its == id && other == contact);
+    TOLD_ITSELF.with_borrow(|notes| notes.iter().any(is_it))
         || PARKED.with(|parked| parked.get().is_some_and(|parked| parked.borrow().was_rung(id, contact)))
 }
 
@@ -196,9 +248,7 @@ impl SenderHost {
                 self.resume(id, &route, last.with_call(&user, &sip_call_id));
             }
             Note::Park(park) => self.act_all(self.parked(|parked| parked.park(park, now))),
-            Note::Follow { user, sip_call_id, id } => {
-                self.parked(|parked| parked.follow(user, sip_call_id, id, now));
-            }
+            Note::Follow(follow) => self.act_all(self.parked(|parked| parked.follow(follow, now))),
             Note::Wake(wake) => self.act_all(self.parked(|parked| parked.wake(&wake, now))),
             Note::Rung { id, contact } => self.parked(|parked| parked.rung(id, contact)),
             Note::Over { id } => self.parked(|parked| parked.over(id, now)),

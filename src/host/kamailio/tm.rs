@@ -260,7 +260,7 @@ unsafe extern "C" fn watch(_: *mut c_void, event: c_int, params: *mut CallbackPa
         if is_over && number & IS_TOLD == 0 {
             // SAFETY: as above.
             unsafe { *param = ptr::without_provenance_mut(number | IS_TOLD) };
-            sender::tell(&Note::Over { id: unpack(number) });
+            sender::tell(Note::Over { id: unpack(number) });
         }
     });
 }
@@ -269,7 +269,7 @@ fn went_to(id: CallId, contact: Option<Vec<u8>>) {
     if let Some(contact) =
         contact.and_then(|contact| String::from_utf8(contact).ok()).filter(|c| !c.is_empty())
     {
-        sender::tell(&Note::Rung { id, contact });
+        sender::tell(Note::Rung { id, contact });
     }
 }
 
@@ -298,24 +298,29 @@ fn in_library_of(address: *const c_void, name: &CStr) -> Option<RegisterCallback
 /// # Safety
 /// On Kamailio's own thread, in the sender's process, and never with a call that is suspended.
 pub unsafe fn append(id: CallId, table: &CStr, aor: &str) -> Option<c_int> {
-    let append = tsilo()?;
-    let aor = CString::new(aor).ok()?;
+    let (aor, msg) = (CString::new(aor).ok()?, faked_message()?);
     let (mut index, mut label) =
         (Fparam::of_number(id.index.cast_signed()), Fparam::of_number(id.label.cast_signed()));
-    let mut uri = Fparam::of_text(&aor);
-    // SAFETY: the caller's word; all of it lives through the call, and the table's name is only read.
+    let (index, label) = ((&raw mut index).cast(), (&raw mut label).cast());
+    let (table, mut uri) = (table.as_ptr().cast_mut().cast(), Fparam::of_text(&aor));
+    // SAFETY: the caller's word; all of it lives through the call, and the table's name is only read. A `cmd_function` is called
+    // with as many arguments as it was registered with.
     unsafe {
-        let msg = (forking()?.faked_msg_next)();
-        let (index, label) = ((&raw mut index).cast(), (&raw mut label).cast());
-        Some(append(msg, index, label, table.as_ptr().cast_mut().cast(), (&raw mut uri).cast()))
+        if aor.is_empty() {
+            let append = find_export(c"ts_append_to", 3)?;
+            let append = std::mem::transmute::<CmdFunction, CmdFunction3>(append);
+            return Some(append(msg, index, label, table));
+        }
+        let append = find_export(c"ts_append_to", 4)?;
+        let append = std::mem::transmute::<CmdFunction, CmdFunction4>(append);
+        Some(append(msg, index, label, table, (&raw mut uri).cast()))
     }
 }
 
-/// `ts_append_to(index, label, table, address)`, where tsilo is loaded.
-pub fn tsilo() -> Option<CmdFunction4> {
-    // SAFETY: `cmd_function` is called with as many arguments as the function was registered with; this one has four.
-    find_export(c"ts_append_to", 4)
-        .map(|found| unsafe { std::mem::transmute::<CmdFunction, CmdFunction4>(found) })
+/// A message to call functions with where none is in hand.
+fn faked_message() -> Option<*mut SipMsg> {
+    // SAFETY: Kamailio's own buffer, on this process' own thread.
+    Some(unsafe { (forking()?.faked_msg_next)() })
 }
 
 fn find_export(name: &CStr, params: c_int) -> Option<CmdFunction> {
