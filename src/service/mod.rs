@@ -217,16 +217,13 @@ impl Service {
         call_id: &str,
         done: impl FnOnce(Result<Report, Error>) + Send + 'static,
     ) -> Result<usize, Error> {
-        self.counted(|| {
-            let call = Call::parse(user, caller, call_id)?;
-            let pushes = self.pushes(&call, self.devices_of(&call.callee)?, true);
-            let devices = pushes.len();
-            self.stats.count(Counter::Calls);
-            let stats = Arc::clone(&self.stats);
-            let judged = move |report| done(judge_counted(report, &stats));
-            self.with_sender(|sender| Ok(sender.start_with(pushes, self.settings.wait, judged)?))?;
-            Ok(devices)
-        })
+        let ready = self.ready(user, caller, call_id)?;
+        let devices = ready.devices();
+        self.stats.count(Counter::Calls);
+        let stats = Arc::clone(&self.stats);
+        let judged = move |report| done(judge_counted(report, &stats));
+        self.with_sender(|sender| Ok(sender.start_with(ready.pushes, self.settings.wait, judged)?))?;
+        Ok(devices)
     }
 
     /// The same without waiting: hands the pushes over and says how many devices there are. Where the sender is a process of
