@@ -71,7 +71,6 @@ impl Client {
         self.connections.borrow_mut().clear();
     }
 
-    /// What is rare is boxed: every request under way would keep room for a TLS handshake otherwise.
     async fn send_once(
         self: &Rc<Self>,
         request: &Request<Bytes>,
@@ -80,7 +79,7 @@ impl Client {
         let place = match self.ready_place() {
             Some(place) => place,
             None => {
-                let in_time = timeout_at(deadline, Box::pin(self.place())).await;
+                let in_time = timeout_at(deadline, self.place()).await;
                 in_time.map_err(|_| Failure::Connect("not in time".to_owned()))??
             }
         };
@@ -135,7 +134,7 @@ impl Client {
         }
         let known = self.connections.borrow().clone();
         for connection in known.iter().filter(|known| !known.is_full()) {
-            if connection.is_usable().await {
+            if Box::pin(connection.is_usable()).await {
                 return Ok(Place::on(connection));
             }
             self.forget(connection);
@@ -145,7 +144,8 @@ impl Client {
 
     async fn open(&self) -> Result<Rc<Connection>, Failure> {
         self.backoff.borrow().check()?;
-        match Connection::open(&self.origin, &self.tls).await {
+        // Boxed: every request that waits for its place would keep room for a TLS handshake otherwise.
+        match Box::pin(Connection::open(&self.origin, &self.tls)).await {
             Ok(opened) => {
                 self.backoff.borrow_mut().succeeded();
                 self.connections.borrow_mut().push(Rc::clone(&opened));
