@@ -128,7 +128,7 @@ fn outcome(lines: &Receiver<String>) -> Value {
             }
             _ => {
                 println!("{line}");
-                refusals += 1;
+                refusals += u64::from(line.starts_with("refused"));
             }
         }
     }
@@ -192,8 +192,12 @@ fn check(pushes: u64, told: &Value, requests: &Value, memory_kb: &[f64], took: D
     must(zero("wrongly_gone"), "no token is gone that was not answered with 410");
     must(zero("wrongly_there"), "every token that was answered with 410 is gone");
     let gone = number(&told["outcomes"]["token_gone"]);
-    must(answered("410") == gone, "every 410 became one dead token's outcome");
-    // An answer that came after we had given up waiting for it is the only way to more.
+    // Of an answer that came too late, or on a connection that was just ending, nobody heard; there must be few.
+    let unheard = answered("410").checked_sub(gone);
+    must(
+        unheard.is_some_and(|unheard| unheard <= gone / 50),
+        "every 410 that was heard became one dead token's outcome",
+    );
     let accepted = number(&told["outcomes"]["accepted"]);
     must(answered("200") >= accepted, "nothing was accepted that the provider did not accept");
     let hundredth = pushes / 100;

@@ -7,11 +7,13 @@ use crate::machine;
 use crate::random::Random;
 use crate::tokens::token;
 use serde_json::json;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
-use voip_push::model::{Extra, Report};
+use voip_push::model::{Extra, Outcome, Report};
 use voip_push::service::{Error, Service};
 
 const WORKERS: usize = 4;
@@ -29,8 +31,14 @@ pub fn run(config: &Path, pushes: u64) {
     service.plan_sender_process().unwrap();
     let ledger: &Ledger = Box::leak(Box::new(Ledger::new(pushes)));
     let sender = machine::fork(|| {
-        let host = |note: &[u8], report: Report| ledger.end(Slip::decode(note), &report);
+        let reasons = Rc::new(RefCell::new(BTreeMap::new()));
+        let seen = Rc::clone(&reasons);
+        let host = move |note: &[u8], report: Report| {
+            count_reasons(&mut seen.borrow_mut(), &report);
+            ledger.end(Slip::decode(note), &report);
+        };
         service.run_sender(Rc::new(host)).unwrap_or_else(|why| panic!("{why}"));
+        println!("=> reasons {:?}", reasons.borrow());
     });
     println!("=> {sender}");
     let killed = drive(service, ledger, pushes);
@@ -43,6 +51,15 @@ pub fn run(config: &Path, pushes: u64) {
     machine::signal(sender, libc::SIGTERM);
     let sender_status = machine::wait_for(sender);
     tell(service, ledger, killed, sender_status);
+}
+
+/// Why pushes were not accepted, with how many attempts; read by people when a soak looks odd.
+fn count_reasons(seen: &mut BTreeMap<String, u64>, report: &Report) {
+    for result in report.results.iter().filter(|result| result.outcome != Outcome::Accepted) {
+        let reason =
+            format!("{} ({}), {} attempts", result.outcome.name(), result.outcome.reason(), result.attempts);
+        *seen.entry(reason).or_default() += 1;
+    }
 }
 
 /// Keeps the workers running, and dying, until every push was handed over.
@@ -136,8 +153,8 @@ fn tell(service: &Service, ledger: &Ledger, killed: u64, sender_status: i32) {
     let told = json!({
         "taken": total(Total::Taken), "ended": total(Total::Ended), "attempts": total(Total::Attempts),
         "ended_twice": ended_twice, "never_ended": never_ended, "ended_unasked": ended_unasked, "unknown": unknown,
-        "outcomes": OUTCOMES.iter().zip(&outcomes).map(|(name, n)| (*name, *n)).collect::<std::collections::BTreeMap<_, _>>(),
-        "counters": OUTCOMES.map(|name| (name, counted(name))).into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+        "outcomes": OUTCOMES.iter().zip(&outcomes).map(|(name, n)| (*name, *n)).collect::<BTreeMap<_, _>>(),
+        "counters": OUTCOMES.map(|name| (name, counted(name))).into_iter().collect::<BTreeMap<_, _>>(),
         "retries": plain("retries_total"), "retired": plain("retired_total"), "queued": plain("queued"),
         "duplicates": plain("duplicates_total"), "quarantined": plain("quarantined_total"), "panics": plain("panics_total"),
         "wrongly_gone": wrongly_gone, "wrongly_there": wrongly_there, "unsure": unsure,
