@@ -24,6 +24,7 @@ mod tokens;
 mod worker;
 
 use report::Report;
+use std::process::ExitCode;
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +33,7 @@ pub struct Effort {
     pub quick: bool,
 }
 
-fn main() {
+fn main() -> ExitCode {
     // `cargo bench` adds --bench; roles are this program started by itself.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -40,12 +41,13 @@ fn main() {
         ["role", "ours", job @ ..] => raw::ours::run(&raw::Job::parse(job)),
         ["role", "in-flight", job @ ..] => raw::ours::tell_memory(&raw::Job::parse(job)),
         ["role", "bare", job @ ..] => raw::bare::run(&raw::Job::parse(job)),
-        sections => measure(sections),
+        sections => return measure(sections),
     }
+    ExitCode::SUCCESS
 }
 
 /// Measures the named sections, or all of them.
-fn measure(sections: &[&str]) {
+fn measure(sections: &[&str]) -> ExitCode {
     let effort = Effort { quick: std::env::var("QUICK").is_ok_and(|value| !matches!(&*value, "" | "0")) };
     let mut report = Report::new(effort);
     type Part = fn(Effort, &mut Report);
@@ -62,5 +64,5 @@ fn measure(sections: &[&str]) {
             section(effort, &mut report);
         }
     }
-    report.finish();
+    report.finish()
 }

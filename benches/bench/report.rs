@@ -7,12 +7,14 @@ use crate::support::target_dir;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::fs;
+use std::process::ExitCode;
 
 /// Everything measured so far.
 pub struct Report {
     text: String,
     keys: Map<String, Value>,
     missing: Vec<(String, String)>,
+    failures: Vec<String>,
     /// CPU per push of the bare client at 32 in flight without latency, in microseconds; other sections compare with it.
     pub bare_cpu_us: Option<f64>,
 }
@@ -23,7 +25,7 @@ impl Report {
         let mut text = String::from("# What it costs\n\n");
         let how = if effort.quick { "quick run, fewer and shorter repetitions" } else { "full run" };
         let _ = writeln!(text, "{}; {how}.", surroundings());
-        Report { text, keys: Map::new(), missing: Vec::new(), bare_cpu_us: None }
+        Report { text, keys: Map::new(), missing: Vec::new(), failures: Vec::new(), bare_cpu_us: None }
     }
 
     /// A section.
@@ -57,8 +59,13 @@ impl Report {
         self.missing.extend(names.iter().map(|name| ((*name).to_owned(), why.to_owned())));
     }
 
-    /// Prints the table and writes both files.
-    pub fn finish(mut self) {
+    /// Something was lost, so the figures beside it are worth nothing and the bench has failed.
+    pub fn failure(&mut self, what: String) {
+        self.failures.push(what);
+    }
+
+    /// Prints the table and writes both files; the program ends as a failure where there was one.
+    pub fn finish(mut self) -> ExitCode {
         if !self.missing.is_empty() {
             self.title("Not measured");
             for (name, why) in &self.missing {
@@ -71,6 +78,10 @@ impl Report {
         let json = format!("{:#}\n", Value::Object(self.keys));
         fs::write(directory.join("bench.json"), &json).unwrap();
         println!("{}\n```json\n{json}```", self.text);
+        for failure in &self.failures {
+            eprintln!("bench: FAILED: {failure}");
+        }
+        if self.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
