@@ -545,7 +545,7 @@ fn a_phone_whose_connection_is_gone_rings_on_its_new_one(installation: &Installa
     let mut awake = rig.tcp("bob");
     awake.register();
     talk(&mut caller, &invite, &mut awake);
-    assert_eq!((awake.count("INVITE"), rig.simulator.pushes().len()), (1, 1));
+    assert_eq!((awake.count("INVITE"), rig.simulator.wait_for_pushes(0, 1).len()), (1, 1));
     rig.assert_nothing_left();
 }
 

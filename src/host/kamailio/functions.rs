@@ -55,7 +55,10 @@ const fn parking(name: &'static CStr, param_no: c_int, function: *const c_void) 
 }
 
 unsafe extern "C" fn fix_parking(param: *mut *mut c_void, number: c_int) -> c_int {
-    park::is_in_the_script();
+    panic_caught((), || {
+        park::is_in_the_script();
+        park::check_modules();
+    });
     // SAFETY: as Kamailio has called this fixup.
     unsafe { fix_suspending(param, number) }
 }

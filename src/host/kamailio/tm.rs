@@ -317,6 +317,11 @@ pub unsafe fn append(id: CallId, table: &CStr, aor: &str) -> Option<c_int> {
     }
 }
 
+/// Whether tsilo is loaded.
+pub fn can_append() -> bool {
+    find_export(c"ts_append_to", 3).is_some() && find_export(c"ts_append_to", 4).is_some()
+}
+
 /// A message to call functions with where none is in hand.
 fn faked_message() -> Option<*mut SipMsg> {
     // SAFETY: Kamailio's own buffer, on this process' own thread.
