@@ -24,3 +24,5 @@ build:
 
 setup:
 	@tests/setup
+
+include benches/bench.mk

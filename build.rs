@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The files that hold the C interface, in the header's order.
-const SOURCES: [&str; 5] = ["status.rs", "life.rs", "tokens.rs", "push.rs", "tools.rs"];
+const SOURCES: [&str; 6] = ["status.rs", "life.rs", "tokens.rs", "push.rs", "later.rs", "tools.rs"];
 const COMMITTED: &str = "include/voip_push.h";
 const CHECK: &str = "VOIP_PUSH_CHECK_HEADER";
 

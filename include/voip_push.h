@@ -162,6 +162,11 @@
 #define VOIP_PUSH_ERR_SENDER_GONE -406
 
 /**
+ * Push: the answers are not in yet; ask again when the descriptor is readable.
+ */
+#define VOIP_PUSH_ERR_NOT_READY -407
+
+/**
  * A bug of this library, or the system has no resources left.
  */
 #define VOIP_PUSH_ERR_INTERNAL -901
@@ -316,6 +321,81 @@ int32_t send_voip_push_to(const char *provider,
                           const char *user,
                           const char *caller,
                           const char *call_id);
+
+/**
+ * Hands a call's pushes over and leaves: nobody is told what became of them, but the log and
+ * the counters. Retries and dead tokens are dealt with as in send_voip_push.
+ *
+ * Returns the number of devices that are being pushed to, at least 1.
+ *
+ * Ownership: the strings stay yours and are not kept.
+ * Threads: any, also at the same time.
+ * Fork: usable before and after; each process has connections of its own.
+ * Blocks: on the disk as lookup_token does, never on the network.
+ * Errors: NO_DEVICE, QUEUE_FULL, SENDER_GONE, NULL_POINTER, INVALID_UTF8, BAD_ARGUMENT,
+ * CONFIG (on first use), STORE, INTERNAL.
+ */
+int32_t queue_voip_push(const char *user,
+                        const char *caller,
+                        const char *call_id);
+
+/**
+ * Hands a call's pushes over and leaves; *fd becomes readable when send_voip_push would have
+ * come back, at the latest after call.wait_ms. Watch it with poll, select or epoll, read
+ * nothing from it, and collect the result with voip_push_async_result.
+ *
+ * Returns the number of devices that are being pushed to, at least 1. *fd is -1 after a
+ * negative status.
+ *
+ * Ownership: the strings stay yours and are not kept. The descriptor stays the library's:
+ * voip_push_async_result closes it, you must not.
+ * Threads: any, also at the same time.
+ * Fork: a child cannot collect what its parent asked for.
+ * Blocks: on the disk as lookup_token does, never on the network.
+ * Errors: NO_DEVICE, QUEUE_FULL, SENDER_GONE, NULL_POINTER, INVALID_UTF8, BAD_ARGUMENT,
+ * CONFIG (on first use), STORE, INTERNAL (also when no descriptor is left).
+ */
+int32_t send_voip_push_async(const char *user,
+                             const char *caller,
+                             const char *call_id,
+                             int * fd);
+
+/**
+ * Collects the result of send_voip_push_async, once.
+ *
+ * fd is the descriptor that send_voip_push_async gave. When it was not readable yet, the
+ * status is NOT_READY and the descriptor stays; otherwise it is closed.
+ *
+ * Returns what send_voip_push would have returned: the number of devices whose provider
+ * accepted the push, at least 1.
+ *
+ * Ownership: the descriptor is closed unless the status is NOT_READY or BAD_ARGUMENT.
+ * Threads: any; of two calls at once for one descriptor, one gets BAD_ARGUMENT.
+ * Fork: only in the process that asked.
+ * Blocks: never.
+ * Errors: NOT_READY, BAD_ARGUMENT (no call has this descriptor), NO_DEVICE, ALL_REJECTED,
+ * NO_ANSWER, CREDENTIAL_REFUSED, INTERNAL.
+ */
+int32_t voip_push_async_result(int32_t fd);
+
+/**
+ * All counters, of this process and of those that it was forked from or has forked, as
+ * Prometheus' text format 0.0.4: pushes by provider, app and outcome, what is queued, a
+ * histogram of the time from hand-over to the end of a push, and more.
+ *
+ * text gets the text with its NUL, or nothing where it does not fit; *text_len gets its
+ * length in both cases, which grows by a digit now and then, so leave some room. text may
+ * be NULL with capacity 0 to measure only.
+ *
+ * Returns VOIP_PUSH_OK.
+ *
+ * Ownership: all memory stays yours; it is written during the call only.
+ * Threads: any, also at the same time.
+ * Fork: counters are shared with children that were forked after the library started.
+ * Blocks: never.
+ * Errors: BUFFER_TOO_SMALL, NULL_POINTER, CONFIG (on first use), INTERNAL.
+ */
+int32_t voip_push_stats(char *text, size_t text_cap, size_t *text_len);
 
 /**
  * What went wrong in this thread's last call, as one line of UTF-8: which argument, file or

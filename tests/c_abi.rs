@@ -57,6 +57,11 @@ fn many_threads_add_up() {
 }
 
 #[test]
+fn calls_are_pushed_without_waiting() {
+    check("async", 1);
+}
+
+#[test]
 fn children_of_a_fork_work_on() {
     let world = World::new("fork");
     for language in [Language::C99, Language::Cpp17] {

@@ -138,6 +138,43 @@ fn a_database_that_cannot_be_used_is_named() {
     assert_says(&newer, &["[store] url", "schema 99", "install a newer"]);
 }
 
+/// Root may write everywhere, so the library is tried as nobody: the test program starts itself again.
+#[test]
+fn a_database_directory_that_this_user_cannot_write_is_named() {
+    if let Some(file) = std::env::var_os("CONFIG_TEST_FILE") {
+        let refused = Service::prepare(std::path::Path::new(&file)).map(|_| ()).unwrap_err();
+        return println!("refused: {refused}");
+    }
+    let scratch = Scratch::new("config-nobody");
+    let file = settings::write(&scratch);
+    let open =
+        |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    open(&scratch.path().join("db"), 0o555);
+    if !voip_push::process::is_root() {
+        let refused = Service::prepare(&file).map(|_| ()).unwrap_err().to_string();
+        return assert_says(&refused, &["[store] url", "cannot be written by this user"]);
+    }
+    for name in ["AuthKey.p8", "service-account.json", "api-keys"] {
+        std::os::unix::fs::chown(scratch.path().join(name), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    open(scratch.path(), 0o755);
+    // Where nobody can run it, whatever directory the tests are built in.
+    let program = scratch.path().join("program");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let mut as_nobody = std::process::Command::new("setpriv");
+    as_nobody.args([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"), "--clear-groups".to_owned()]);
+    as_nobody.arg(&program).args(["--exact", "--nocapture"]);
+    as_nobody.arg("a_database_directory_that_this_user_cannot_write_is_named").env("CONFIG_TEST_FILE", &file);
+    let output = String::from_utf8(run(&mut as_nobody, "util-linux").stdout).unwrap();
+    assert_says(
+        &output,
+        &["refused: ", "[store] url", "tokens.db cannot be written by this user", "give it and"],
+    );
+}
+
+/// Debian's user nobody.
+const NOBODY: u32 = 65_534;
+
 fn sqlite(scratch: &Scratch, sql: &str) {
     let mut program = std::process::Command::new("sqlite3");
     run(program.arg(scratch.path().join("db/tokens.db")).arg(sql), "sqlite3");

@@ -131,7 +131,8 @@ fn read(csv: &str) -> Calls {
     let number = |name: &str| row.get(name).and_then(|text| text.parse::<u64>().ok());
     let count = |name: &str| number(name).unwrap_or_else(|| panic!("SIPp's statistics have no {name}"));
     let answered = count("SuccessfulCall(C)");
-    let seconds = row.get("ElapsedTime(C)").map_or(f64::NAN, |text| seconds(text));
+    let at = |name: &str| row.get(name).map_or(f64::NAN, |date| unix_s(date));
+    let seconds = at("CurrentTime") - at("StartTime");
     let mut buckets: Vec<(f64, u64)> = BUCKETS_MS
         .iter()
         .map(|bound| (f64::from(*bound), count(&format!("ResponseTimeRepartition1_<{bound}"))))
@@ -150,13 +151,9 @@ fn read(csv: &str) -> Calls {
     }
 }
 
-/// `00:00:07:123456` as seconds: the last part has microseconds in some versions of SIPp and milliseconds in others.
-fn seconds(text: &str) -> f64 {
-    let parts: Vec<&str> = text.split([':', '.']).collect();
-    let number = |at: usize| parts.get(at).and_then(|part| part.parse::<f64>().ok()).unwrap_or(0.0);
-    let fraction =
-        parts.get(3).map_or(0.0, |part| number(3) / 10f64.powi(i32::try_from(part.len()).unwrap_or(3)));
-    number(0) * 3600.0 + number(1) * 60.0 + number(2) + fraction
+/// The seconds since 1970 at the end of SIPp's dates; its own elapsed time has whole seconds only.
+fn unix_s(date: &str) -> f64 {
+    date.rsplit(['\t', ' ']).next().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
 }
 
 fn percentile(buckets: &[(f64, u64)], share: f64) -> f64 {

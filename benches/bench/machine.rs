@@ -87,6 +87,13 @@ pub fn wait_for(pid: libc::pid_t) -> i32 {
     status
 }
 
+/// Whether a child has ended; it is waited for then.
+pub fn has_ended(pid: libc::pid_t) -> bool {
+    let mut status = 0;
+    // SAFETY: asks for a child of this process.
+    unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) == pid }
+}
+
 /// Time of all CPUs by the kernel's count: stolen by the hypervisor, and all.
 #[derive(Debug, Clone, Copy)]
 pub struct Ticks {

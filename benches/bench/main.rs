@@ -11,6 +11,7 @@
 #![allow(clippy::print_stderr, reason = "progress goes there, so that standard output is the table alone")]
 
 mod caller;
+#[allow(dead_code, reason = "the soak uses the rest")]
 mod machine;
 mod memory;
 mod raw;

@@ -7,7 +7,7 @@ use crate::caller::{Caller, Calls, Load};
 use crate::machine::Ticks;
 use crate::raw;
 use crate::report::{Report, median};
-use crate::server::{Script, Server};
+use crate::server::{FAST, Script, Server};
 use crate::support::simulator::Simulator;
 use crate::support::{DEADLINE, Scratch, poll};
 use std::path::{Path, PathBuf};
@@ -103,7 +103,7 @@ fn http_client(config: &Path, simulator: &Simulator) -> Script {
         "if (http_client_query(\"{url}/3/device/$hdr(X-Token)\", \"{body}\", \"{headers}\", \"$var(result)\") != 200) {{\n\
          xlog(\"L_ERR\", \"push failed: $rc\\n\");\n}}"
     );
-    Script { modules, invite, asked: String::new() }
+    Script { modules, invite, asked: String::new(), allocator: FAST }
 }
 
 /// One way at one latency, measured.

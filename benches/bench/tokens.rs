@@ -2,12 +2,16 @@
 //!
 //! It refuses to go through the library for each row: a million registrations would take longer than the bench.
 
-use crate::raw::token;
 use crate::support::run;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use voip_push::service::Service;
+
+/// The token of a user: 64 hexadecimal digits.
+pub fn token(number: usize) -> String {
+    format!("{number:08x}").repeat(8)
+}
 
 /// Makes the configuration's store as the library makes it and fills it through SQLite's own program.
 pub fn fill(config: &Path, users: usize) -> PathBuf {

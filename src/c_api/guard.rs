@@ -5,6 +5,7 @@
 
 use super::last_error;
 use super::status::{Failure, VOIP_PUSH_ERR_INTERNAL};
+use crate::process;
 use crate::service;
 use crate::stats::Counter;
 use std::cell::{Cell, RefCell};
@@ -47,14 +48,18 @@ fn caught() -> Failure {
     Failure::new(VOIP_PUSH_ERR_INTERNAL, format!("internal error: panic at {at}; please report it"))
 }
 
-/// Panics inside a call are remembered by their place; all others go where they went before.
+/// Panics inside a call are remembered by their place, those of the library's own threads are logged by it; all others go
+/// where they went before.
 fn keep_panics_quiet() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
+            let at = info.location().map(|at| format!("{}:{}", at.file(), at.line()));
             if INSIDE.get() {
-                PANICKED_AT.set(info.location().map(|at| format!("{}:{}", at.file(), at.line())));
+                PANICKED_AT.set(at);
+            } else if process::is_quiet_thread() {
+                log::error!("caught a panic at {}; please report it", at.unwrap_or_default());
             } else {
                 before(info);
             }

@@ -4,12 +4,13 @@
 //! It refuses to let anything through that a C program cannot survive: no panic crosses it, nothing is printed, and no
 //! pointer is kept after a call.
 //!
-//! `build.rs` makes the header from [`status`], `life`, `tokens`, `push` and `tools`, in this order; `cbindgen.toml` holds its
+//! `build.rs` makes the header from [`status`], `life`, `tokens`, `push`, `later` and `tools`, in this order; `cbindgen.toml` holds its
 //! first page. Raw pointers become safe values in `pointers` and nowhere else.
 
 mod guard;
 mod instance;
 mod last_error;
+mod later;
 mod life;
 mod logger;
 mod pointers;

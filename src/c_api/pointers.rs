@@ -21,6 +21,11 @@ pub struct OutText(*mut c_char);
 #[derive(Clone, Copy)]
 pub struct OutLen(*mut usize);
 
+/// An `int *` argument: room for a descriptor, which must be there.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct OutFd(*mut i32);
+
 /// What is wrong with a pointer; the text names the argument and never a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -109,6 +114,18 @@ impl OutLen {
             // SAFETY: not NULL, and C promised room for a size_t.
             unsafe { self.0.write(len) };
         }
+    }
+}
+
+impl OutFd {
+    /// Stores a descriptor.
+    pub(super) fn set(self, what: &'static str, fd: i32) -> Result<(), Refusal> {
+        if self.0.is_null() {
+            return Err(Refusal::Null { what });
+        }
+        // SAFETY: not NULL, and C promised room for an int.
+        unsafe { self.0.write(fd) };
+        Ok(())
     }
 }
 

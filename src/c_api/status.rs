@@ -40,11 +40,14 @@ pub const VOIP_PUSH_ERR_QUEUE_FULL: i32 = -405;
 /// Push: the part of the library that sends has ended.
 pub const VOIP_PUSH_ERR_SENDER_GONE: i32 = -406;
 
+/// Push: the answers are not in yet; ask again when the descriptor is readable.
+pub const VOIP_PUSH_ERR_NOT_READY: i32 = -407;
+
 /// A bug of this library, or the system has no resources left.
 pub const VOIP_PUSH_ERR_INTERNAL: i32 = -901;
 
 /// Every negative status with its name.
-const NAMES: [(i32, &CStr); 14] = [
+const NAMES: [(i32, &CStr); 15] = [
     (VOIP_PUSH_ERR_NULL_POINTER, c"VOIP_PUSH_ERR_NULL_POINTER"),
     (VOIP_PUSH_ERR_INVALID_UTF8, c"VOIP_PUSH_ERR_INVALID_UTF8"),
     (VOIP_PUSH_ERR_BAD_ARGUMENT, c"VOIP_PUSH_ERR_BAD_ARGUMENT"),
@@ -58,6 +61,7 @@ const NAMES: [(i32, &CStr); 14] = [
     (VOIP_PUSH_ERR_CREDENTIAL_REFUSED, c"VOIP_PUSH_ERR_CREDENTIAL_REFUSED"),
     (VOIP_PUSH_ERR_QUEUE_FULL, c"VOIP_PUSH_ERR_QUEUE_FULL"),
     (VOIP_PUSH_ERR_SENDER_GONE, c"VOIP_PUSH_ERR_SENDER_GONE"),
+    (VOIP_PUSH_ERR_NOT_READY, c"VOIP_PUSH_ERR_NOT_READY"),
     (VOIP_PUSH_ERR_INTERNAL, c"VOIP_PUSH_ERR_INTERNAL"),
 ];
 

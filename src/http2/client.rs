@@ -56,7 +56,7 @@ impl Client {
     ) -> Result<Response, Failure> {
         let mut moves = 0;
         loop {
-            match self.send_once(request.clone(), deadline).await {
+            match self.send_once(request, deadline).await {
                 Err(Failure::NotProcessed(why)) if moves < MAX_MOVES => {
                     log::debug!("{} did not process a request: {why}", self.origin.host);
                     moves += 1;
@@ -71,15 +71,16 @@ impl Client {
         self.connections.borrow_mut().clear();
     }
 
+    /// What is rare is boxed: every request under way would keep room for a TLS handshake otherwise.
     async fn send_once(
         self: &Rc<Self>,
-        request: Request<Bytes>,
+        request: &Request<Bytes>,
         deadline: Instant,
     ) -> Result<Response, Failure> {
         let place = match self.ready_place() {
             Some(place) => place,
             None => {
-                let in_time = timeout_at(deadline, self.place()).await;
+                let in_time = timeout_at(deadline, Box::pin(self.place())).await;
                 in_time.map_err(|_| Failure::Connect("not in time".to_owned()))??
             }
         };
@@ -87,7 +88,7 @@ impl Client {
         let done = if connection.is_proven() {
             connection.send(request, deadline).await
         } else {
-            connection.prove(request, deadline).await
+            Box::pin(connection.prove(request, deadline)).await
         };
         if matches!(done, Err(Failure::NotProcessed(_))) {
             self.forget(connection);

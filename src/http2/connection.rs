@@ -162,7 +162,7 @@ impl Connection {
     /// Sends a request alone on a new connection; those that come meanwhile wait for its end.
     pub(super) async fn prove(
         &self,
-        request: Request<Bytes>,
+        request: &Request<Bytes>,
         deadline: Instant,
     ) -> Result<Response, Failure> {
         let Ok(turn) = tokio::time::timeout_at(deadline, self.proving.lock()).await else {
@@ -182,7 +182,11 @@ impl Connection {
     }
 
     /// Sends one request and waits for its answer, at most until `deadline`.
-    pub(super) async fn send(&self, request: Request<Bytes>, deadline: Instant) -> Result<Response, Failure> {
+    pub(super) async fn send(
+        &self,
+        request: &Request<Bytes>,
+        deadline: Instant,
+    ) -> Result<Response, Failure> {
         self.last_used.set(Instant::now());
         match tokio::time::timeout_at(deadline, self.exchange(request)).await {
             Ok(done) => done,
@@ -193,10 +197,10 @@ impl Connection {
         }
     }
 
-    async fn exchange(&self, request: Request<Bytes>) -> Result<Response, Failure> {
+    async fn exchange(&self, request: &Request<Bytes>) -> Result<Response, Failure> {
         let refused = |error: h2::Error| Failure::NotProcessed(error.to_string());
         let mut requests = self.requests.clone().ready().await.map_err(refused)?;
-        let (parts, body) = request.into_parts();
+        let (parts, body) = request.clone().into_parts();
         let head = Request::from_parts(parts, ());
         let (response, mut sending) = requests.send_request(head, body.is_empty()).map_err(refused)?;
         if !body.is_empty() {

@@ -37,6 +37,14 @@ where
     thread
 }
 
+/// What the names of the library's own threads begin with.
+pub const THREAD_NAME: &str = "voip-push";
+
+/// True on a thread of the library's own.
+pub fn is_quiet_thread() -> bool {
+    std::thread::current().name().is_some_and(|name| name.starts_with(THREAD_NAME))
+}
+
 fn block_all_signals() -> libc::sigset_t {
     let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();

@@ -53,7 +53,9 @@ async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>) -> PushRes
                 && push.is_stored
             {
                 // Without a time from the provider: dead unless it was registered after we asked.
-                delivery.graveyard.retire(push, since_ms.unwrap_or(asked_at_ms), &lane.name()).await;
+                let since_ms = since_ms.unwrap_or(asked_at_ms);
+                // Boxed: rare, and every push under way would keep room for it.
+                Box::pin(delivery.graveyard.retire(push, since_ms, &lane.name())).await;
             }
             return PushResult { provider: lane.provider(), outcome, attempts };
         };

@@ -5,6 +5,7 @@
 use super::budget::Budget;
 use super::deliver::{Delivery, deliver};
 use super::depth::{Depth, Place};
+use super::gathering::Gathering;
 use super::graveyard::{Graveyard, QuarantineAction};
 use super::lane::Lane;
 use super::plan::Plan;
@@ -16,7 +17,6 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 /// While pushes are under way the loop wakes this often for nothing. A deadline earlier than all that tokio knew when it went
@@ -42,9 +42,6 @@ pub(super) struct Job {
     pub patience: Option<Duration>,
     pub handed_over: Instant,
 }
-
-/// Told once: all results are in, or the patience is over.
-pub(super) type Done = Box<dyn FnOnce(Report)>;
 
 impl Engine {
     pub(super) fn new(
@@ -158,57 +155,6 @@ impl Engine {
     pub(super) async fn drain(&self, grace: Duration) {
         if timeout(grace, self.depth.until_empty()).await.is_err() {
             log::warn!("the sender stops with {} pushes unanswered", self.depth.now());
-        }
-    }
-}
-
-/// A call's results so far, and who wants to know.
-pub(super) struct Gathering {
-    report: RefCell<Report>,
-    done: RefCell<Option<Done>>,
-    /// Tells when the patience is over; ended with the last push, since it may be set for half a minute.
-    timer: RefCell<Option<AbortHandle>>,
-}
-
-impl Gathering {
-    fn new(devices: usize, done: Done) -> Self {
-        let report = Report { devices, results: Vec::with_capacity(devices) };
-        Gathering { report: RefCell::new(report), done: RefCell::new(Some(done)), timer: RefCell::default() }
-    }
-
-    pub(super) fn add(&self, result: PushResult) {
-        self.report.borrow_mut().results.push(result);
-        self.tell_if_complete();
-    }
-
-    fn tell_if_complete(&self) {
-        let report = self.report.borrow();
-        if report.results.len() == report.devices {
-            drop(report);
-            self.tell();
-        }
-    }
-
-    fn tell_after(self: &Rc<Self>, patience: Duration) {
-        let gathering = Rc::clone(self);
-        let timer = tokio::task::spawn_local(async move {
-            sleep(patience).await;
-            gathering.timer.take();
-            gathering.tell();
-        });
-        self.timer.replace(Some(timer.abort_handle()));
-    }
-
-    fn is_told(&self) -> bool {
-        self.done.borrow().is_none()
-    }
-
-    fn tell(&self) {
-        if let Some(timer) = self.timer.take() {
-            timer.abort();
-        }
-        if let Some(done) = self.done.take() {
-            done(self.report.take());
         }
     }
 }

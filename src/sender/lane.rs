@@ -162,7 +162,8 @@ impl Lane {
                 self.renew_in_background();
                 Ok(held.authorization)
             }
-            _ => self.renew(held).await,
+            // Boxed: rare, and every push under way would keep room for it.
+            _ => Box::pin(self.renew(held)).await,
         }
     }
 

@@ -9,7 +9,7 @@ use super::plan::Plan;
 use super::{Refused, runtime};
 use crate::config::Settings;
 use crate::model::{Push, Report};
-use crate::process::spawn_quiet;
+use crate::process::{THREAD_NAME, spawn_quiet};
 use crate::stats::{Counter, Stats};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,7 +43,7 @@ impl Local {
         };
         let (messages, inbox) = unbounded_channel();
         let depth = Arc::clone(&thread.depth);
-        let thread = spawn_quiet("voip-push", move || thread.run(inbox))?;
+        let thread = spawn_quiet(THREAD_NAME, move || thread.run(inbox))?;
         Ok(Local { messages, depth, thread: Mutex::new(Some(thread)) })
     }
 

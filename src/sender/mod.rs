@@ -7,6 +7,7 @@ mod budget;
 mod deliver;
 mod depth;
 mod engine;
+mod gathering;
 mod graveyard;
 mod lane;
 mod local;
@@ -23,6 +24,7 @@ pub use server::Host;
 
 use crate::config::{ConfigError, Settings};
 use crate::model::{Push, Report};
+use crate::process::THREAD_NAME;
 use crate::process::seqpacket::{Address, Listener};
 use crate::stats::{Counter, Stats};
 use depth::Depth;
@@ -189,5 +191,9 @@ impl Sender {
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()
+    tokio::runtime::Builder::new_current_thread()
+        .thread_name(THREAD_NAME)
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
 }

@@ -2,7 +2,7 @@
 //!
 //! It refuses to remember for longer than a phone can ring.
 
-use super::engine::Gathering;
+use super::gathering::Gathering;
 use crate::model::{Outcome, PushResult};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;

@@ -307,12 +307,23 @@ impl Kamailio {
         poll(deadline, find).unwrap_or_else(|| panic!("no log line with {text:?} in:\n{}", self.log()))
     }
 
-    /// Runs a command through `kamcmd`: its words, such as `["core.psx"]`. The configuration must load `ctl.so`.
+    /// Runs a command through `kamcmd`: its words, such as `["core.psx"]`. The configuration must load `ctl.so`. Workers answer
+    /// before the control process has its socket, so that is waited for.
     pub fn rpc(&self, words: &[&str]) -> String {
-        let mut kamcmd = Command::new("kamcmd");
-        kamcmd.arg("-s").arg(format!("unix:{}", self.place.control_socket().display()));
-        let output = run(kamcmd.args(words), "kamailio");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        let socket = self.place.control_socket();
+        assert!(
+            poll(DEADLINE, || socket.exists().then_some(())).is_some(),
+            "no control socket:\n{}",
+            self.log()
+        );
+        let ask = || {
+            let mut kamcmd = Command::new("kamcmd");
+            kamcmd.arg("-s").arg(format!("unix:{}", socket.display())).args(words);
+            let output =
+                kamcmd.output().expect("needs Debian's package kamailio; run make test, which installs it");
+            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        poll(DEADLINE, ask).unwrap_or_else(|| panic!("kamcmd {words:?} failed; the log:\n{}", self.log()))
     }
 
     /// Sends a SIP request over UDP (see [`sip::request`]) and gives the first final answer.

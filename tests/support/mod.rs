@@ -113,3 +113,13 @@ pub fn target_dir() -> PathBuf {
     let library = built_library();
     library.ancestors().nth(3).expect("the library is in target/<profile>/deps").to_owned()
 }
+
+/// Waits until a process of ours waits for events. One that is stopped elsewhere may hold a lock that all of Kamailio needs.
+pub fn wait_until_idle(pid: libc::pid_t) {
+    let waits = || {
+        let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
+        let number = call.split(' ').next().unwrap().parse::<libc::c_long>().ok()?;
+        [libc::SYS_epoll_wait, libc::SYS_epoll_pwait].contains(&number).then_some(())
+    };
+    poll(DEADLINE, waits).expect("it comes to rest");
+}

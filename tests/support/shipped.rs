@@ -3,7 +3,7 @@
 //! It refuses to change a line of the files that we ship: what differs is given by `-A` defines and the simulator's own
 //! `voip-push.toml`.
 
-use super::kamailio::{Kamailio, Options, Place};
+use super::kamailio::{Installation, Kamailio, Options, Place};
 use super::simulator::Simulator;
 use super::sip::{self, Answer};
 use serde_json::{Value, json};
@@ -30,6 +30,8 @@ pub struct Setup {
     pub defines: Vec<(&'static str, &'static str)>,
     /// An administrator's own routes, after the shipped configuration; it is included then.
     pub routes: String,
+    /// Another Kamailio than the machine's own.
+    pub installation: Option<Installation>,
 }
 
 impl Shipped {

@@ -2,8 +2,9 @@
 //!
 //! It refuses everything else: no queue, no deadline, no retry, no counters. Requests are made before the clock starts.
 
-use super::{DEVICES, Job, settings, tell, token};
+use super::{DEVICES, Job, settings, tell};
 use crate::machine;
+use crate::tokens::token;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::Request;

@@ -65,11 +65,6 @@ pub fn tell(pushes: u64, accepted: u64, wall: Duration, cpu: &[(&str, Duration)]
     println!("=> {told}");
 }
 
-/// The tokens of the devices, 64 hexadecimal digits each.
-pub fn token(number: usize) -> String {
-    format!("{number:08x}").repeat(8)
-}
-
 const WAYS: [&str; 2] = ["bare", "ours"];
 const IN_FLIGHT: [u64; 3] = [1, 32, 256];
 

@@ -1,0 +1,11 @@
+# make bench  what a push costs, beside what people use today; QUICK=1 takes under five minutes
+# make soak   a million pushes while the provider fails and workers die; COUNT=20000 for a short one
+
+.PHONY: bench soak
+
+bench:
+	@tests/setup kamailio-sqlite-modules kamailio-utils-modules kamailio-redis-modules redis-server redis-tools
+	@QUICK=$(QUICK) cargo bench --locked --quiet --bench bench
+
+soak: setup
+	@COUNT=$(COUNT) cargo bench --locked --quiet --bench soak
