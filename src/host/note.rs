@@ -71,6 +71,8 @@ pub(super) enum Note {
     Rung { id: CallId, contact: String },
     /// A call is over.
     Over { id: CallId },
+    /// An administrator lets all calls that wait go on, as when the server stops.
+    Release,
 }
 
 impl Note {
@@ -103,6 +105,7 @@ impl Note {
             }
             Note::Rung { id, contact } => ["rung", &id.words(), contact].join("\0"),
             Note::Over { id } => ["over", &id.words()].join("\0"),
+            Note::Release => "release".to_owned(),
         };
         text.into_bytes()
     }
@@ -147,6 +150,7 @@ impl Note {
                 contacts: contacts.iter().map(|contact| owned(contact)).collect(),
             }),
             ["rung", id, contact] => Note::Rung { id: CallId::parse(id)?, contact: owned(contact) },
+            ["release"] => Note::Release,
             ["over", id] => Note::Over { id: CallId::parse(id)? },
             _ => return None,
         })
@@ -188,6 +192,7 @@ mod tests {
             }),
             Note::Rung { id, contact: "uloc-1".to_owned() },
             Note::Over { id },
+            Note::Release,
             Note::Wake(Wake {
                 user: user.clone(),
                 aor: "sip:b".to_owned(),
