@@ -5,6 +5,7 @@
 use super::schema::{failed, migrate};
 use super::{Registered, StoreError, TokenStore};
 use crate::model::{Device, Environment, Invalid, NewDevice, Platform, Provider, Token, User};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 use std::fs::OpenOptions;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
@@ -69,6 +70,8 @@ impl SqliteStore {
         connection.pragma_update(None, "journal_mode", "WAL").map_err(named)?;
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(named)?;
         connection.pragma_update(None, "mmap_size", MMAP_LEN).map_err(named)?;
+        // Else SQLite prepares a cached statement anew for each value, in case another plan suits that one better.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(named)?;
         migrate(&mut connection).map_err(|error| StoreError::new(format!("{}: {error}", path.display())))?;
         Ok(SqliteStore { connection, path: path.to_owned() })
     }

@@ -54,11 +54,19 @@ impl Answer {
     }
 }
 
-/// Sends a request over UDP and gives the first final answer; `None` when there is none in time.
+/// Sends a request over UDP and gives the first final answer; `None` when there is none in time. A datagram may get lost
+/// on a busy machine, so it is repeated as SIP clients do, only later.
 pub fn try_send(port: u16, request: &[u8]) -> Option<Answer> {
+    const TRIES: u32 = 4;
     let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("loopback has a free port");
-    socket.set_read_timeout(Some(DEADLINE)).expect("a timeout above zero is taken");
-    socket.send_to(request, ("127.0.0.1", port)).expect("loopback takes a datagram");
+    socket.set_read_timeout(Some(DEADLINE / TRIES)).expect("a timeout above zero is taken");
+    (0..TRIES).find_map(|_| {
+        socket.send_to(request, ("127.0.0.1", port)).expect("loopback takes a datagram");
+        final_answer(&socket)
+    })
+}
+
+fn final_answer(socket: &UdpSocket) -> Option<Answer> {
     let mut buffer = vec![0; 65_536];
     loop {
         let len = socket.recv(&mut buffer).ok()?;
