@@ -48,7 +48,9 @@ pub(super) struct Wake {
     /// The address that it has registered for, as the registrar knows it.
     pub aor: String,
     pub moment: Moment,
-    /// The contacts that the registration was about, as the registrar names them; empty where it does not say.
+    /// Whether the registrar says which contacts the user has now.
+    pub tells_contacts: bool,
+    /// All of them, as it names them.
     pub contacts: Vec<String>,
 }
 
@@ -69,6 +71,8 @@ pub(super) enum Note {
     Rung { id: CallId, contact: String },
     /// A call is over.
     Over { id: CallId },
+    /// An administrator lets all calls that wait go on, as when the server stops.
+    Release,
 }
 
 impl Note {
@@ -92,14 +96,16 @@ impl Note {
                 let parts = ["follow", user, sip_call_id, &id, &since].into_iter().chain(rung);
                 parts.collect::<Vec<&str>>().join("\0")
             }
-            Note::Wake(Wake { user, aor, moment, contacts }) => {
-                let moment = moment.to_string();
+            Note::Wake(Wake { user, aor, moment, tells_contacts, contacts }) => {
+                let (moment, tells) = (moment.to_string(), if *tells_contacts { "1" } else { "0" });
                 let contacts = contacts.iter().map(String::as_str);
-                let parts: Vec<&str> = ["wake", user, aor, &moment].into_iter().chain(contacts).collect();
+                let parts: Vec<&str> =
+                    ["wake", user, aor, &moment, tells].into_iter().chain(contacts).collect();
                 parts.join("\0")
             }
             Note::Rung { id, contact } => ["rung", &id.words(), contact].join("\0"),
             Note::Over { id } => ["over", &id.words()].join("\0"),
+            Note::Release => "release".to_owned(),
         };
         text.into_bytes()
     }
@@ -136,13 +142,15 @@ impl Note {
                 missed_since: since.parse().ok()?,
                 rung: rung.iter().map(|contact| owned(contact)).collect(),
             }),
-            ["wake", user, aor, moment, contacts @ ..] => Note::Wake(Wake {
+            ["wake", user, aor, moment, tells, contacts @ ..] => Note::Wake(Wake {
                 user: owned(user),
                 aor: owned(aor),
                 moment: moment.parse().ok()?,
+                tells_contacts: *tells == "1",
                 contacts: contacts.iter().map(|contact| owned(contact)).collect(),
             }),
             ["rung", id, contact] => Note::Rung { id: CallId::parse(id)?, contact: owned(contact) },
+            ["release"] => Note::Release,
             ["over", id] => Note::Over { id: CallId::parse(id)? },
             _ => return None,
         })
@@ -184,11 +192,19 @@ mod tests {
             }),
             Note::Rung { id, contact: "uloc-1".to_owned() },
             Note::Over { id },
-            Note::Wake(Wake { user: user.clone(), aor: "sip:b".to_owned(), moment: 7, contacts: vec![] }),
+            Note::Release,
+            Note::Wake(Wake {
+                user: user.clone(),
+                aor: "sip:b".to_owned(),
+                moment: 7,
+                tells_contacts: false,
+                contacts: vec![],
+            }),
             Note::Wake(Wake {
                 user: user.clone(),
                 aor: "sip:b".to_owned(),
                 moment: u64::MAX,
+                tells_contacts: true,
                 contacts: vec!["a".to_owned(), "b".to_owned()],
             }),
             Note::Park(Park {

@@ -98,8 +98,6 @@ pub(super) struct Parked {
     early: HashMap<CallId, Early>,
     /// The last registrations, for calls that are told of after them.
     recent: VecDeque<(Instant, Wake)>,
-    /// The registrar tells which contacts a registration was about. Then one without any was a good-bye, or a repeated one.
-    contacts_are_told: bool,
     /// When something is due for a call, or what came early for it is to be dropped: one time for each.
     times: BTreeSet<(Instant, CallId)>,
     time_of: HashMap<CallId, Instant>,
@@ -116,7 +114,6 @@ impl Parked {
             of_user: HashMap::new(),
             early: HashMap::new(),
             recent: VecDeque::new(),
-            contacts_are_told: false,
             times: BTreeSet::new(),
             time_of: HashMap::new(),
             waiting,
@@ -199,7 +196,6 @@ impl Parked {
             self.recent.pop_front();
         }
         self.recent.push_back((now, wake.clone()));
-        self.contacts_are_told |= !wake.contacts.is_empty();
         let ids = self.of_user.get(&wake.user).cloned().unwrap_or_default();
         ids.into_iter().filter_map(|id| self.wake_call(id, wake, now)).collect()
     }
@@ -214,7 +210,7 @@ impl Parked {
             State::Parked => self.go_on(id, Why::Woken, now),
             State::Rings => {
                 let has_new = wake.contacts.iter().any(|contact| !call.rung.contains(contact));
-                (has_new || !self.contacts_are_told).then(|| Act::Append { id, aor: wake.aor.clone() })
+                (has_new || !wake.tells_contacts).then(|| Act::Append { id, aor: wake.aor.clone() })
             }
             State::Missed => {
                 self.stats.count(Counter::Late);
@@ -397,7 +393,13 @@ mod tests {
         fn wake(&mut self, contacts: &[&str]) -> Vec<Act> {
             let Some(moment) = self.parked.waiting.wake("bob") else { return Vec::new() };
             let contacts = contacts.iter().map(|contact| (*contact).to_owned()).collect();
-            let wake = Wake { user: "bob".to_owned(), aor: "sip:bob@x".to_owned(), moment, contacts };
+            let wake = Wake {
+                user: "bob".to_owned(),
+                aor: "sip:bob@x".to_owned(),
+                moment,
+                tells_contacts: true,
+                contacts,
+            };
             self.parked.wake(&wake, self.now)
         }
 
@@ -475,7 +477,13 @@ mod tests {
         let mut rig = rig();
         rig.park(ID);
         let moment = rig.parked.waiting.wake("bob").unwrap();
-        let wake = Wake { user: "bob".to_owned(), aor: String::new(), moment, contacts: Vec::new() };
+        let wake = Wake {
+            user: "bob".to_owned(),
+            aor: String::new(),
+            moment,
+            tells_contacts: true,
+            contacts: Vec::new(),
+        };
         assert_eq!(rig.parked.wake(&wake, rig.now).len(), 1);
         rig.park(ID);
         assert_eq!(rig.parked.wake(&wake, rig.now), []);

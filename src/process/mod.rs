@@ -15,7 +15,7 @@ pub use event::Event;
 pub use per_process::PerProcess;
 pub use shared::SharedCounters;
 pub use shelf::Shelf;
-pub use stop_signal::{StopSignal, end_with_parent};
+pub use stop_signal::{StopSignal, end_with_parent, end_within};
 pub use watch::Watched;
 
 use std::io;

@@ -5,6 +5,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 /// Readable once this process has been told to stop (SIGTERM or SIGINT).
 pub struct StopSignal {
@@ -52,4 +53,17 @@ pub fn end_with_parent() -> io::Result<()> {
         libc::getppid()
     };
     if parent == 1 { Err(io::Error::other("the server has died")) } else { Ok(()) }
+}
+
+/// Ends this process after `limit` if it has not ended by itself: a route of the host's may wait for a lock that a process held
+/// which was killed, and the host would wait for us.
+pub fn end_within(limit: Duration) {
+    let end = move || {
+        std::thread::sleep(limit);
+        // SAFETY: ends the process at once; nothing is cleaned up, as nothing can be relied on.
+        unsafe { libc::_exit(1) }
+    };
+    if let Err(error) = super::spawn_quiet("voip-push-end", end) {
+        log::warn!("the sender's end has no limit: {error}");
+    }
 }

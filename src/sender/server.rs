@@ -10,7 +10,7 @@ use super::{Hub, runtime};
 use crate::config::Settings;
 use crate::model::Report;
 use crate::process::seqpacket::{BATCH, Batch, Link, Listener};
-use crate::process::{StopSignal, Watched, end_with_parent};
+use crate::process::{StopSignal, Watched, end_with_parent, end_within};
 use crate::stats::{Counter, Stats};
 use std::cell::RefCell;
 use std::io;
@@ -21,6 +21,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
+
+/// How long the host may take for what it does when the server stops.
+const HOST_STOPS_WITHIN: Duration = Duration::from_secs(3);
 
 /// An order that was longer under way than this was not: the wall clock was set.
 const MOST_UNDER_WAY: Duration = Duration::from_secs(5);
@@ -115,6 +118,7 @@ impl Server {
             () = self.keep_time() => {}
             signal = stopped.readable() => drop(signal?),
         }
+        end_within(settings.stop + HOST_STOPS_WITHIN);
         self.host.stopping();
         log::info!("the sender stops; {} pushes are under way", self.hub_depth.now());
         self.engine.drain(settings.stop).await;

@@ -1,54 +1,13 @@
-//! Our counters where a Kamailio administrator looks for them: the RPC `voip_push.stats` and the statistics group `voip_push`.
+//! Our counters as Kamailio's own statistics, group `voip_push`.
 //!
 //! It refuses to count anything: it only shows.
 
-use super::layout::{Rpc, RpcExport, Table};
 use super::symbols::core;
 use crate::host::panic_caught;
 use crate::service::{Service, installed};
 use crate::stats::Reading;
-use std::ffi::{CString, c_char, c_int, c_long, c_uint, c_void};
+use std::ffi::{CString, c_int, c_long, c_void};
 use std::ptr;
-
-/// The RPC commands, and a row of zeros.
-pub static RPC: Table<[RpcExport; 2]> = Table::new([
-    RpcExport {
-        name: c"voip_push.stats".as_ptr(),
-        function: Some(rpc_stats),
-        doc_str: STATS_DOC.first(),
-        flags: 0,
-    },
-    RpcExport { name: ptr::null(), function: None, doc_str: ptr::null(), flags: 0 },
-]);
-
-static STATS_DOC: Table<[*const c_char; 2]> =
-    Table::new([c"All counters of voip_push, of all processes together.".as_ptr(), ptr::null()]);
-
-/// One structure with every counter as `name{labels}`. RPC has no 64-bit numbers in old versions, so a larger count is text.
-unsafe extern "C" fn rpc_stats(rpc: *const Rpc, context: *mut c_void) {
-    panic_caught((), || {
-        let Some(service) = installed() else {
-            // SAFETY: Kamailio's RPC table and context, valid during this call.
-            return unsafe { ((*rpc).fault)(context, 500, c"voip_push was not initialised".as_ptr()) };
-        };
-        let mut structure: *mut c_void = ptr::null_mut();
-        // SAFETY: as above; "{" takes the address of a handle.
-        if unsafe { ((*rpc).add)(context, c"{".as_ptr(), &raw mut structure) } < 0 {
-            return;
-        }
-        for Reading { name, labels, value, .. } in service.stats().read() {
-            let Ok(name) = CString::new(format!("{name}{labels}")) else { continue };
-            // SAFETY: as above; a name, then an unsigned int or a C string as the format says, both copied by Kamailio.
-            unsafe {
-                if let Ok(number) = c_uint::try_from(value) {
-                    ((*rpc).struct_add)(structure, c"u".as_ptr(), name.as_ptr(), number);
-                } else if let Ok(digits) = CString::new(value.to_string()) {
-                    ((*rpc).struct_add)(structure, c"s".as_ptr(), name.as_ptr(), digits.as_ptr());
-                }
-            }
-        }
-    });
-}
 
 /// `CNT_F_NO_RESET`: a counter only grows.
 const NO_RESET: c_int = 1;

@@ -55,7 +55,10 @@ const fn parking(name: &'static CStr, param_no: c_int, function: *const c_void) 
 }
 
 unsafe extern "C" fn fix_parking(param: *mut *mut c_void, number: c_int) -> c_int {
-    park::is_in_the_script();
+    panic_caught((), || {
+        park::is_in_the_script();
+        park::check_modules();
+    });
     // SAFETY: as Kamailio has called this fixup.
     unsafe { fix_suspending(param, number) }
 }
@@ -184,9 +187,14 @@ pub fn this_process_is_a_worker() {
     FIRST_PROCESS.store(0, Ordering::Relaxed);
 }
 
+/// Whether this process forks, or has forked, all others.
+pub fn is_first_process() -> bool {
+    FIRST_PROCESS.load(Ordering::Relaxed) == std::process::id()
+}
+
 /// A database handle or a thread must not exist in a process that forks, and event routes such as `htable:mod-init` run there.
 pub fn refuse_in_first_process() -> Result<(), Error> {
-    if FIRST_PROCESS.load(Ordering::Relaxed) != std::process::id() {
+    if !is_first_process() {
         return Ok(());
     }
     Err(Error::Internal(

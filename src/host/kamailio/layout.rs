@@ -41,7 +41,7 @@ pub struct Rpc {
     pub fault: unsafe extern "C" fn(*mut c_void, c_int, *const c_char, ...),
     pub send: *const c_void,
     pub add: unsafe extern "C" fn(*mut c_void, *const c_char, ...) -> c_int,
-    pub scan: *const c_void,
+    pub scan: unsafe extern "C" fn(*mut c_void, *const c_char, ...) -> c_int,
     pub rpl_printf: *const c_void,
     pub struct_add: unsafe extern "C" fn(*mut c_void, *const c_char, ...) -> c_int,
 }
@@ -89,6 +89,9 @@ pub struct ParamExport {
 
 /// `PARAM_STRING`: the value is a `char *` that stays Kamailio's.
 pub const PARAM_STRING: c_uint = 1;
+
+/// `PARAM_STR`: the value is a `str`.
+pub const PARAM_STR: c_uint = 4;
 
 /// `rpc_export_t`.
 #[repr(C)]
@@ -238,7 +241,8 @@ unsafe impl<T> Sync for Table<T> {}
 const _: () = {
     assert!(size_of::<*const c_void>() == 8);
     assert!(size_of::<Str>() == 16 && offset_of!(Str, len) == 8);
-    assert!(offset_of!(Rpc, add) == 16 && offset_of!(Rpc, struct_add) == 40);
+    assert!(offset_of!(Rpc, add) == 16 && offset_of!(Rpc, scan) == 24);
+    assert!(offset_of!(Rpc, struct_add) == 40);
     assert!(size_of::<ModuleExports>() == 80 && offset_of!(ModuleExports, cmds) == 16);
     assert!(offset_of!(ModuleExports, rpc_methods) == 32 && offset_of!(ModuleExports, pv_items) == 40);
     assert!(offset_of!(ModuleExports, init_mod_f) == 56 && offset_of!(ModuleExports, init_child_f) == 64);

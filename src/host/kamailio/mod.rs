@@ -11,6 +11,7 @@ mod log;
 mod park;
 mod pseudo;
 mod pushes;
+mod rpc;
 mod sender;
 mod stamp;
 mod symbols;
@@ -53,7 +54,7 @@ fn module_exports() -> ModuleExports {
         dlflags: 0,
         cmds: functions::TABLE.first(),
         params: PARAMS.first(),
-        rpc_methods: counters::RPC.first(),
+        rpc_methods: rpc::RPC.first(),
         pv_items: pseudo::CLASS.first(),
         response_f: ptr::null(),
         init_mod_f: Some(mod_init),

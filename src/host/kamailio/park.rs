@@ -3,7 +3,9 @@
 //! It refuses to let a call go on in a worker, but for the one case that nobody else can: the sender was not told of it.
 
 use super::functions::{Msg, Param, call};
+use super::layout::{PARAM_STR, Str};
 use super::pushes::{SAFETY_NET, check_can_suspend, go_on_here};
+use super::symbols::core;
 use super::tm::{self, InHand, NEEDED, tm};
 use super::{pseudo, sender};
 use crate::host::last::Last;
@@ -11,9 +13,9 @@ use crate::host::note::{Follow, Note, Park, Wake};
 use crate::host::waiting::{Moment, Waiting};
 use crate::model::{Invalid, User};
 use crate::service::{Error, Service};
-use std::ffi::c_int;
-use std::sync::OnceLock;
+use std::ffi::{CStr, c_int};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
 /// Longest time that a call may wait. tm ends a call that has had no answer for longer (`max_inv_lifetime`, 180 s).
@@ -137,31 +139,64 @@ pub unsafe extern "C" fn wake_calls(msg: Msg, user: Param, _: Param) -> c_int {
         };
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
         let (aor, contacts) = unsafe { (text(msg, "$tu")?, contacts(msg)) };
-        sender::try_tell(&Note::Wake(Wake { user, aor, moment, contacts }))?;
+        let tells_contacts = !contact_names().is_empty();
+        sender::try_tell(&Note::Wake(Wake { user, aor, moment, tells_contacts, contacts }))?;
         Ok(Last::new(1))
     })
 }
 
-/// The contacts of the registration as `save()` leaves them in `$xavp(ulrcd[n]=>ruid)`, where the registrar is told to
-/// (`modparam("registrar", "xavp_rcd", "ulrcd")`).
+/// All contacts of the user as `save()` leaves them, where the registrar is told to.
 unsafe fn contacts(msg: Msg) -> Vec<String> {
-    const NAMES: [&str; 12] = [
-        "$xavp(ulrcd[0]=>ruid)",
-        "$xavp(ulrcd[1]=>ruid)",
-        "$xavp(ulrcd[2]=>ruid)",
-        "$xavp(ulrcd[3]=>ruid)",
-        "$xavp(ulrcd[4]=>ruid)",
-        "$xavp(ulrcd[5]=>ruid)",
-        "$xavp(ulrcd[6]=>ruid)",
-        "$xavp(ulrcd[7]=>ruid)",
-        "$xavp(ulrcd[8]=>ruid)",
-        "$xavp(ulrcd[9]=>ruid)",
-        "$xavp(ulrcd[10]=>ruid)",
-        "$xavp(ulrcd[11]=>ruid)",
-    ];
     // SAFETY: the caller's word.
     let ruid = |name: &&'static str| unsafe { pseudo::read(msg, name) }.ok().flatten();
-    NAMES.iter().map_while(ruid).filter_map(|ruid| String::from_utf8(ruid).ok()).collect()
+    contact_names().iter().map_while(ruid).filter_map(|ruid| String::from_utf8(ruid).ok()).collect()
+}
+
+/// The variables that have them: with `modparam("registrar", "xavp_rcd", "ulrcd")` they are `$xavp(ulrcd=>ruid[0])` and so on.
+fn contact_names() -> &'static [&'static str] {
+    /// tm rings at most so many contacts of a call (`max_branches` is 12 and at most 31).
+    const MOST: usize = 31;
+    static NAMES: OnceLock<Vec<&'static str>> = OnceLock::new();
+    NAMES.get_or_init(|| {
+        let name = module_text(c"registrar", c"xavp_rcd").unwrap_or_default();
+        let variable = |at| &*format!("$xavp({name}=>ruid[{at}])").leak();
+        if name.is_empty() { Vec::new() } else { (0..MOST).map(variable).collect() }
+    })
+}
+
+/// A text that the configuration has set with modparam for another module; empty where that module is loaded and the text not set.
+fn module_text(module: &CStr, name: &CStr) -> Option<String> {
+    let core = core();
+    let mut kind = 0;
+    // SAFETY: C strings; the result is null or points to the module's `str`, which the parser has filled.
+    unsafe {
+        let module = (core.find_module_by_name)(module.as_ptr());
+        if module.is_null() {
+            return None;
+        }
+        let text = (core.find_param_export)(module, name.as_ptr(), PARAM_STR, &raw mut kind).cast::<Str>();
+        Some(
+            text.as_ref()
+                .map(|text| String::from_utf8_lossy(pseudo::bytes(text)).into_owned())
+                .unwrap_or_default(),
+        )
+    }
+}
+
+/// Says what a configuration with these functions lacks for further phones to ring; once, when it is read.
+pub fn check_modules() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if contact_names().is_empty() && module_text(c"registrar", c"xavp_rcd").is_some() {
+            ::log::warn!(
+                "a phone that registers while a call rings cannot be told from one that rings already; \
+                 set modparam(\"registrar\", \"xavp_rcd\", \"ulrcd\")"
+            );
+        }
+        if !tm::can_append() {
+            ::log::warn!("a second phone that registers while the first rings is not called; load tsilo.so");
+        }
+    });
 }
 
 pub unsafe extern "C" fn was_rung(msg: Msg, _: Param, _: Param) -> c_int {

@@ -252,6 +252,7 @@ impl SenderHost {
             Note::Wake(wake) => self.act_all(self.parked(|parked| parked.wake(&wake, now))),
             Note::Rung { id, contact } => self.parked(|parked| parked.rung(id, contact)),
             Note::Over { id } => self.parked(|parked| parked.over(id, now)),
+            Note::Release => self.stopping(),
         }
     }
 

@@ -53,7 +53,9 @@ symbols! {
         counter_register: unsafe extern "C" fn(
             *mut u16, *const c_char, *const c_char, c_int, CounterGet, *mut c_void, *const c_char, c_int,
         ) -> c_int,
-        // sr_module.h: the C function behind a script function of another module
+        // sr_module.h: the C function behind a script function of another module, and a modparam of one
+        find_module_by_name: unsafe extern "C" fn(*const c_char) -> *mut c_void,
+        find_param_export: unsafe extern "C" fn(*mut c_void, *const c_char, c_uint, *mut c_uint) -> *mut c_void,
         find_export: unsafe extern "C" fn(*const c_char, c_int, c_int) -> Option<CmdFunction>,
     }
 }

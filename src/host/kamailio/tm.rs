@@ -2,7 +2,7 @@
 //!
 //! It refuses to look into a transaction: its layout differs from version to version, and its names do not.
 
-use super::functions::Msg;
+use super::functions::{Msg, is_first_process};
 use super::layout::{CmdFunction, CmdFunction3, CmdFunction4, Fparam, SipMsg};
 use super::symbols::{core, forking};
 use super::{pseudo, sender};
@@ -246,6 +246,10 @@ const IS_TOLD: usize = 1 << 63;
 
 /// Something has happened to a call that we watch; in whichever process it happened.
 unsafe extern "C" fn watch(_: *mut c_void, event: c_int, params: *mut CallbackParams) {
+    // There it is Kamailio's end: tm destroys what is left, and the sender has gone.
+    if is_first_process() {
+        return;
+    }
     panic_caught((), || {
         // SAFETY: tm gives its parameters and the place where it keeps ours.
         let (request, code, param) = unsafe { ((*params).request, (*params).code, (*params).param) };
@@ -315,6 +319,11 @@ pub unsafe fn append(id: CallId, table: &CStr, aor: &str) -> Option<c_int> {
         let append = std::mem::transmute::<CmdFunction, CmdFunction4>(append);
         Some(append(msg, index, label, table, (&raw mut uri).cast()))
     }
+}
+
+/// Whether tsilo is loaded.
+pub fn can_append() -> bool {
+    find_export(c"ts_append_to", 3).is_some() && find_export(c"ts_append_to", 4).is_some()
 }
 
 /// A message to call functions with where none is in hand.
