@@ -26,6 +26,7 @@
 //!         http2         connections to a provider
 //!       store           tokens in SQLite
 //!       stats           counters in shared memory
+//!       sip             what SIP messages say about push
 //!         config        the TOML file, checked
 //!           model       users, devices, tokens, calls, outcomes
 //!           process     what forking makes necessary
@@ -44,5 +45,6 @@ mod random;
 pub mod rest;
 pub mod sender;
 pub mod service;
+pub mod sip;
 pub mod stats;
 pub mod store;
