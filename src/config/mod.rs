@@ -8,10 +8,12 @@ mod error;
 mod load;
 mod raw;
 mod secret;
+mod sip;
 
 pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey};
 pub use error::ConfigError;
 pub use secret::Secret;
+pub use sip::SipSettings;
 
 use crate::model::Provider;
 use std::path::{Path, PathBuf};
@@ -48,6 +50,8 @@ pub struct Settings {
     pub fcm: Vec<FcmCredential>,
     /// `[rest] api_keys_file`: the keys; `None` where there is no `[rest]` section, which switches the REST API off.
     pub api_keys: Option<Vec<Secret>>,
+    /// `[sip]`.
+    pub sip: SipSettings,
     /// `[log] level`.
     pub log_level: log::LevelFilter,
     /// What is odd but no reason to stop; for the log.

@@ -158,7 +158,7 @@ fn malformed(why: impl Into<String>) -> Invalid {
 }
 
 /// `delta-seconds`, at most 2^32-1 (RFC 3261 §20.19).
-pub(super) fn seconds(text: &[u8]) -> u32 {
+pub fn seconds(text: &[u8]) -> u32 {
     let digits = unquoted(text);
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return UNREADABLE_EXPIRES_S;

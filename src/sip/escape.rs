@@ -4,7 +4,7 @@
 
 /// The text with its escapes undone; `None` where an escape is malformed or the result is no UTF-8 or has a control character,
 /// which no provider, app or token has.
-pub(super) fn unescape(text: &[u8]) -> Option<String> {
+pub fn unescape(text: &[u8]) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&first, behind)) = rest.split_first() {

@@ -10,7 +10,8 @@ mod hide;
 mod linphone;
 mod push;
 
-pub use contact::{Contact, Contacts, Uri};
+pub use contact::{Contact, Contacts, Uri, seconds};
+pub use escape::unescape;
 pub use feature_caps::{PnsReg, feature_caps_line, push_services_of};
 pub use hide::{hidden, push_params_of_header, push_params_of_uri};
 pub use push::{Ask, PushDevice};
