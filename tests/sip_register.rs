@@ -195,6 +195,15 @@ fn too_brief_registrations_are_refused_or_go_without_push() {
     request.most_s = Some(120);
     let short = Offer::Nothing("the registrar grants too brief registrations");
     assert_eq!(refuses.service.check_register(&request), short);
+    request.most_s = None;
+    let granted = format!("<sip:other@h>;expires=900, {};expires=60", by_header);
+    request.granted = Some(vec![granted.as_bytes()]);
+    assert_eq!(refuses.service.check_register(&request), short, "by the registrar's answer");
+    request.granted = Some(vec![b"<sip:other@h>;expires=900"]);
+    assert_eq!(refuses.service.check_register(&request), short, "not registered at all");
+    let granted = format!("{by_header};expires=200");
+    request.granted = Some(vec![granted.as_bytes()]);
+    assert_eq!(refuses.service.check_register(&request), push(1, APNS_CAPS));
     by_header = contact;
     let forwards = world("forwards", "[sip]\nbrief = \"forward\"");
     assert_eq!(forwards.check(&by_header), Offer::Nothing("the registration is too brief"));
@@ -300,7 +309,7 @@ proptest! {
             contacts: contacts.iter().map(|contact| contact.as_bytes()).collect(),
             expires: expires.as_ref().map(|text| text.as_bytes()),
             feature_caps: vec![caps.as_bytes()],
-            most_s: None,
+            ..SipRegister::default()
         };
         let offer = world.service.check_register(&request);
         prop_assert!(matches!(status(&offer), 0 | 400 | 423));

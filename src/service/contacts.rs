@@ -25,6 +25,8 @@ pub struct SipRegister<'a> {
     pub feature_caps: Vec<&'a [u8]>,
     /// The longest registration that the registrar grants, where that is known.
     pub most_s: Option<u32>,
+    /// Contact of the 2xx, each header of it, where the registrar has answered already: what it has granted.
+    pub granted: Option<Vec<&'a [u8]>>,
 }
 
 /// What the answer to a REGISTER says about push.
@@ -124,33 +126,29 @@ impl Service {
 
     /// §5.6.1.1.
     fn offer(&self, register: &SipRegister<'_>, bindings: &[Binding]) -> Offer {
-        let served: Vec<(&Binding, Provider)> = bindings
-            .iter()
-            .filter_map(|binding| {
-                let device = self.new_device(register, binding)?;
-                Some((binding, device.token.provider()))
-            })
-            .collect();
+        let sip = &self.settings.sip;
+        let is_served = |binding: &&Binding| self.new_device(register, binding).is_some();
+        let served: Vec<&Binding> = bindings.iter().filter(is_served).collect();
         if served.is_empty() {
             return self.unsupported();
         }
-        let sip = &self.settings.sip;
-        let least = served.iter().map(|(binding, _)| binding.asked_s).min().unwrap_or_default();
-        if least < sip.min_expires_s {
+        if served.iter().any(|binding| binding.asked_s < sip.min_expires_s) {
             if sip.refuses_brief {
                 let headers = format!("Min-Expires: {}\r\n", sip.min_expires_s);
                 return refuse(423, "Interval Too Brief".to_owned(), headers);
             }
             return Offer::Nothing("the registration is too brief");
         }
-        if register.most_s.is_some_and(|most_s| most_s < sip.min_expires_s) {
+        let is_long = |binding: &&Binding| register.granted_s(binding) >= sip.min_expires_s;
+        let served: Vec<&Binding> = served.into_iter().filter(is_long).collect();
+        if served.is_empty() {
             return Offer::Nothing("the registrar grants too brief registrations");
         }
         let mut headers = String::new();
         for provider in Provider::ALL {
-            let mut of_it = served.iter().filter(|(_, used)| *used == provider).peekable();
+            let mut of_it = served.iter().filter(|binding| binding.ask.provider() == Some(provider)).peekable();
             if of_it.peek().is_some() {
-                let pnsreg = of_it.any(|(binding, _)| binding.wakes_itself).then_some(sip.pnsreg_s);
+                let pnsreg = of_it.any(|binding| binding.wakes_itself).then_some(sip.pnsreg_s);
                 headers.push_str(&feature_caps_line(provider, pnsreg));
             }
         }
@@ -184,7 +182,8 @@ impl Service {
                 self.forget(&user, |device_id| removed.iter().any(|removed| *removed == device_id))?;
         }
         if let Offer::Push { devices: 1.., .. } = self.check_register(register) {
-            for binding in bindings.iter().filter(|binding| binding.asked_s > 0) {
+            let least_s = self.settings.sip.min_expires_s;
+            for binding in bindings.iter().filter(|binding| register.granted_s(binding) >= least_s) {
                 if let Some(device) = self.new_device(register, binding) {
                     self.counted(|| self.store(&device))?;
                     done.stored += 1;
@@ -210,19 +209,29 @@ impl Service {
     fn new_device(&self, register: &SipRegister<'_>, binding: &Binding) -> Option<NewDevice> {
         let Ask::Device(asked) = &binding.ask else { return None };
         let app = self.settings.served_app(asked)?;
-        let granted_s = binding.asked_s.min(register.most_s.unwrap_or(u32::MAX));
         let platform = if asked.provider == Provider::Apns { Platform::Ios } else { Platform::Android };
         let extra = Extra {
             provider: Some(asked.provider.as_str()),
             device_id: binding.device_id.as_deref(),
             app: app.as_deref(),
             environment: asked.environment.map(|environment| environment.as_str()),
-            // MERGE expires_s alert_token granted_s
+            // MERGE expires_s alert_token granted_s register.granted_s(binding)
             ..Extra::default()
         };
         NewDevice::parse(register.user, &asked.token, platform.as_str(), &extra)
             .inspect_err(|invalid| log::info!("REGISTER: {invalid}; the phone is not pushed to"))
             .ok()
+    }
+}
+
+impl SipRegister<'_> {
+    /// How long a contact is registered, as far as that is known; 0 where the registrar has not taken it.
+    fn granted_s(&self, binding: &Binding) -> u32 {
+        let Some(granted) = &self.granted else { return binding.asked_s.min(self.most_s.unwrap_or(u32::MAX)) };
+        let Ok(Contacts::These(contacts)) = Contacts::parse(granted) else { return 0 };
+        // RFC 8599 §5.3: what identifies the push must be the same
+        let is_it = |contact: &&Contact<'_>| Ask::of(&contact.uri).is_ok_and(|ask| ask == binding.ask);
+        contacts.iter().find(is_it).map_or(0, |contact| contact.expires_s().unwrap_or(binding.asked_s))
     }
 }
 

@@ -59,6 +59,16 @@ impl Ask {
     }
 }
 
+impl Ask {
+    /// The provider that is to wake the phone.
+    pub fn provider(&self) -> Option<Provider> {
+        match self {
+            Ask::Device(device) => Some(device.provider),
+            Ask::Nothing | Ask::Query(_) | Ask::Unusable => None,
+        }
+    }
+}
+
 fn device(provider: &str, param: &str, prid: String) -> Option<PushDevice> {
     match provider.to_ascii_lowercase().as_str() {
         "apns" => linphone::apple(param, &prid, None),

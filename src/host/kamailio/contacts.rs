@@ -56,11 +56,16 @@ unsafe fn with_register<T>(
     verb: impl FnOnce(&SipRegister<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
     // SAFETY: the caller's word.
-    let names =
-        if unsafe { pseudo::read(msg, "$rs")? }.is_none() { Names::own() } else { Names::of_request()? };
+    let is_reply = unsafe { pseudo::read(msg, "$rs")? }.is_some();
+    let (own, names) = (Names::own(), if is_reply { Names::of_request() } else { Names::own() });
     // SAFETY: the caller's word.
     let all = |names: &[&'static str]| unsafe { read_all(msg, names) };
-    let (contacts, feature_caps) = (all(&names.contacts)?, all(&names.feature_caps)?);
+    let (contacts, mut feature_caps) = (all(&names.contacts)?, all(&names.feature_caps)?);
+    let mut granted = Vec::new();
+    if is_reply {
+        feature_caps.extend(all(&own.feature_caps)?);
+        granted = all(&own.contacts)?;
+    }
     // SAFETY: the caller's word.
     let (expires, to) = unsafe { (pseudo::read(msg, names.expires)?, pseudo::read(msg, names.to_user)?) };
     let user = match user {
@@ -74,7 +79,8 @@ unsafe fn with_register<T>(
         contacts: contacts.iter().map(Vec::as_slice).collect(),
         expires: expires.as_deref(),
         feature_caps: feature_caps.iter().map(Vec::as_slice).collect(),
-        most_s: max_expires_s(),
+        most_s: if is_reply { None } else { max_expires_s() },
+        granted: is_reply.then(|| granted.iter().map(Vec::as_slice).collect()),
     })
 }
 
@@ -101,9 +107,9 @@ impl Names {
     }
 
     /// Of the request that the reply in hand belongs to.
-    fn of_request() -> Result<&'static Names, Error> {
+    fn of_request() -> &'static Names {
         static NAMES: OnceLock<Names> = OnceLock::new();
-        Ok(NAMES.get_or_init(|| Names::new(|name| format!("$T_req({name})"))))
+        NAMES.get_or_init(|| Names::new(|name| format!("$T_req({name})")))
     }
 }
 
@@ -142,21 +148,35 @@ fn max_expires_s() -> Option<u32> {
 pub unsafe extern "C" fn strip_push_params_0(msg: Msg, _: Param, _: Param) -> c_int {
     call("strip_push_params", msg, [], |_, []: [&str; 0]| {
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
-        unsafe { Ok(verbs::stripped(strip_uri(msg)? + strip_contacts(msg)?)) }
+        unsafe { Ok(verbs::stripped(strip(msg, true, true)?)) }
     })
 }
 
 pub unsafe extern "C" fn strip_push_params_1(msg: Msg, where_: Param, _: Param) -> c_int {
     call("strip_push_params", msg, [("where", where_)], |_, [place]| {
+        let (uri, contacts) = match place {
+            "uri" => (true, false),
+            "contact" => (false, true),
+            _ => return Err(Invalid::new("where", "is neither contact nor uri").into()),
+        };
         // SAFETY: as above.
-        unsafe {
-            match place {
-                "contact" => Ok(verbs::stripped(strip_contacts(msg)?)),
-                "uri" => Ok(verbs::stripped(strip_uri(msg)?)),
-                _ => Err(Invalid::new("where", "is neither contact nor uri").into()),
-            }
-        }
+        unsafe { Ok(verbs::stripped(strip(msg, uri, contacts)?)) }
     })
+}
+
+/// Not in a REGISTER and its answer: there a phone finds its own contact by these parameters (RFC 8599 §5.3).
+///
+/// # Safety
+/// As Kamailio calls a script function.
+unsafe fn strip(msg: Msg, uri: bool, contacts: bool) -> Result<usize, Error> {
+    // SAFETY: the caller's word.
+    unsafe {
+        if pseudo::read(msg, "$rm")?.is_some_and(|method| method == b"REGISTER") {
+            return Ok(0);
+        }
+        let of_uri = if uri { strip_uri(msg)? } else { 0 };
+        Ok(of_uri + if contacts { strip_contacts(msg)? } else { 0 })
+    }
 }
 
 /// The Request-URI, where the message has one.
