@@ -10,7 +10,7 @@ mod token;
 mod user;
 
 pub use call::{Call, MAX_CALL_ID_LEN, call_uuid};
-pub use device::{Device, Environment, Extra, NewDevice, Platform, Provider, parse_app};
+pub use device::{Alert, Device, Environment, Extra, NewDevice, Platform, Provider, parse_app};
 pub use outcome::{Outcome, Push, PushResult, Report};
 pub use text::{Invalid, clean_line, cut_to};
 pub use token::Token;
