@@ -52,6 +52,7 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
         log_level: log_level(file, &raw.log.level)?,
         warnings: Vec::new(),
     };
+    super::profile::apply(file, &raw.app, &mut settings)?;
     settings.warnings = warnings(&settings);
     Ok(settings)
 }

@@ -6,12 +6,16 @@
 mod credential;
 mod error;
 mod load;
+mod profile;
 mod raw;
 mod secret;
+mod template;
 
 pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey};
 pub use error::ConfigError;
+pub use profile::{MAX_APNS_LEN, MAX_FCM_LEN, Profile};
 pub use secret::Secret;
+pub use template::{Field, Piece, Template};
 
 use crate::model::Provider;
 use std::path::{Path, PathBuf};

@@ -15,6 +15,7 @@ pub(super) struct File {
     pub quarantine: Quarantine,
     pub apns: Vec<Apns>,
     pub fcm: Vec<Fcm>,
+    pub app: Vec<App>,
     pub rest: Option<Rest>,
     pub log: Log,
 }
@@ -115,6 +116,14 @@ pub(super) struct Fcm {
 
 fn alert() -> String {
     "alert".to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct App {
+    pub name: String,
+    pub profile: String,
+    pub template: Option<String>,
 }
 
 #[derive(Deserialize)]

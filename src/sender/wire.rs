@@ -5,8 +5,8 @@
 
 use super::QuarantineAction;
 use crate::model::{
-    Alert, Call, Device, Environment, Invalid, Outcome, Platform, Provider, Push, PushResult, Report, Token,
-    User,
+    Alert, Call, Caller, Device, Environment, Invalid, Media, Outcome, Platform, Provider, Push, PushResult,
+    Report, Token, User,
 };
 use std::time::Duration;
 
@@ -85,8 +85,10 @@ impl Order {
         out.u32(self.pushes.len() as u32);
         if let Some(first) = self.pushes.first() {
             out.text(first.call.callee.as_str());
-            out.text(&first.call.caller);
+            // Its parts, and not the text that they are from: a name may look like a header of its own.
+            first.call.caller.parts().iter().for_each(|part| out.text(part));
             out.text(&first.call.call_id);
+            out.u8(code(&Media::ALL, &first.call.media));
             out.u64(first.expires_at_s as u64);
             out.u64(first.ring.as_millis() as u64);
             out.u8(u8::from(first.is_stored));
@@ -110,11 +112,16 @@ impl Order {
 }
 
 fn decode_pushes(from: &mut Reader<'_>, count: u32) -> Result<Vec<Push>, Garbled> {
-    let call = Call::parse(from.text()?, from.text()?, from.text()?)?;
+    let (callee, caller, call_id) = (from.text()?, decode_caller(from)?, from.text()?);
+    let call = Call::new(callee, caller, call_id, known(&Media::ALL, from.u8()?)?)?;
     let (expires_at_s, ring) = (from.u64()? as i64, Duration::from_millis(from.u64()?));
     let is_stored = from.u8()? == 1;
     let push = |device| Push { call: call.clone(), device, expires_at_s, ring, is_stored };
     (0..count).map(|_| decode_device(from, &call.callee).map(push)).collect()
+}
+
+fn decode_caller(from: &mut Reader<'_>) -> Result<Caller, Garbled> {
+    Ok(Caller::new(from.text()?, from.text()?, from.text()?))
 }
 
 fn encode_device(out: &mut Writer, device: &Device) {
@@ -318,14 +325,17 @@ mod tests {
     use proptest::prelude::*;
 
     fn order() -> Order {
-        let mut second = push_to("ios", &"cd".repeat(32), "Alice");
+        let caller = "\"<sip:a@b>\" <sip:+4930123@example.org>";
+        let mut second = push_to("ios", &"cd".repeat(32), caller);
+        second.call.media = Media::Video;
         second.device.device_id = "second".to_owned();
         second.device.app = Some("org.example.phone.voip".to_owned());
         second.device.environment = Some(Environment::Sandbox);
         second.device.expires_at_ms = Some(1_900_000_000_000);
         let token = Token::parse(Provider::Apns, &"ef".repeat(32)).unwrap();
         second.device.alert = Some(Box::new(Alert { token, app: Some("org.example.phone".to_owned()) }));
-        let first = push_to("ios", &"ab".repeat(32), "Alice");
+        let mut first = push_to("ios", &"ab".repeat(32), caller);
+        first.call.media = Media::Video;
         let answer_within = Some(Duration::from_millis(800));
         Order {
             id: 7,
