@@ -246,6 +246,21 @@ fn a_phone_that_registers_without_push_parameters_is_not_woken_any_more() {
 }
 
 #[test]
+fn a_token_is_kept_until_it_is_dead_or_as_long_as_its_registration() {
+    let contact = iphone(1, ";expires=4294967295");
+    let until_dead = world("until-dead", "");
+    until_dead.store(&contact).unwrap();
+    assert_eq!(until_dead.devices()[0].expires_at_ms, None);
+    let strict = world("strict", "[sip]\nkeep_tokens = \"while_registered\"");
+    strict.store(&contact).unwrap();
+    let mut request = register(&[&contact]);
+    request.most_s = Some(900);
+    strict.service.register_contacts(&request).unwrap();
+    let device = &strict.devices()[0];
+    assert_eq!(device.expires_at_ms, Some(device.registered_at_ms + 900_000));
+}
+
+#[test]
 fn linphone_is_understood() {
     let world = world("linphone", "");
     let (voip, remote) = (apns_token(1), apns_token(2));
@@ -256,6 +271,7 @@ fn linphone_is_understood() {
     world.store(&both).unwrap();
     let device = &world.devices()[0];
     assert_eq!((device.token.expose(), device.environment), (voip.as_str(), Some(Environment::Sandbox)));
+    assert_eq!(device.alert.as_ref().map(|alert| alert.token.expose()), Some(remote.as_str()));
     let old = format!("<sip:bob@h;app-id=929724111839;pn-type=firebase;pn-tok={}>", fcm_token(3));
     assert_eq!(world.check(&old), push(1, FCM_CAPS));
     world.store(&old).unwrap();

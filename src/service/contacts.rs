@@ -3,7 +3,7 @@
 //!
 //! It refuses to store anything of a REGISTER of which a part is malformed.
 
-use super::{Error, Service};
+use super::{Error, Service, now_ms};
 use crate::config::Settings;
 use crate::model::{Extra, Invalid, NewDevice, Platform, Provider, User};
 use crate::sip::{Ask, Contact, Contacts, PushDevice, feature_caps_line, push_services_of, seconds};
@@ -65,6 +65,8 @@ pub struct Stored {
 const SIP_DEVICE: &str = "sip:";
 /// How long a registration lasts whose phone does not say (RFC 3261 §10.2.1.1 leaves it to the registrar).
 const DEFAULT_EXPIRES_S: u32 = 3600;
+/// Longest that a device can be asked to be kept; longer is as good as for ever.
+const LONGEST_S: u32 = 315_360_000;
 
 /// One contact, understood.
 struct Binding {
@@ -146,7 +148,8 @@ impl Service {
         }
         let mut headers = String::new();
         for provider in Provider::ALL {
-            let mut of_it = served.iter().filter(|binding| binding.ask.provider() == Some(provider)).peekable();
+            let mut of_it =
+                served.iter().filter(|binding| binding.ask.provider() == Some(provider)).peekable();
             if of_it.peek().is_some() {
                 let pnsreg = of_it.any(|binding| binding.wakes_itself).then_some(sip.pnsreg_s);
                 headers.push_str(&feature_caps_line(provider, pnsreg));
@@ -195,7 +198,7 @@ impl Service {
 
     /// Looks before it writes: most phones that register have nothing to be forgotten.
     fn forget(&self, user: &User, is_removed: impl Fn(&str) -> bool) -> Result<usize, Error> {
-        let devices = self.counted(|| self.with_store(|store| store.devices(user)))?;
+        let devices = self.counted(|| self.with_store(|store| store.devices(user, now_ms())))?;
         let mut forgotten = 0;
         for device in devices.iter().filter(|device| is_removed(&device.device_id)) {
             forgotten +=
@@ -210,12 +213,14 @@ impl Service {
         let Ask::Device(asked) = &binding.ask else { return None };
         let app = self.settings.served_app(asked)?;
         let platform = if asked.provider == Provider::Apns { Platform::Ios } else { Platform::Android };
+        let lasts_s = register.granted_s(binding).clamp(1, LONGEST_S);
         let extra = Extra {
             provider: Some(asked.provider.as_str()),
             device_id: binding.device_id.as_deref(),
             app: app.as_deref(),
             environment: asked.environment.map(|environment| environment.as_str()),
-            // MERGE expires_s alert_token granted_s register.granted_s(binding)
+            expires_s: self.settings.sip.forgets_with_registration.then_some(lasts_s.into()),
+            alert_token: asked.alert_token.as_deref(),
             ..Extra::default()
         };
         NewDevice::parse(register.user, &asked.token, platform.as_str(), &extra)
@@ -227,7 +232,9 @@ impl Service {
 impl SipRegister<'_> {
     /// How long a contact is registered, as far as that is known; 0 where the registrar has not taken it.
     fn granted_s(&self, binding: &Binding) -> u32 {
-        let Some(granted) = &self.granted else { return binding.asked_s.min(self.most_s.unwrap_or(u32::MAX)) };
+        let Some(granted) = &self.granted else {
+            return binding.asked_s.min(self.most_s.unwrap_or(u32::MAX));
+        };
         let Ok(Contacts::These(contacts)) = Contacts::parse(granted) else { return 0 };
         // RFC 8599 §5.3: what identifies the push must be the same
         let is_it = |contact: &&Contact<'_>| Ask::of(&contact.uri).is_ok_and(|ask| ask == binding.ask);

@@ -1,7 +1,7 @@
-//! What a SIP message says about push (RFC 8599, and Linphone's ways before it): Contact headers taken apart into devices, and
-//! push parameters taken out again before anybody else sees them.
+//! SIP as text: what messages say about push (RFC 8599, and Linphone's ways before it), the taking of push parameters out of what
+//! others get to see, and the few messages that we make ourselves.
 //!
-//! It refuses to store, to send or to know a SIP server: text in, meaning out, and no text makes it panic or run long.
+//! It refuses to open a socket, to read a clock and to know a SIP server; no text makes it panic or run long.
 
 mod contact;
 mod escape;
@@ -9,6 +9,7 @@ mod feature_caps;
 mod hide;
 mod linphone;
 mod push;
+pub mod uac;
 
 pub use contact::{Contact, Contacts, Uri, seconds};
 pub use escape::unescape;
