@@ -72,7 +72,8 @@ on!(
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kamailio_park.cfg");
 /// How long nothing may take that happens at once.
 const AT_ONCE: Duration = Duration::from_secs(6);
-const NO_LIMITS: (&str, &str) = ("[call]", "[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\n[call]");
+const NO_LIMITS: (&str, &str) =
+    ("[call]", "[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\ncalls_per_user = 0\n[call]");
 
 struct Rig {
     kamailio: Kamailio,

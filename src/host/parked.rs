@@ -124,14 +124,14 @@ impl Parked {
 
     /// A worker has suspended a call; it was told in [`Waiting`], once for each note.
     pub fn park(&mut self, park: Park, now: Instant) -> Option<Act> {
-        let Park { user, sip_call_id, id, route, within, missed_since } = park;
+        let Park { user, sip_call_id, id, route, within, missed_since, is_counted } = park;
         // Read now: what was told before this note was read has been read before it, too.
         let last_wake = self.waiting.last_wake(&user);
         let verdict = match self.early.get(&id) {
             Some(Early::Verdict(verdict)) => Some(verdict.clone()),
             Some(Early::Over) | None => None,
         };
-        self.enlist(&user, sip_call_id, id, now);
+        self.enlist(&user, sip_call_id, id, is_counted, now);
         let call = self.calls.get_mut(&id)?;
         let deadline = *call.deadline.get_or_insert(now + within);
         if call.state != State::Parked {
@@ -157,8 +157,8 @@ impl Parked {
 
     /// A call rings: phones that register from then on are to ring too.
     pub fn follow(&mut self, follow: Follow, now: Instant) -> Option<Act> {
-        let Follow { user, sip_call_id, id, missed_since, rung } = follow;
-        self.enlist(&user, sip_call_id, id, now);
+        let Follow { user, sip_call_id, id, missed_since, is_counted, rung } = follow;
+        self.enlist(&user, sip_call_id, id, is_counted, now);
         let call = self.calls.get_mut(&id)?;
         call.rung.extend(rung);
         call.seen = call.seen.max(missed_since.saturating_sub(1));
@@ -170,10 +170,13 @@ impl Parked {
     }
 
     /// Puts a call on its user's list, unless it is over. Where it is on it already, it was counted once too often.
-    fn enlist(&mut self, user: &str, sip_call_id: String, id: CallId, now: Instant) {
+    fn enlist(&mut self, user: &str, sip_call_id: String, id: CallId, is_counted: bool, now: Instant) {
         let is_over = matches!(self.take_early(id), Some(Early::Over));
-        if is_over || self.calls.contains_key(&id) {
-            return self.waiting.leave(user);
+        match (is_over || self.calls.contains_key(&id), is_counted) {
+            (true, true) => return self.waiting.leave(user),
+            (true, false) => return,
+            (false, true) => {}
+            (false, false) => drop(self.waiting.arrive(user)),
         }
         self.set_time(id, now + FORGOTTEN);
         self.of_user.entry(user.to_owned()).or_default().push(id);
@@ -315,6 +318,7 @@ impl Parked {
         self.set_time(id, now + self.late);
         if let Some(call) = self.calls.get_mut(&id) {
             self.stats.lower(Counter::ParkedNow, 1);
+            self.waiting.end(&call.user);
             call.state = State::Missed;
         }
     }
@@ -325,7 +329,10 @@ impl Parked {
         if call.state == State::Parked {
             self.stats.lower(Counter::ParkedNow, 1);
         }
-        self.waiting.leave(&call.user);
+        match call.state {
+            State::Missed => self.waiting.leave_ended(&call.user),
+            State::Parked | State::Rings => self.waiting.leave(&call.user),
+        }
         if let Some(ids) = self.of_user.get_mut(&call.user) {
             ids.retain(|other| *other != id);
             if ids.is_empty() {
@@ -385,7 +392,8 @@ mod tests {
 
         fn arrive(&mut self, id: CallId, missed_since: Moment) -> Option<Why> {
             let (user, sip_call_id, route) = ("bob".to_owned(), "c1".to_owned(), "WOKEN".to_owned());
-            let park = Park { user, sip_call_id, id, route, within: 15 * SECOND, missed_since };
+            let park =
+                Park { user, sip_call_id, id, route, within: 15 * SECOND, missed_since, is_counted: true };
             self.parked.park(park, self.now).map(why)
         }
 
@@ -411,7 +419,7 @@ mod tests {
 
         fn followed(&mut self, id: CallId, since: Moment) -> Option<Act> {
             let (user, sip_call_id, rung) = ("bob".to_owned(), "c1".to_owned(), vec!["desk".to_owned()]);
-            let follow = Follow { user, sip_call_id, id, missed_since: since, rung };
+            let follow = Follow { user, sip_call_id, id, missed_since: since, is_counted: true, rung };
             self.parked.follow(follow, self.now)
         }
 
@@ -425,6 +433,7 @@ mod tests {
                 && self.parked.time_of.is_empty()
                 && self.parked.of_user.is_empty()
                 && self.parked.early.is_empty()
+                && self.parked.waiting.interested("bob") == 0
                 && self.parked.waiting.count("bob") == 0
                 && !self.waits()
         }
