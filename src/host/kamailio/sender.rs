@@ -11,7 +11,7 @@ use crate::host::note::{CallId, Follow, Note};
 use crate::host::parked::{Act, GoOn, Parked, Verdict, Why};
 use crate::host::{panic_caught, script_code, verbs};
 use crate::model::Report;
-use crate::service::{Error, Host, Service, installed};
+use crate::service::{Error, Host, Pushes, Service, installed};
 use crate::stats::Counter;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -90,7 +90,7 @@ fn run(service: &'static Service, forking: &'static Forking, pid: c_int) -> Resu
     let parked = Parked::new(park::waiting(), service.stats(), service.settings().ring);
     PARKED.with(|place| place.get_or_init(|| RefCell::new(parked)).borrow().due());
     let resume_failed = Limiter::new().map_err(|error| format!("no memory: {error}"))?;
-    let host = SenderHost { service, forking, resume_failed };
+    let host = SenderHost { service, forking, resume_failed, pushes: RefCell::default() };
     service.run_sender(Rc::new(host)).map_err(|error| error.to_string())
 }
 
@@ -205,9 +205,14 @@ struct SenderHost {
     service: &'static Service,
     forking: &'static Forking,
     resume_failed: Limiter,
+    pushes: RefCell<Option<Pushes>>,
 }
 
 impl Host for SenderHost {
+    fn begins(&self, pushes: Pushes) {
+        self.pushes.replace(Some(pushes));
+    }
+
     fn told(&self, note: &[u8], report: Report) {
         panic_caught((), || match Note::decode(note) {
             Some(note) => self.obey(note, report),
@@ -271,8 +276,8 @@ impl SenderHost {
             Note::Park(park) => self.act_all(self.parked(|parked| parked.park(park, now))),
             Note::Follow(follow) => self.act_all(self.parked(|parked| parked.follow(follow, now))),
             Note::Wake(wake) => self.act_all(self.parked(|parked| parked.wake(&wake, now))),
-            Note::Rung { id, contact } => self.parked(|parked| parked.rung(id, contact)),
-            Note::Over { id } => self.parked(|parked| parked.over(id, now)),
+            Note::Rung { id, contact } => self.act_all(self.parked(|parked| parked.rung(id, contact))),
+            Note::Over { id } => self.act_all(self.parked(|parked| parked.over(id, now))),
             Note::Release => self.stopping(),
         }
     }
@@ -286,6 +291,11 @@ impl SenderHost {
             Act::GoOn(go_on) => {
                 if !self.resume(go_on.id, &go_on.route, why_it_goes_on(&go_on)) {
                     self.parked(|parked| parked.gone(go_on.id));
+                }
+            }
+            Act::GiveUp { user, sip_call_id, why } => {
+                if let Some(pushes) = self.pushes.borrow().as_ref() {
+                    pushes.give_up(&user, &sip_call_id, why);
                 }
             }
             Act::Append { id, aor } => {
