@@ -60,11 +60,6 @@ pub(super) fn register_contact(service: &Service, register: &SipRegister<'_>) ->
     Ok(Last::nothing("none stored, some forgotten").with_devices(done.forgotten))
 }
 
-/// So many parameters were taken out.
-pub(super) fn stripped(params: usize) -> Last {
-    if params > 0 { Last::new(number(params)) } else { Last::nothing("there are no push parameters") }
-}
-
 /// Pushes that at least one provider accepted.
 pub(super) fn pushed(report: &Report) -> Last {
     Last::new(number(report.accepted())).with_report(report)

@@ -3,11 +3,12 @@
 //!
 //! It refuses to answer a REGISTER: what is to be said is in `$push(...)`, and the script says it.
 
+use super::arguments;
 use super::functions::{Msg, Param, call};
 use super::layout::{PARAM_INT, Str};
 use super::pseudo;
 use super::symbols::core;
-use crate::host::verbs;
+use crate::host::{INTERNAL, log_failure, panic_caught, script_code, verbs};
 use crate::model::Invalid;
 use crate::service::{Error, SipRegister};
 use crate::sip::{hidden, push_params_of_header, push_params_of_uri, unescape};
@@ -146,21 +147,33 @@ fn max_expires_s() -> Option<u32> {
 }
 
 pub unsafe extern "C" fn strip_push_params_0(msg: Msg, _: Param, _: Param) -> c_int {
-    call("strip_push_params", msg, [], |_, []: [&str; 0]| {
-        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
-        unsafe { Ok(verbs::stripped(strip(msg, true, true)?)) }
-    })
+    // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+    beside(|| unsafe { strip(msg, true, true) })
 }
 
-pub unsafe extern "C" fn strip_push_params_1(msg: Msg, where_: Param, _: Param) -> c_int {
-    call("strip_push_params", msg, [("where", where_)], |_, [place]| {
-        let (uri, contacts) = match place {
+pub unsafe extern "C" fn strip_push_params_1(msg: Msg, place: Param, _: Param) -> c_int {
+    beside(|| {
+        // SAFETY: as above, with what `arguments::fix` made.
+        let (uri, contacts) = match unsafe { arguments::read(msg, "where", place)? }.as_str() {
             "uri" => (true, false),
             "contact" => (false, true),
             _ => return Err(Invalid::new("where", "is neither contact nor uri").into()),
         };
         // SAFETY: as above.
-        unsafe { Ok(verbs::stripped(strip(msg, uri, contacts)?)) }
+        unsafe { strip(msg, uri, contacts) }
+    })
+}
+
+/// Runs a function that leaves `$push(...)` alone: it stands in branch and reply routes, which run while a script is still to look
+/// at the result of another.
+fn beside(work: impl FnOnce() -> Result<usize, Error>) -> c_int {
+    panic_caught(INTERNAL, || match work() {
+        Ok(0) => -1,
+        Ok(parts) => c_int::try_from(parts).unwrap_or(c_int::MAX),
+        Err(error) => {
+            log_failure("strip_push_params", &error);
+            script_code(&error)
+        }
     })
 }
 
