@@ -28,6 +28,7 @@
 //!       store           tokens in SQLite
 //!       stats           counters in shared memory
 //!         config        the TOML file, checked
+//!         sip           SIP as text
 //!           model       users, devices, tokens, calls, outcomes
 //!           process     what forking makes necessary
 //! ```
@@ -46,5 +47,6 @@ mod random;
 pub mod rest;
 pub mod sender;
 pub mod service;
+pub mod sip;
 pub mod stats;
 pub mod store;

@@ -17,6 +17,7 @@ const LAW: [(&str, &[&str]); 16] = [
     ("random", &[]),
     ("config", &[]),
     ("stats", &[]),
+    ("sip", &[]),
     ("http2", &["config"]),
     ("store", &["config"]),
     ("payload", &["config"]),
@@ -25,7 +26,7 @@ const LAW: [(&str, &[&str]); 16] = [
     ("service", &["config", "store", "sender", "stats"]),
     ("rest", &["service", "stats"]),
     ("c_api", &["service", "rest", "stats", "config"]),
-    ("host", &["service", "rest", "stats", "config"]),
+    ("host", &["service", "rest", "stats", "config", "sip"]),
     ("bin", &["service", "rest", "stats", "config"]),
     // lib.rs is a map: it names the rooms and uses none.
     ("", &[]),

@@ -42,6 +42,8 @@ pub struct Settings {
     pub device_per_minute: u32,
     /// `[limits] caller_per_minute`: pushes that one caller may cause; 0 is no limit.
     pub caller_per_minute: u32,
+    /// `[limits] devices_per_user`: devices that one user may have; 0 is no limit.
+    pub devices_per_user: u32,
     /// `[quarantine]`.
     pub quarantine: Quarantine,
     /// `[sender] stop_ms`: how long pushes under way may still be answered when the server stops.

@@ -94,6 +94,8 @@ pub(crate) mod tests {
             app: None,
             environment: None,
             registered_at_ms: 1,
+            expires_at_ms: None,
+            alert: None,
         };
         let call = Call::parse("564612", caller, "call-1").unwrap();
         Push { call, device, expires_at_s: 1_900_000_030, ring: Duration::from_secs(30), is_stored: true }

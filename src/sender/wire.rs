@@ -5,8 +5,8 @@
 
 use super::QuarantineAction;
 use crate::model::{
-    Call, Caller, Device, Environment, Invalid, Media, Outcome, Platform, Provider, Push, PushResult, Report,
-    Token, User,
+    Alert, Call, Caller, Device, Environment, Invalid, Media, Outcome, Platform, Provider, Push, PushResult,
+    Report, Token, User,
 };
 use std::time::Duration;
 
@@ -132,6 +132,12 @@ fn encode_device(out: &mut Writer, device: &Device) {
     out.text(device.app.as_deref().unwrap_or_default());
     out.u8(code(&ENVIRONMENTS, &device.environment));
     out.u64(device.registered_at_ms as u64);
+    out.u64(device.expires_at_ms.unwrap_or(NEVER) as u64);
+    // An empty text where there is none; a token is never empty.
+    let Some(alert) = &device.alert else { return out.text("") };
+    out.text(alert.token.expose());
+    out.u8(code(&Provider::ALL, &alert.token.provider()));
+    out.text(alert.app.as_deref().unwrap_or_default());
 }
 
 fn decode_device(from: &mut Reader<'_>, user: &User) -> Result<Device, Garbled> {
@@ -146,8 +152,23 @@ fn decode_device(from: &mut Reader<'_>, user: &User) -> Result<Device, Garbled> 
         app: Some(from.text()?.to_owned()).filter(|app| !app.is_empty()),
         environment: known(&ENVIRONMENTS, from.u8()?)?,
         registered_at_ms: from.u64()? as i64,
+        expires_at_ms: Some(from.u64()? as i64).filter(|at| *at != NEVER),
+        alert: decode_alert(from)?,
     })
 }
+
+fn decode_alert(from: &mut Reader<'_>) -> Result<Option<Box<Alert>>, Garbled> {
+    let token = from.text()?;
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let token = Token::parse(known(&Provider::ALL, from.u8()?)?, token)?;
+    let app = Some(from.text()?.to_owned()).filter(|app| !app.is_empty());
+    Ok(Some(Box::new(Alert { token, app })))
+}
+
+/// An expiry that does not come.
+const NEVER: i64 = i64::MAX;
 
 const ENVIRONMENTS: [Option<Environment>; 3] =
     [None, Some(Environment::Production), Some(Environment::Sandbox)];
@@ -310,6 +331,9 @@ mod tests {
         second.device.device_id = "second".to_owned();
         second.device.app = Some("org.example.phone.voip".to_owned());
         second.device.environment = Some(Environment::Sandbox);
+        second.device.expires_at_ms = Some(1_900_000_000_000);
+        let token = Token::parse(Provider::Apns, &"ef".repeat(32)).unwrap();
+        second.device.alert = Some(Box::new(Alert { token, app: Some("org.example.phone".to_owned()) }));
         let mut first = push_to("ios", &"ab".repeat(32), caller);
         first.call.media = Media::Video;
         let answer_within = Some(Duration::from_millis(800));
