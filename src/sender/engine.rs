@@ -8,7 +8,9 @@ use super::depth::{Depth, Place};
 use super::gathering::Gathering;
 use super::graveyard::{Graveyard, QuarantineAction};
 use super::lane::Lane;
+use super::pairs::Pairs;
 use super::plan::Plan;
+use super::records::Records;
 use super::window::{Asked, Window};
 use crate::config::Settings;
 use crate::model::{Device, Outcome, Push, PushResult, Report};
@@ -27,7 +29,9 @@ const BEAT: Duration = Duration::from_millis(100);
 pub(super) struct Engine {
     lanes: Vec<Rc<Lane>>,
     stats: Arc<Stats>,
+    records: Rc<Records>,
     graveyard: Graveyard,
+    pairs: Pairs,
     depth: Arc<Depth>,
     window: RefCell<Window>,
     device_budget: RefCell<Budget>,
@@ -50,10 +54,13 @@ impl Engine {
         stats: &Arc<Stats>,
         depth: &Arc<Depth>,
     ) -> Rc<Engine> {
+        let records = Rc::new(Records::new(settings, stats));
         Rc::new(Engine {
             lanes: plan.open(),
             stats: Arc::clone(stats),
-            graveyard: Graveyard::new(settings, stats),
+            graveyard: Graveyard::new(settings.quarantine, &records, stats),
+            records,
+            pairs: Pairs::new(settings.quarantine.pair, stats),
             depth: Arc::clone(depth),
             window: RefCell::new(Window::new(settings.ring)),
             device_budget: RefCell::new(Budget::new(settings.device_per_minute)),
@@ -117,10 +124,13 @@ impl Engine {
         let delivery = Delivery {
             push,
             lane: self.lane_for(&push.device),
+            lanes: &self.lanes,
             refusal: self.over_budget(push),
             handed_over,
             stats: &self.stats,
+            records: &self.records,
             graveyard: &self.graveyard,
+            pairs: &self.pairs,
         };
         deliver(delivery).await
     }
@@ -145,8 +155,9 @@ impl Engine {
         None
     }
 
-    /// Does with the quarantine what an administrator says.
+    /// Does with the quarantine what an administrator says. Pairs of credential and app are tried again either way.
     pub(super) fn decide(self: &Rc<Self>, action: QuarantineAction) {
+        self.pairs.clear();
         let engine = Rc::clone(self);
         tokio::task::spawn_local(async move { engine.graveyard.decide(action).await });
     }
