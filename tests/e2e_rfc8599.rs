@@ -240,7 +240,7 @@ fn from_register_to_an_answered_call_without_rest() {
     let mut awake = Phone::tcp("bob", shipped.port());
     register(&mut awake, &push, ";+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-000a95a0e128>\"");
     let ring = talk(&mut alice, &invite, &mut awake, &push);
-    assert!(ring.start.contains(&awake.contact().replace(";transport=tcp", "")), "{}", ring.start);
+    assert_eq!(ring.start, format!("INVITE {} SIP/2.0", awake.contact()));
     assert_no_token(&alice);
     assert_no_token(&awake);
     assert_eq!((awake.count("INVITE"), shipped.simulator.pushes().len()), (1, 1));
@@ -319,6 +319,27 @@ fn what_cannot_be_is_answered_by_the_rfc_and_changes_nothing() {
         assert!(feature_caps(&answer).is_empty());
         assert_eq!(devices(&shipped, "bob"), before, "{uri_params}");
     }
+}
+
+#[test]
+fn a_contact_that_another_proxy_wakes_keeps_what_that_one_needs() {
+    let shipped = Shipped::start("another-rfc");
+    shipped.register_token("bob", &fcm_token(5), "android");
+    let mut bob = Phone::tcp("bob", shipped.port());
+    let push = params(&shipped, "apns", 1);
+    let mut sent = bob.register_request(600);
+    let contact = bob.contact();
+    let caps = format!("Feature-Caps: {APNS_CAPS}\r\nExpires:");
+    sent.text = sent.text.replace(&contact, &format!("{contact}{push}")).replace("Expires:", &caps);
+    bob.send(sent.text.as_bytes());
+    assert!(feature_caps(&bob.expect_status(&sent, 200)).is_empty());
+    bob.settle();
+    assert_eq!(devices(&shipped, "bob").as_array().unwrap().len(), 1, "the other proxy's device is not ours");
+    let mut alice = Phone::udp("alice", shipped.port());
+    let invite = alice.invite("bob");
+    let ring = talk(&mut alice, &invite, &mut bob, &push);
+    assert!(ring.start.contains(&format!("pn-prid={}", apns_token(1))), "{}", ring.start);
+    assert_no_token(&alice);
 }
 
 #[test]
