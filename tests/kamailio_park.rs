@@ -402,6 +402,7 @@ fn two_callers_both_reach_the_phone(installation: &Installation) {
     rig.register_token("bob", 1);
     let mut callers = [rig.caller("alice"), rig.caller("dave")];
     let invites = callers.each_mut().map(|caller| rig.park(caller, "bob"));
+    rig.simulator.wait_for_pushes(0, 2);
     let mut bob = rig.tcp("bob");
     bob.register();
     for _ in 0..2 {
