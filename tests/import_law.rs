@@ -23,7 +23,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("payload", &["config"]),
     ("provider", &["config", "payload"]),
     ("sender", &["config", "store", "provider", "http2", "stats"]),
-    ("service", &["config", "store", "sender", "stats"]),
+    ("service", &["config", "store", "sender", "stats", "sip"]),
     ("rest", &["service", "stats"]),
     ("c_api", &["service", "rest", "stats", "config"]),
     ("host", &["service", "rest", "stats", "config", "sip"]),
