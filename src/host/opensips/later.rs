@@ -83,7 +83,7 @@ functions! {
             let begun = refresh::with_call(texts, |target, user, caller, call_id| {
                 service.start_to(target, user, caller, call_id)
             })?;
-            Ok(begun.map_or_else(|| Begun::Ended(Last::nothing(&refresh::no_call(texts[1]))), Begun::Pending))
+            Ok(begun.map_or_else(|| Begun::Ended(Box::new(Last::nothing(&refresh::no_call(texts[1])))), Begun::Pending))
         };
         start("send_voip_push_contact", [msg.cast(), ctx.cast()], args, names, ["reason"], begin)
     }
@@ -94,7 +94,7 @@ enum Begun {
     /// With a call whose report will be there.
     Pending(Pending),
     /// With its end: there is nothing to wait for.
-    Ended(Last),
+    Ended(Box<Last>),
 }
 
 /// A call whose report is awaited, until `resume` or `timeout` ends it.
@@ -126,7 +126,7 @@ fn start<const N: usize, const M: usize>(
         let at_once = |done| unsafe { end(name, msg.cast(), &outputs, done, DONE_AT_ONCE) };
         match begun {
             Err(error) => at_once(Err(error)),
-            Ok((Begun::Ended(last), _)) => at_once(Ok(last)),
+            Ok((Begun::Ended(last), _)) => at_once(Ok(*last)),
             Ok((Begun::Pending(pending), within)) => {
                 let job = Job {
                     name,
