@@ -75,18 +75,18 @@ fn functions_do_what_they_say(version: &str) {
         format!("called rc=1 token={} platform=ios provider=apns app= device_id=phone devices=1", token(1))
     );
     assert_eq!(host.ask("call lookup_token bob - - $provider"), "called rc=1 provider=apns");
-    assert_eq!(host.ask("call send_voip_push bob alice c1 $a $why"), "called rc=1 a=1 why=ok");
+    assert_eq!(host.ask("call send_voip_push bob alice c1 - $a $why"), "called rc=1 a=1 why=ok");
     assert_eq!(
-        host.ask("call send_voip_push nobody alice c1 - $why"),
+        host.ask("call send_voip_push nobody alice c1 - - $why"),
         "called rc=-1 why=no device for this user"
     );
     let to = format!("call send_voip_push_to apns {} % carol alice c2 $why", token(2));
     assert_eq!(host.ask(&to), "called rc=1 why=ok");
-    assert_eq!(host.ask("call queue_voip_push bob alice c3 $why"), "called rc=1 why=ok");
+    assert_eq!(host.ask("call queue_voip_push bob alice c3 video $why"), "called rc=1 why=ok");
     let event = host.anywhere("event ");
     assert_eq!(event, "event E_VOIP_PUSH_RESULT user=bob call_id=c3 status=1 reason=ok devices=1 accepted=1");
     host.simulator.behave(&token(1), json!([{ "status": 410, "reason": "Unregistered" }]));
-    let refused = host.ask("call send_voip_push bob alice c4 $a $why");
+    let refused = host.ask("call send_voip_push bob alice c4 - $a $why");
     assert!(refused.starts_with("called rc=-2 a=0 why=every push was rejected: apns"), "{refused}");
     assert_eq!(host.ask("call delete_token bob phone $why"), "called rc=-1 why=no device for this user");
 
@@ -95,6 +95,7 @@ fn functions_do_what_they_say(version: &str) {
         ("register_token bob x windows", "rc=-6"),
         ("register_token bob zz ios", "rc=-6"),
         ("send_voip_push bob alice %", "rc=-6"),
+        ("send_voip_push bob alice c smell", "rc=-6"),
         ("send_voip_push_to smoke t a bob alice c", "rc=-6"),
     ] {
         assert_eq!(host.ask(&format!("call {bad}")), format!("called {why}"), "{bad}");
@@ -117,7 +118,7 @@ fn the_worker_serves_others_meanwhile(version: &str) {
     let start = Instant::now();
     for number in 1..=40 {
         let how = if number % 2 == 0 { "launch" } else { "async 0" };
-        let started = host.ask(&format!("{how} send_voip_push bob alice c{number} $accepted $why"));
+        let started = host.ask(&format!("{how} send_voip_push bob alice c{number} - $accepted $why"));
         assert_eq!(started, format!("started {number}"));
     }
     assert_eq!(host.ask("call lookup_token bob - - $provider"), "called rc=1 provider=apns");
@@ -132,11 +133,11 @@ fn the_worker_serves_others_meanwhile(version: &str) {
     assert_eq!(host.ask("fds"), before, "descriptors are left");
     // Nothing to wait for: the result is there at once, and the report route is run all the same.
     for how in ["launch", "async 2", "sync"] {
-        let at_once = host.ask(&format!("{how} send_voip_push nobody alice c1 - $why"));
+        let at_once = host.ask(&format!("{how} send_voip_push nobody alice c1 - - $why"));
         assert_eq!(at_once, "at once rc=-1 why=no device for this user");
     }
     // Where OpenSIPS has no event loop, it asks until it is done, and is to be answered once.
-    assert_eq!(host.ask("sync send_voip_push bob alice c99 $accepted"), "resumed 41 rc=1 accepted=1");
+    assert_eq!(host.ask("sync send_voip_push bob alice c99 - $accepted"), "resumed 41 rc=1 accepted=1");
     assert_eq!(host.ask("fds"), before);
     host.stop();
 }
@@ -146,7 +147,7 @@ fn who_is_late_is_not_waited_for(version: &str) {
     assert_eq!(host.ask("call send_voip_push bob alice c0"), "called rc=1");
     let before = host.ask("fds");
     host.simulator.put("/behaviour/apns", &json!([{ "times": 0, "delay_ms": 1500 }]));
-    assert_eq!(host.ask("async 1 send_voip_push bob alice c1 $accepted $why"), "started 1");
+    assert_eq!(host.ask("async 1 send_voip_push bob alice c1 - $accepted $why"), "started 1");
     host.tell("wait");
     assert_eq!(
         host.next("> "),
@@ -155,7 +156,7 @@ fn who_is_late_is_not_waited_for(version: &str) {
     host.next("> idle");
     for number in 2..=9 {
         assert_eq!(
-            host.ask(&format!("async 9 send_voip_push bob alice d{number} $a")),
+            host.ask(&format!("async 9 send_voip_push bob alice d{number} - $a")),
             format!("started {number}")
         );
     }
@@ -168,7 +169,7 @@ fn who_is_late_is_not_waited_for(version: &str) {
     // The answers are there by now, and nobody waits for them: the sender has gone on, and so has the worker.
     host.simulator.wait_for_pushes(0, 10);
     host.simulator.put("/behaviour/apns", &json!([]));
-    assert_eq!(host.ask("async 0 send_voip_push bob alice c10 $accepted"), "started 10");
+    assert_eq!(host.ask("async 0 send_voip_push bob alice c10 - $accepted"), "started 10");
     host.tell("wait");
     assert_eq!(host.next("> "), "> resumed 10 rc=1 accepted=1");
     host.next("> idle");
@@ -183,19 +184,19 @@ fn a_sender_that_is_gone_or_stopped_holds_nobody_up(version: &str) {
     host.signal_sender(libc::SIGSTOP);
     // 3.4.2 and before have nothing that ends it without the script's own timeout.
     let how = if version == "3.4.2" { "async 3" } else { "async 0" };
-    assert_eq!(host.ask(&format!("{how} send_voip_push bob alice c1 $a")), "started 1");
-    assert_eq!(host.ask("sync send_voip_push bob alice c2 $a"), "resumed 2 rc=-3 a=0");
-    assert_eq!(host.ask("call send_voip_push bob alice c3 $a"), "called rc=-3 a=0");
+    assert_eq!(host.ask(&format!("{how} send_voip_push bob alice c1 - $a")), "started 1");
+    assert_eq!(host.ask("sync send_voip_push bob alice c2 - $a"), "resumed 2 rc=-3 a=0");
+    assert_eq!(host.ask("call send_voip_push bob alice c3 - $a"), "called rc=-3 a=0");
     host.tell("wait");
     assert_eq!(host.next("> "), "> timed out 1 rc=-3 a=0");
     host.next("> idle");
-    assert_eq!(host.ask("async 9 send_voip_push bob alice c4 $a $why"), "started 3");
+    assert_eq!(host.ask("async 9 send_voip_push bob alice c4 - $a $why"), "started 3");
     host.signal_sender(libc::SIGKILL);
     host.tell("wait");
     assert_eq!(host.next("> "), "> resumed 3 rc=-5 a=0 why=the sender is not there");
     host.next("> idle");
     for how in ["call", "async 0", "launch"] {
-        let answer = host.ask(&format!("{how} send_voip_push bob alice c5 $a $why"));
+        let answer = host.ask(&format!("{how} send_voip_push bob alice c5 - $a $why"));
         assert!(answer.ends_with(" rc=-5 a=0 why=the sender is not there"), "{answer}");
     }
     assert_eq!(host.ask("call queue_voip_push bob alice c6"), "called rc=-5");
@@ -280,7 +281,7 @@ fn other_versions_are_refused_in_the_hosts_own_words() {
 fn who_insists_gets_the_layouts_that_he_names() {
     let insist = |value| Setup { environment: value, ..Setup::of("4.1.0") };
     let host = registered(&insist(&[("VOIP_PUSH_OPENSIPS_ABI", "4.0")]));
-    assert_eq!(host.ask("async 0 send_voip_push bob alice c1 $a"), "started 1");
+    assert_eq!(host.ask("async 0 send_voip_push bob alice c1 - $a"), "started 1");
     host.tell("wait");
     assert_eq!(host.next("> "), "> resumed 1 rc=1 a=1");
     host.stop();

@@ -5,6 +5,7 @@
 
 mod kamailio;
 mod last;
+mod limiter;
 mod note;
 mod opensips;
 mod parked;
@@ -106,7 +107,7 @@ fn script_code(error: &Error) -> i32 {
         Error::NoAnswer(_) => -3,
         Error::CredentialRefused(_) => -4,
         Error::QueueFull | Error::SenderGone => -5,
-        Error::Argument(_) => -6,
+        Error::Argument(_) | Error::TooManyDevices { .. } => -6,
         Error::Store(_) => -7,
         Error::Config(_) | Error::Internal(_) => INTERNAL,
     }
@@ -115,12 +116,18 @@ fn script_code(error: &Error) -> i32 {
 /// The number of an internal error.
 const INTERNAL: i32 = -8;
 
+/// The one argument that is never refused: how somebody calls themselves must not keep a phone from ringing.
+const CALLER: &str = "caller";
+
 /// The value of an argument as text; empty where a variable in the middle of a text has no value.
 fn argument(name: &'static str, value: Vec<u8>) -> Result<String, Invalid> {
     /// What both servers print for such a variable.
     const NO_VALUE: &[u8] = b"<null>";
     if value == NO_VALUE {
         return Ok(String::new());
+    }
+    if name == CALLER {
+        return Ok(String::from_utf8_lossy(&value).into_owned());
     }
     if value.contains(&0) {
         return Err(Invalid::new(name, "has a NUL byte"));
@@ -169,6 +176,7 @@ fn log_failure(name: &str, error: &Error) {
     let level = match error {
         Error::NoDevice => log::Level::Debug,
         Error::Argument(_)
+        | Error::TooManyDevices { .. }
         | Error::AllRejected(_)
         | Error::NoAnswer(_)
         | Error::CredentialRefused(_)
@@ -194,6 +202,7 @@ mod tests {
             (Error::QueueFull, -5),
             (Error::SenderGone, -5),
             (Error::Argument(Invalid::new("user", "is empty")), -6),
+            (Error::TooManyDevices { limit: 20 }, -6),
             (Error::Internal(String::new()), -8),
         ];
         for (error, number) in numbers {
@@ -211,6 +220,7 @@ mod tests {
         assert_eq!(argument("user", b"alice".to_vec()), Ok("alice".to_owned()));
         assert_eq!(argument("user", b"<null>".to_vec()), Ok(String::new()));
         assert_eq!(argument("user", b"al\0ice".to_vec()).unwrap_err().to_string(), "user: has a NUL byte");
+        assert_eq!(argument(CALLER, b"Al\xeec\0e".to_vec()), Ok("Al\u{fffd}c\0e".to_owned()));
         assert_eq!(argument("user", vec![0xff]).unwrap_err().to_string(), "user: is not valid UTF-8");
     }
 

@@ -6,6 +6,7 @@
 use super::layout::{ActionParam, FPARAM_PVE, FPARAM_PVS, FPARAM_STR, Fparam, SipMsg, Str};
 use super::pseudo::{bytes, read_spec};
 use super::symbols::core;
+pub(in crate::host) use crate::host::CALLER;
 use crate::host::{argument, panic_caught};
 use crate::model::Invalid;
 use std::ffi::{CStr, c_int, c_void};
@@ -75,7 +76,7 @@ unsafe fn is_value(param: *mut *mut c_void) -> bool {
     }
 }
 
-/// The text of an argument; empty where a variable has no value.
+/// The text of an argument; empty where a variable has no value. In a [`CALLER`] what is no text becomes U+FFFD.
 ///
 /// # Errors
 /// It is no text: not UTF-8, with a NUL byte, or too long for Kamailio's own buffers.

@@ -7,7 +7,8 @@ use super::event;
 use super::layout::{ANY_ROUTE, CmdExport, CmdFunction, CmdParam, OPTIONAL, TEXT, Table, VARIABLE, params};
 use super::refresh;
 use crate::host::last::Last;
-use crate::host::{script_function, verbs};
+use crate::host::{CALLER, script_function, verbs};
+use crate::model::Media;
 use crate::service::{Error, Service};
 use crate::stats::Counter;
 use std::ffi::{CStr, c_int};
@@ -21,15 +22,15 @@ pub static TABLE: Table<[CmdExport; 8]> = Table::new([
     row(c"send_voip_push", send_voip_push, SEND),
     row(c"send_voip_push_to", send_voip_push_to, SEND_TO),
     row(c"send_voip_push_contact", send_voip_push_contact, SEND_CONTACT),
-    row(c"queue_voip_push", queue_voip_push, params([TEXT, TEXT, TEXT, OUT])),
+    row(c"queue_voip_push", queue_voip_push, params([TEXT, TEXT, TEXT, TEXT | OPTIONAL, OUT])),
     CmdExport { name: ptr::null(), function: None, params: params([]), flags: 0 },
 ]);
 
 /// A variable that may be left out.
 const OUT: c_int = VARIABLE | OPTIONAL;
 
-/// `send_voip_push(user, caller, call_id [, $accepted [, $reason]])`.
-pub const SEND: [CmdParam; 9] = params([TEXT, TEXT, TEXT, OUT, OUT]);
+/// `send_voip_push(user, caller, call_id [, media [, $accepted [, $reason]]])`.
+pub const SEND: [CmdParam; 9] = params([TEXT, TEXT, TEXT, TEXT | OPTIONAL, OUT, OUT]);
 /// `send_voip_push_to(provider, token, app, user, caller, call_id [, $reason])`.
 pub const SEND_TO: [CmdParam; 9] = params([TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, OUT]);
 /// `send_voip_push_contact(contact, cause, caller, call_id [, $reason])`.
@@ -77,17 +78,19 @@ functions! {
     }
 
     send_voip_push(msg, args) {
-        let outputs = ["accepted", "reason"];
-        call("send_voip_push", msg, args, ["user", "caller", "call_id"], outputs, verbs::send_voip_push)
+        let (names, outputs) = (["user", CALLER, "call_id", "media"], ["accepted", "reason"]);
+        call("send_voip_push", msg, args, names, outputs, |service, [user, caller, call_id, media]| {
+            verbs::send_voip_push(service, [user, caller, call_id], media_of(media)?)
+        })
     }
 
     send_voip_push_to(msg, args) {
-        let names = ["provider", "token", "app", "user", "caller", "call_id"];
+        let names = ["provider", "token", "app", "user", CALLER, "call_id"];
         call("send_voip_push_to", msg, args, names, ["reason"], verbs::send_voip_push_to)
     }
 
     send_voip_push_contact(msg, args) {
-        let names = ["contact", "cause", "caller", "call_id"];
+        let names = ["contact", "cause", CALLER, "call_id"];
         call("send_voip_push_contact", msg, args, names, ["reason"], |service, texts| {
             let sent = refresh::with_call(texts, |target, user, caller, call_id| {
                 service.send_to(target, user, caller, call_id).map(|report| verbs::pushed(&report))
@@ -97,14 +100,22 @@ functions! {
     }
 
     queue_voip_push(msg, args) {
-        let names = ["user", "caller", "call_id"];
-        call("queue_voip_push", msg, args, names, ["reason"], |service, [user, caller, call_id]| {
+        let names = ["user", CALLER, "call_id", "media"];
+        call("queue_voip_push", msg, args, names, ["reason"], |service, [user, caller, call_id, media]| {
+            let ready = service.ready(user, caller, call_id, media_of(media)?)?;
+            let devices = ready.devices();
             // Whoever wants the result gets it, at the latest when no phone rings any more.
             let note = event::note(user, call_id);
             let patience = (!note.is_empty()).then_some(service.settings().ring);
-            service.queue(user, caller, call_id, patience, note).map(verbs::counted)
+            service.hand_over(ready, patience, note)?;
+            Ok(verbs::counted(devices))
         })
     }
+}
+
+/// What kind of call it is; a call of which nobody says so is one without pictures.
+pub fn media_of(text: &str) -> Result<Media, Error> {
+    if text.is_empty() { Ok(Media::Audio) } else { Ok(Media::parse(text)?) }
 }
 
 /// Reads the texts at the beginning of the arguments, runs the verb, and fills the variables after them.

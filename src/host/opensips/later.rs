@@ -5,12 +5,12 @@
 
 use super::abi;
 use super::arguments::{self, Args, Msg, Output};
-use super::functions::{SEND, SEND_CONTACT, SEND_TO, outputs_of, read};
+use super::functions::{SEND, SEND_CONTACT, SEND_TO, media_of, outputs_of, read};
 use super::layout::{AcmdExport, AcmdFunction, AsyncCtx, CmdParam, Resume, Table, params};
 use super::refresh;
 use super::symbols::core;
 use crate::host::last::{self, Last};
-use crate::host::{INTERNAL, log_failure, panic_caught, script_code, verbs};
+use crate::host::{CALLER, INTERNAL, log_failure, panic_caught, script_code, verbs};
 use crate::model::Report;
 use crate::service::{Error, Pending, Service, Target, installed};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
@@ -62,15 +62,15 @@ macro_rules! functions {
 
 functions! {
     send_voip_push(msg, ctx, args) {
-        let names = ["user", "caller", "call_id"];
-        let begin = |service: &Service, [user, caller, call_id]: [&str; 3]| {
-            service.start(user, caller, call_id).map(Begun::Pending)
+        let names = ["user", CALLER, "call_id", "media"];
+        let begin = |service: &Service, [user, caller, call_id, media]: [&str; 4]| {
+            service.start(user, caller, call_id, media_of(media)?).map(Begun::Pending)
         };
         start("send_voip_push", [msg.cast(), ctx.cast()], args, names, ["accepted", "reason"], begin)
     }
 
     send_voip_push_to(msg, ctx, args) {
-        let names = ["provider", "token", "app", "user", "caller", "call_id"];
+        let names = ["provider", "token", "app", "user", CALLER, "call_id"];
         let begin = |service: &Service, [provider, token, app, user, caller, call_id]: [&str; 6]| {
             service.start_to(&Target { provider, token, app }, user, caller, call_id).map(Begun::Pending)
         };
@@ -78,7 +78,7 @@ functions! {
     }
 
     send_voip_push_contact(msg, ctx, args) {
-        let names = ["contact", "cause", "caller", "call_id"];
+        let names = ["contact", "cause", CALLER, "call_id"];
         let begin = |service: &Service, texts: [&str; 4]| {
             let begun = refresh::with_call(texts, |target, user, caller, call_id| {
                 service.start_to(target, user, caller, call_id)
