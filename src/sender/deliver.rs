@@ -3,7 +3,7 @@
 //! It refuses to leave a push without an end: whatever happens, exactly one result comes out.
 
 use super::graveyard::Graveyard;
-use super::lane::Lane;
+use super::lane::{Attempt, Lane, Reach};
 use super::policy::next_attempt;
 use crate::model::{Outcome, Push, PushResult};
 use crate::stats::{Counter, Stats};
@@ -41,13 +41,18 @@ pub(super) async fn deliver(delivery: Delivery<'_>) -> PushResult {
 async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>) -> PushResult {
     let Delivery { push, stats, .. } = delivery;
     let deadline = delivery.handed_over + push.ring;
-    let mut attempts = 0;
+    // What the provider would not take is no try; what could not be sent is one, but nobody was asked.
+    let (mut tries, mut attempts) = (0, 0);
     loop {
-        attempts += 1;
         let asked_at_ms = now_ms();
-        let outcome = lane.attempt(push, deadline).await;
+        let Attempt { outcome, reach } = lane.attempt(push, deadline).await;
+        tries += u32::from(reach != Reach::NotTaken);
+        attempts += u32::from(matches!(reach, Reach::Answered | Reach::Lost));
+        if reach == Reach::Lost {
+            stats.count(Counter::Lost);
+        }
         let now = Instant::now().into_std();
-        let next = next_attempt(&outcome, attempts, now, deadline.into_std(), crate::random::fraction());
+        let next = next_attempt(&outcome, tries, now, deadline.into_std(), crate::random::fraction());
         let Some(due) = next else {
             if let Outcome::TokenGone { since_ms } = outcome
                 && push.is_stored

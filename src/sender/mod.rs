@@ -3,6 +3,7 @@
 //! It refuses to know how a provider's request looks. The same engine runs as a thread of a C program and as a process
 //! of its own in a SIP server; callers have the same handle on both.
 
+mod authorizer;
 mod budget;
 mod deliver;
 mod depth;

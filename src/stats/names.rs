@@ -31,6 +31,8 @@ pub enum Counter {
     CallerBudget,
     /// Attempts that were repeated.
     Retries,
+    /// Attempts that were sent and never answered.
+    Lost,
     /// Dead tokens that were not deleted because too many died at once.
     Quarantined,
     /// Calls that were held until a phone registers.
@@ -58,10 +60,10 @@ pub enum Counter {
 }
 
 /// How many of [`TABLE`]'s rows, from the start, only grow; the rest are levels.
-pub(super) const GROWING: usize = 22;
+pub(super) const GROWING: usize = 23;
 
 /// Name (Prometheus' way, without the prefix) and help of each counter, in the order of the enum.
-pub(super) const TABLE: [(Counter, &str, &str); 25] = [
+pub(super) const TABLE: [(Counter, &str, &str); 26] = [
     (Counter::Registered, "registered_total", "Devices stored or renewed"),
     (Counter::BadArgument, "bad_argument_total", "Requests refused for their arguments"),
     (Counter::Deleted, "deleted_total", "Devices deleted on request"),
@@ -75,6 +77,7 @@ pub(super) const TABLE: [(Counter, &str, &str); 25] = [
     (Counter::DeviceBudget, "device_budget_total", "Pushes refused since their device had its budget"),
     (Counter::CallerBudget, "caller_budget_total", "Pushes refused since their caller had its budget"),
     (Counter::Retries, "retries_total", "Attempts that were repeated"),
+    (Counter::Lost, "lost_total", "Attempts that were sent and never answered"),
     (Counter::Quarantined, "quarantined_total", "Dead tokens not deleted because too many died at once"),
     (Counter::Parked, "parked_total", "Calls held until a phone registers"),
     (Counter::Woken, "woken_total", "Held calls that went on because a phone registered"),
