@@ -3,7 +3,7 @@
 //! It refuses to reconnect; a connection that broke stays broken.
 
 use super::dial::dial;
-use super::{Coalesced, Failure, Patience, Resolve, Response, Tls};
+use super::{Coalesced, Failure, IS_SENT, Patience, Resolve, Response, Tls};
 use crate::config::Origin;
 use bytes::{Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
@@ -229,7 +229,10 @@ impl Connection {
     fn heard(&self, done: &Result<Response, Failure>) {
         match done {
             Ok(_) => self.last_heard.set(Instant::now()),
-            Err(Failure::NotProcessed(_)) => self.is_leaving.set(true),
+            Err(Failure::NotProcessed(_)) => {
+                self.is_leaving.set(true);
+                note_sent(false);
+            }
             Err(Failure::Connect(_) | Failure::Lost(_)) => {}
         }
     }
@@ -250,12 +253,18 @@ impl Connection {
         let (parts, body) = request.clone().into_parts();
         let head = Request::from_parts(parts, ());
         let mut requests = self.requests.borrow().clone();
+        note_sent(true);
         let (response, mut sending) = requests.send_request(head, body.is_empty())?;
         if !body.is_empty() {
             sending.send_data(body, true)?;
         }
         Ok(response)
     }
+}
+
+/// An error is a task that does not want to know.
+fn note_sent(may_have_arrived: bool) {
+    let _ = IS_SENT.try_with(|is_sent| is_sent.set(may_have_arrived));
 }
 
 /// The provider said itself that it did not process the stream (RFC 9113 §8.7), or the request may have arrived.

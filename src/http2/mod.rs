@@ -15,6 +15,7 @@ pub use dial::{Addresses, Resolve};
 pub use tls::Tls;
 
 use bytes::Bytes;
+use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
@@ -40,6 +41,12 @@ impl Default for Patience {
             first_answer: Duration::from_secs(1),
         }
     }
+}
+
+tokio::task_local! {
+    /// Where a task has one, set once its request is written: from then on the provider may have it, unless it says that it
+    /// did not process it.
+    pub static IS_SENT: Cell<bool>;
 }
 
 /// What came back for a request.

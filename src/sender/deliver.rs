@@ -5,8 +5,12 @@
 use super::graveyard::Graveyard;
 use super::lane::{Attempt, Lane, Reach};
 use super::policy::next_attempt;
+use super::stops::Ticket;
+use crate::http2::IS_SENT;
 use crate::model::{Outcome, Push, PushResult};
 use crate::stats::{Counter, Stats};
+use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -19,6 +23,8 @@ pub(super) struct Delivery<'a> {
     /// Set where it is not to be sent at all.
     pub refusal: Option<Outcome>,
     pub handed_over: Instant,
+    /// Says when its call needs it no more.
+    pub ticket: &'a Ticket,
     pub stats: &'a Stats,
     pub graveyard: &'a Graveyard,
 }
@@ -34,18 +40,23 @@ pub(super) async fn deliver(delivery: Delivery<'_>) -> PushResult {
     let took = handed_over.elapsed();
     let app = lane.map_or("", |lane| lane.app(&push.device));
     stats.push_ended(result.provider, app, &result.outcome, took);
-    log_end(push, &result, took);
+    log_end(push, &result, took, delivery.ticket.is_needless());
     result
 }
 
 async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>) -> PushResult {
-    let Delivery { push, stats, .. } = delivery;
+    let Delivery { push, stats, ticket, .. } = delivery;
     let deadline = delivery.handed_over + push.ring;
     // What the provider would not take is no try; what could not be sent is one, but nobody was asked.
     let (mut tries, mut attempts) = (0, 0);
     loop {
         let asked_at_ms = now_ms();
-        let Attempt { outcome, reach } = lane.attempt(push, deadline).await;
+        IS_SENT.with(|is_sent| is_sent.set(false));
+        let attempt = pin!(lane.attempt(push, deadline));
+        let Some(attempt) = ticket.while_needed(attempt, || !IS_SENT.with(Cell::get)).await else {
+            return given_up(delivery, lane, not_needed(), attempts);
+        };
+        let Attempt { outcome, reach } = attempt;
         tries += u32::from(reach != Reach::NotTaken);
         attempts += u32::from(matches!(reach, Reach::Answered | Reach::Lost));
         if reach == Reach::Lost {
@@ -64,9 +75,22 @@ async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>) -> PushRes
             }
             return PushResult { provider: lane.provider(), outcome, attempts };
         };
+        let pause = pin!(tokio::time::sleep_until(due.into()));
+        if ticket.while_needed(pause, || true).await.is_none() {
+            return given_up(delivery, lane, outcome, attempts);
+        }
         stats.count(Counter::Retries);
-        tokio::time::sleep_until(due.into()).await;
     }
+}
+
+/// The end of a push whose call needs it no more: what its last attempt came to, where there was one.
+fn given_up(delivery: &Delivery<'_>, lane: &Lane, outcome: Outcome, attempts: u32) -> PushResult {
+    delivery.stats.count(Counter::Stopped);
+    PushResult { provider: lane.provider(), outcome, attempts }
+}
+
+fn not_needed() -> Outcome {
+    Outcome::Unavailable { reason: "the call needs it no more".to_owned() }
 }
 
 fn not_sent(push: &Push, outcome: Outcome) -> PushResult {
@@ -79,9 +103,10 @@ fn no_credential(push: &Push) -> Outcome {
 }
 
 /// One line per push, in a form that grep and awk like. Who is called and by whom stays out of it.
-fn log_end(push: &Push, result: &PushResult, took: Duration) {
+fn log_end(push: &Push, result: &PushResult, took: Duration, is_needless: bool) {
     let level = match &result.outcome {
         Outcome::Accepted => log::Level::Info,
+        Outcome::Unavailable { .. } | Outcome::Throttled { .. } if is_needless => log::Level::Info,
         Outcome::CredentialRefused { .. } => log::Level::Error,
         _ => log::Level::Warn,
     };

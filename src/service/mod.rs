@@ -5,14 +5,15 @@
 mod error;
 mod installed;
 
-pub use crate::sender::{Host, QuarantineAction};
+pub use crate::sender::{Host, Needless, Pushes, QuarantineAction};
 pub use crate::store::Registered;
 pub use error::Error;
 pub use installed::{install, installed, uninstall};
 
 use crate::config::Settings;
 use crate::model::{
-    Call, Device, Extra, Invalid, NewDevice, Platform, Provider, Push, Report, Token, User, parse_app,
+    Call, Caller, Device, Extra, Invalid, Media, NewDevice, Platform, Provider, Push, Report, Token, User,
+    parse_app,
 };
 use crate::process::PerProcess;
 use crate::sender::{Hub, Sender};
@@ -133,10 +134,10 @@ impl Service {
         &self.stats
     }
 
-    /// Stores a device or renews it.
+    /// Stores a device or renews it; see [`TokenStore::register`] for whom it takes the token from.
     ///
     /// # Errors
-    /// `Argument` or `Store`.
+    /// `Argument`, `TooManyDevices` or `Store`.
     pub fn register(
         &self,
         user: &str,
@@ -146,7 +147,10 @@ impl Service {
     ) -> Result<Registered, Error> {
         self.counted(|| {
             let device = NewDevice::parse(user, token, platform, extra)?;
-            let registered = self.with_store(|store| store.register(&device, now_ms()))?;
+            let limit = self.settings.devices_per_user;
+            let most = if limit == 0 { u32::MAX } else { limit };
+            let registered = self.with_store(|store| store.register(&device, now_ms(), most))?;
+            let registered = registered.ok_or(Error::TooManyDevices { limit })?;
             self.stats.count(Counter::Registered);
             log::info!("registered user={} token={:?} {registered:?}", device.user.shortened(), device.token);
             Ok(registered)
@@ -174,14 +178,22 @@ impl Service {
         })
     }
 
-    /// Pushes a call to every device of the user and waits for the answers, at most `call.wait_ms`. The report says how many
-    /// providers accepted, at least one.
+    /// Pushes an audio call to every device of the user and waits for the answers, at most `call.wait_ms`. The report says how
+    /// many providers accepted, at least one. What `caller` may be, [`Caller::parse`] says, here and below.
     ///
     /// # Errors
     /// Why no phone will ring; see [`Error`].
     pub fn send(&self, user: &str, caller: &str, call_id: &str) -> Result<Report, Error> {
+        self.send_media(user, caller, call_id, Media::Audio)
+    }
+
+    /// The same for a call that may have pictures.
+    ///
+    /// # Errors
+    /// Why no phone will ring; see [`Error`].
+    pub fn send_media(&self, user: &str, caller: &str, call_id: &str, media: Media) -> Result<Report, Error> {
         self.counted(|| {
-            let call = Call::parse(user, caller, call_id)?;
+            let call = Call::new(user, Caller::parse(caller), call_id, media)?;
             let devices = self.devices_of(&call.callee)?;
             self.push(&call, devices, true)
         })
@@ -217,7 +229,7 @@ impl Service {
         call_id: &str,
         done: impl FnOnce(Result<Report, Error>) + Send + 'static,
     ) -> Result<usize, Error> {
-        let ready = self.ready(user, caller, call_id)?;
+        let ready = self.ready(user, caller, call_id, Media::Audio)?;
         let devices = ready.devices();
         self.stats.count(Counter::Calls);
         let stats = Arc::clone(&self.stats);
@@ -239,7 +251,7 @@ impl Service {
         patience: Option<Duration>,
         note: Vec<u8>,
     ) -> Result<usize, Error> {
-        let ready = self.ready(user, caller, call_id)?;
+        let ready = self.ready(user, caller, call_id, Media::Audio)?;
         let devices = ready.devices();
         self.hand_over(ready, patience, note)?;
         Ok(devices)
@@ -249,9 +261,9 @@ impl Service {
     ///
     /// # Errors
     /// `Argument`, `Store` or `NoDevice`.
-    pub fn ready(&self, user: &str, caller: &str, call_id: &str) -> Result<Ready, Error> {
+    pub fn ready(&self, user: &str, caller: &str, call_id: &str, media: Media) -> Result<Ready, Error> {
         self.counted(|| {
-            let call = Call::parse(user, caller, call_id)?;
+            let call = Call::new(user, Caller::parse(caller), call_id, media)?;
             Ok(Ready { pushes: self.pushes(&call, self.devices_of(&call.callee)?, true) })
         })
     }
@@ -292,6 +304,16 @@ impl Service {
         self.with_sender(|sender| Ok(sender.queue(Vec::new(), None, note)?))
     }
 
+    /// A call is over: gives up what was not sent yet of its pushes, retries too. What a provider may have already is waited for.
+    /// In this process' sender, or in the server's.
+    ///
+    /// # Errors
+    /// `Argument`, `QueueFull` or `SenderGone`.
+    pub fn give_up(&self, user: &str, call_id: &str) -> Result<(), Error> {
+        let call = self.counted(|| Ok(Call::parse(user, "", call_id)?))?;
+        self.with_sender(|sender| Ok(sender.give_up(call)?))
+    }
+
     /// Does with the tokens in quarantine what an administrator says; in this process' sender, or in the server's.
     ///
     /// # Errors
@@ -310,7 +332,7 @@ impl Service {
     }
 
     fn devices_of(&self, user: &User) -> Result<Vec<Device>, Error> {
-        let devices = self.with_store(|store| store.devices(user))?;
+        let devices = self.with_store(|store| store.devices(user, now_ms()))?;
         let found = if devices.is_empty() { Counter::LookupEmpty } else { Counter::LookupFound };
         self.stats.count(found);
         if devices.is_empty() { Err(Error::NoDevice) } else { Ok(devices) }
@@ -365,6 +387,7 @@ impl Service {
         let done = work();
         match &done {
             Err(Error::Argument(_)) => self.stats.count(Counter::BadArgument),
+            Err(Error::TooManyDevices { .. }) => self.stats.count(Counter::TooManyDevices),
             Err(Error::Store(_)) => self.stats.count(Counter::StoreFailed),
             _ => {}
         }
@@ -383,6 +406,8 @@ impl Target<'_> {
             app: parse_app(self.app)?,
             environment: None,
             registered_at_ms: now_ms(),
+            expires_at_ms: None,
+            alert: None,
         })
     }
 }

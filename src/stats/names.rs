@@ -9,6 +9,8 @@ pub enum Counter {
     Registered,
     /// Registrations and other requests refused for their arguments.
     BadArgument,
+    /// Registrations refused since the user had as many devices as one may have.
+    TooManyDevices,
     /// Devices deleted because somebody asked for it.
     Deleted,
     /// Devices deleted because the provider said that the token is dead.
@@ -29,10 +31,14 @@ pub enum Counter {
     DeviceBudget,
     /// Pushes refused since their caller had its budget.
     CallerBudget,
+    /// Calls that were refused since too many to their user wait or ring.
+    TooManyCalls,
     /// Attempts that were repeated.
     Retries,
     /// Attempts that were sent and never answered.
     Lost,
+    /// Pushes that were given up since their call needs them no more.
+    Stopped,
     /// Dead tokens that were not deleted because too many died at once.
     Quarantined,
     /// Calls that were held until a phone registers.
@@ -60,12 +66,17 @@ pub enum Counter {
 }
 
 /// How many of [`TABLE`]'s rows, from the start, only grow; the rest are levels.
-pub(super) const GROWING: usize = 23;
+pub(super) const GROWING: usize = 26;
 
 /// Name (Prometheus' way, without the prefix) and help of each counter, in the order of the enum.
-pub(super) const TABLE: [(Counter, &str, &str); 26] = [
+pub(super) const TABLE: [(Counter, &str, &str); 29] = [
     (Counter::Registered, "registered_total", "Devices stored or renewed"),
     (Counter::BadArgument, "bad_argument_total", "Requests refused for their arguments"),
+    (
+        Counter::TooManyDevices,
+        "too_many_devices_total",
+        "Registrations refused since the user had too many devices",
+    ),
     (Counter::Deleted, "deleted_total", "Devices deleted on request"),
     (Counter::Retired, "retired_total", "Devices deleted because their token is dead"),
     (Counter::LookupFound, "lookup_found_total", "Lookups that found a device"),
@@ -76,8 +87,14 @@ pub(super) const TABLE: [(Counter, &str, &str); 26] = [
     (Counter::QueueFull, "queue_full_total", "Pushes refused since the queue was full"),
     (Counter::DeviceBudget, "device_budget_total", "Pushes refused since their device had its budget"),
     (Counter::CallerBudget, "caller_budget_total", "Pushes refused since their caller had its budget"),
+    (
+        Counter::TooManyCalls,
+        "too_many_calls_total",
+        "Calls refused since too many to their user wait or ring",
+    ),
     (Counter::Retries, "retries_total", "Attempts that were repeated"),
     (Counter::Lost, "lost_total", "Attempts that were sent and never answered"),
+    (Counter::Stopped, "stopped_total", "Pushes given up since their call needs them no more"),
     (Counter::Quarantined, "quarantined_total", "Dead tokens not deleted because too many died at once"),
     (Counter::Parked, "parked_total", "Calls held until a phone registers"),
     (Counter::Woken, "woken_total", "Held calls that went on because a phone registered"),
