@@ -22,39 +22,55 @@ fn android(number: usize) -> String {
     format!("c{number:02}:APA91b{}", "x".repeat(130))
 }
 
-/// As many phones of one user.
-fn register_many(service: &Service, phones: usize, platform: &str, token: fn(usize) -> String) {
-    for number in 0..phones {
-        let device_id = format!("{platform}-{number}");
-        let extra = Extra { device_id: Some(&device_id), ..Extra::default() };
-        service.register("bob", &token(number), platform, &extra).unwrap();
+/// A patient caller, and no limit to what he causes.
+const UNLIMITED: [(&str, &str); 2] = [
+    ("wait_ms = 800", "wait_ms = 10000"),
+    ("[log]", "[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\n[log]"),
+];
+
+/// Sixteen phones of each of these users.
+fn register_many(service: &Service, users: &[&str], platform: &str, token: fn(usize) -> String) {
+    for (at, user) in users.iter().enumerate() {
+        for number in 0..16 {
+            let device_id = format!("{platform}-{number}");
+            let extra = Extra { device_id: Some(&device_id), ..Extra::default() };
+            service.register(user, &token(at * 16 + number), platform, &extra).unwrap();
+        }
     }
 }
 
 #[test]
 fn a_goaway_every_ten_pushes_costs_no_push_and_repeats_none() {
-    const PHONES: usize = 64;
+    const USERS: [&str; 4] = ["anna", "bob", "carol", "dave"];
     const CALLS: usize = 10;
     let scratch = Scratch::new("connections-goaway");
     let simulator = Simulator::start(&scratch, &["--latency-ms", "1"]);
-    let config = simulator.change_config(&[("wait_ms = 800", "wait_ms = 20000")]);
+    let config = simulator.change_config(&UNLIMITED);
     let service = Service::prepare(&config).unwrap();
-    register_many(&service, PHONES, "ios", iphone);
+    register_many(&service, &USERS, "ios", iphone);
     let every_tenth: Vec<Value> = (0..200)
         .map(|at| if at % 2 == 0 { json!({ "times": 9 }) } else { json!({ "goaway": true }) })
         .collect();
     simulator.put("/behaviour/apns", &json!(every_tenth));
-    for call in 0..CALLS {
-        let report = service.send("bob", "Alice", &format!("c{call}")).unwrap();
-        assert_eq!(report.accepted(), PHONES, "{:?}", report.results);
-        assert!(report.results.iter().all(|result| result.attempts == 1), "{:?}", report.results);
-    }
-    let pushes = simulator.wait_for_pushes(0, PHONES * CALLS);
+    let call_all = &|user: &str| {
+        for call in 0..CALLS {
+            let report = service.send(user, "Alice", &format!("c{call}")).unwrap();
+            assert_eq!(report.accepted(), 16, "{:?}", report.results);
+            assert!(report.results.iter().all(|result| result.attempts == 1), "{:?}", report.results);
+        }
+    };
+    std::thread::scope(|scope| {
+        for user in USERS {
+            scope.spawn(move || call_all(user));
+        }
+    });
+    let all = USERS.len() * 16 * CALLS;
+    let pushes = simulator.wait_for_pushes(0, all);
     let mut times = BTreeMap::new();
     for push in &pushes {
         *times.entry(push["apns_id"].as_str().unwrap().to_owned()).or_insert(0) += 1;
     }
-    assert_eq!((pushes.len(), times.len()), (PHONES * CALLS, PHONES * CALLS), "each push once");
+    assert_eq!((pushes.len(), times.len()), (all, all), "each push once");
     let opened = simulator.get("/stats")["connections"]["apns"]["opened"].as_u64().unwrap();
     assert!(opened > 10, "{opened} connections: there were too few GOAWAYs to tell");
     service.stop(Duration::from_secs(1));
@@ -104,17 +120,17 @@ fn two_teams_and_both_environments_stand_side_by_side_each_with_one_token() {
 fn many_pushes_at_once_fetch_one_access_token_and_it_is_renewed_before_it_ends() {
     let scratch = Scratch::new("connections-oauth");
     let simulator = Simulator::start(&scratch, &[]);
-    let config = simulator.change_config(&[("wait_ms = 800", "wait_ms = 20000")]);
+    let config = simulator.change_config(&UNLIMITED);
     let service = Service::prepare(&config).unwrap();
-    register_many(&service, 20, "android", android);
+    register_many(&service, &["bob"], "android", android);
     simulator.put("/oauth", &json!({ "expires_in": 4 }));
-    assert_eq!(service.send("bob", "Alice", "c0").unwrap().accepted(), 20);
+    assert_eq!(service.send("bob", "Alice", "c0").unwrap().accepted(), 16);
     let exchanges = || simulator.get("/stats")["oauth_exchanges"].as_u64().unwrap();
     assert_eq!(exchanges(), 1);
     let mut call = 0;
     let renewed = support::poll(support::DEADLINE, || {
         call += 1;
-        assert_eq!(service.send("bob", "Alice", &format!("d{call}")).unwrap().accepted(), 20);
+        assert_eq!(service.send("bob", "Alice", &format!("d{call}")).unwrap().accepted(), 16);
         (exchanges() >= 3).then_some(())
     });
     assert!(renewed.is_some());
@@ -127,7 +143,7 @@ fn many_pushes_at_once_fetch_one_access_token_and_it_is_renewed_before_it_ends()
 fn nonsense_and_silence_are_unavailable_and_counted_and_delete_nothing() {
     let scratch = Scratch::new("connections-nonsense");
     let simulator = Simulator::start(&scratch, &[]);
-    let changes = [("wait_ms = 800", "wait_ms = 20000"), ("ring_seconds = 30", "ring_seconds = 6")];
+    let changes = [("wait_ms = 800", "wait_ms = 10000"), ("ring_seconds = 30", "ring_seconds = 6")];
     let service = Service::prepare(&simulator.change_config(&changes)).unwrap();
     service.register("ios", &iphone(1), "ios", &Extra::default()).unwrap();
     service.register("android", &android(1), "android", &Extra::default()).unwrap();
