@@ -304,6 +304,8 @@ const ENOUGH: usize = 60;
 
 /// A run of full size must be long enough to tell.
 fn check_memory(pushes: u64, samples_kb: &[f64], must: &mut impl FnMut(bool, &str)) {
+    let curve: Vec<_> = samples_kb.iter().step_by(10).map(|kb| format!("{:.0}", kb / 1024.0)).collect();
+    println!("memory of the sender, every 5 s, in MB: {}", curve.join(" "));
     let steady = samples_kb.get(WARM_UP..).unwrap_or_default();
     if steady.len() < ENOUGH {
         if pushes >= 1_000_000 {

@@ -142,7 +142,7 @@ fn wall_clock() -> Duration {
 mod tests {
     use super::*;
     use crate::model::{Device, Provider, Push};
-    use crate::provider::Answer;
+    use crate::provider::{Answer, Blame};
     use bytes::Bytes;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::{Receiver, Sender, channel};
@@ -183,6 +183,9 @@ mod tests {
         }
         fn outcome(&self, _: &Answer) -> Outcome {
             Outcome::Accepted
+        }
+        fn blame(&self, _: &str) -> Blame {
+            Blame::Push
         }
         fn authorize(&self, _: i64) -> Result<Authorization, Outcome> {
             if let Some(word) = &self.word {
