@@ -233,12 +233,19 @@ fn the_caller_gives_up() {
     let rig = start(&[]);
     let (mut caller, mut phone) = (rig.phone("alice"), rig.sleeping("bob", 1));
     let call = caller.invite("bob");
-    rig.simulator.wait_for_pushes(0, 1);
-    rig.opensips.wait_for_log("outcome=accepted");
-    let cancel = caller.cancel(&call);
-    caller.expect_status(&cancel, 200);
-    let answer = caller.expect_status(&call, 487);
-    caller.ack_failure(&call, &answer);
+    rig.opensips.wait_for_log("waits for the phone");
+    let give_up = |caller: &mut Phone, call: &Sent| {
+        let cancel = caller.cancel(call);
+        caller.expect_status(&cancel, 200);
+        let answer = caller.expect_status(call, 487);
+        caller.ack_failure(call, &answer);
+    };
+    give_up(&mut caller, &call);
+    // before the answers of the push services are in
+    rig.simulator.put("/behaviour/apns", &json!([{ "times": 0, "delay_ms": 400 }]));
+    let call = caller.invite("bob");
+    caller.expect_status(&call, 100);
+    give_up(&mut caller, &call);
     phone.register();
     phone.settle_bare(rig.opensips.port());
     assert_eq!(phone.count("INVITE"), 0);
