@@ -4,6 +4,7 @@
 //! of its own in a SIP server; callers have the same handle on both.
 
 mod astray;
+mod authorizer;
 mod budget;
 mod deliver;
 mod depth;

@@ -2,11 +2,13 @@
 //!
 //! It refuses unchecked text: whatever comes in is turned into the model's nouns first, and a refusal says what and why.
 
+mod contacts;
 mod error;
 mod installed;
 
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
 pub use crate::store::Registered;
+pub use contacts::{Offer, SipRegister, Stored};
 pub use error::Error;
 pub use installed::{install, installed, uninstall};
 
@@ -147,14 +149,18 @@ impl Service {
     ) -> Result<Registered, Error> {
         self.counted(|| {
             let device = NewDevice::parse(user, token, platform, extra)?;
-            let limit = self.settings.devices_per_user;
-            let most = if limit == 0 { u32::MAX } else { limit };
-            let registered = self.with_store(|store| store.register(&device, now_ms(), most))?;
-            let registered = registered.ok_or(Error::TooManyDevices { limit })?;
-            self.stats.count(Counter::Registered);
-            log::info!("registered user={} token={:?} {registered:?}", device.user.shortened(), device.token);
-            Ok(registered)
+            self.store(&device)
         })
+    }
+
+    fn store(&self, device: &NewDevice) -> Result<Registered, Error> {
+        let limit = self.settings.devices_per_user;
+        let most = if limit == 0 { u32::MAX } else { limit };
+        let registered = self.with_store(|store| store.register(device, now_ms(), most))?;
+        let registered = registered.ok_or(Error::TooManyDevices { limit })?;
+        self.stats.count(Counter::Registered);
+        log::info!("registered user={} token={:?} {registered:?}", device.user.shortened(), device.token);
+        Ok(registered)
     }
 
     /// The user's devices, the one registered last first; never an empty list.

@@ -21,6 +21,9 @@ symbols! {
         pv_get_strval: unsafe extern "C" fn(*mut SipMsg, *mut PvParam, *mut PvValue, *const Str) -> c_int,
         // int before 5.7, long since: the argument travels in a register, sign-extended, and suits both.
         pv_get_sintval: unsafe extern "C" fn(*mut SipMsg, *mut PvParam, *mut PvValue, std::ffi::c_long) -> c_int,
+        // data_lump.h, dset.h
+        del_lump: unsafe extern "C" fn(*mut SipMsg, c_uint, c_uint, c_int) -> *mut c_void,
+        rewrite_uri: unsafe extern "C" fn(*mut SipMsg, *const Str) -> c_int,
         // dprint.h, pt.h
         dprint_crit: *mut c_int,
         get_debug_level: unsafe extern "C" fn(*const c_char, c_int) -> c_int,
