@@ -4,7 +4,9 @@
 
 use super::credential::beside;
 use super::secret::read_secret;
-use super::{ApnsCredential, ConfigError, FcmCredential, IosPushType, Quarantine, Secret, Settings, raw};
+use super::{
+    ApnsCredential, ConfigError, FcmCredential, IosPushType, Quarantine, Secret, Settings, SipSettings, raw,
+};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -41,6 +43,11 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
                 raw.quarantine.window_seconds,
                 1..=86_400,
             )?),
+            pair: Duration::from_secs(number(
+                "[quarantine] pair_seconds",
+                raw.quarantine.pair_seconds,
+                1..=86_400,
+            )?),
         },
         stop: Duration::from_millis(number("[sender] stop_ms", raw.sender.stop_ms, 0..=10_000)?),
         apns: raw
@@ -50,6 +57,7 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
             .collect::<Result<_, _>>()?,
         fcm: raw.fcm.into_iter().map(|fcm| FcmCredential::from_raw(file, fcm)).collect::<Result<_, _>>()?,
         api_keys,
+        sip: SipSettings::from_raw(file, &raw.sip)?,
         log_level: log_level(file, &raw.log.level)?,
         warnings: Vec::new(),
     };
@@ -58,7 +66,12 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
     Ok(settings)
 }
 
-fn in_range(file: &Path, key: &str, value: i64, range: RangeInclusive<i64>) -> Result<u64, ConfigError> {
+pub(super) fn in_range(
+    file: &Path,
+    key: &str,
+    value: i64,
+    range: RangeInclusive<i64>,
+) -> Result<u64, ConfigError> {
     match u64::try_from(value) {
         Ok(number) if range.contains(&value) => Ok(number),
         _ => {

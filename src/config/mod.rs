@@ -9,12 +9,14 @@ mod load;
 mod profile;
 mod raw;
 mod secret;
+mod sip;
 mod template;
 
 pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey};
 pub use error::ConfigError;
 pub use profile::{MAX_APNS_LEN, MAX_FCM_LEN, Profile};
 pub use secret::Secret;
+pub use sip::SipSettings;
 pub use template::{Field, Piece, Template};
 
 use crate::model::Provider;
@@ -56,19 +58,25 @@ pub struct Settings {
     pub fcm: Vec<FcmCredential>,
     /// `[rest] api_keys_file`: the keys; `None` where there is no `[rest]` section, which switches the REST API off.
     pub api_keys: Option<Vec<Secret>>,
+    /// `[sip]`.
+    pub sip: SipSettings,
     /// `[log] level`.
     pub log_level: log::LevelFilter,
     /// What is odd but no reason to stop; for the log.
     pub warnings: Vec<String>,
 }
 
-/// `[quarantine]`: when so many tokens of one credential die within so long, none is deleted any more.
+/// `[quarantine]`: when so many tokens of one credential die within so long, none is deleted any more; and how long a pair
+/// that a provider has refused is left alone.
 #[derive(Debug, Clone, Copy)]
 pub struct Quarantine {
     /// How many may die.
     pub dead_tokens: usize,
     /// Within how long.
     pub window: Duration,
+    /// `pair_seconds`: how long a credential is not used for an app, or a device not pushed to, after the provider has said
+    /// that the two do not belong together.
+    pub pair: Duration,
 }
 
 impl Settings {

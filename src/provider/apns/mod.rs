@@ -6,7 +6,7 @@ mod jwt;
 mod request;
 mod response;
 
-use super::{Answer, Authorization, PushProvider};
+use super::{Answer, Authorization, Blame, PushProvider};
 use crate::config::ApnsCredential;
 use crate::model::{Device, Environment, Outcome, Provider, Push};
 use bytes::Bytes;
@@ -34,8 +34,17 @@ impl PushProvider for Apns {
         format!("apns {} team {team_id} key {key_id}", environment.as_str())
     }
 
+    fn signer(&self) -> String {
+        let ApnsCredential { team_id, key_id, key, .. } = &self.credential;
+        format!("apns {team_id} {key_id} {}", key.mark())
+    }
+
     fn app<'a>(&'a self, device: &'a Device) -> &'a str {
         device.app.as_deref().unwrap_or(&self.credential.topics[0])
+    }
+
+    fn environment(&self) -> Environment {
+        self.credential.environment
     }
 
     fn serves(&self, device: &Device) -> bool {
@@ -51,6 +60,10 @@ impl PushProvider for Apns {
 
     fn outcome(&self, answer: &Answer) -> Outcome {
         response::outcome(answer)
+    }
+
+    fn blame(&self, reason: &str) -> Blame {
+        response::blame(reason)
     }
 
     fn authorize(&self, now_s: i64) -> Result<Authorization, Outcome> {
