@@ -102,7 +102,7 @@ pub(crate) mod tests {
     //! Pushes, answers and credentials that the providers' tests share.
 
     use super::*;
-    use crate::config::{FcmCredential, IosPushType, Origin, SigningKey};
+    use crate::config::{FcmCredential, IosPushType, Origin, Profile, SigningKey};
     use crate::model::{Call, Extra, NewDevice};
 
     pub(crate) fn push_to(platform: &str, token: &str, caller: &str) -> Push {
@@ -139,6 +139,7 @@ pub(crate) mod tests {
             key: SigningKey::for_tests(),
             token_uri: "https://oauth2.googleapis.com/token".to_owned(),
             ios_push_type: IosPushType::Alert,
+            profile: Profile::default(),
             origin: Origin { host: "fcm.googleapis.com".to_owned(), port: 443, ca_pem: None },
         }
     }

@@ -31,8 +31,12 @@ pub enum Counter {
     DeviceBudget,
     /// Pushes refused since their caller had its budget.
     CallerBudget,
+    /// Calls that were refused since too many to their user wait or ring.
+    TooManyCalls,
     /// Attempts that were repeated.
     Retries,
+    /// Pushes that were given up since their call needs them no more.
+    Stopped,
     /// Dead tokens that were not deleted because too many died at once.
     Quarantined,
     /// Pairs of credential and app, or of device and app, that a provider said do not belong together.
@@ -66,10 +70,10 @@ pub enum Counter {
 }
 
 /// How many of [`TABLE`]'s rows, from the start, only grow; the rest are levels.
-pub(super) const GROWING: usize = 25;
+pub(super) const GROWING: usize = Counter::Queued as usize;
 
 /// Name (Prometheus' way, without the prefix) and help of each counter, in the order of the enum.
-pub(super) const TABLE: [(Counter, &str, &str); 29] = [
+pub(super) const TABLE: &[(Counter, &str, &str)] = &[
     (Counter::Registered, "registered_total", "Devices stored or renewed"),
     (Counter::BadArgument, "bad_argument_total", "Requests refused for their arguments"),
     (
@@ -87,7 +91,13 @@ pub(super) const TABLE: [(Counter, &str, &str); 29] = [
     (Counter::QueueFull, "queue_full_total", "Pushes refused since the queue was full"),
     (Counter::DeviceBudget, "device_budget_total", "Pushes refused since their device had its budget"),
     (Counter::CallerBudget, "caller_budget_total", "Pushes refused since their caller had its budget"),
+    (
+        Counter::TooManyCalls,
+        "too_many_calls_total",
+        "Calls refused since too many to their user wait or ring",
+    ),
     (Counter::Retries, "retries_total", "Attempts that were repeated"),
+    (Counter::Stopped, "stopped_total", "Pushes given up since their call needs them no more"),
     (Counter::Quarantined, "quarantined_total", "Dead tokens not deleted because too many died at once"),
     (
         Counter::PairsQuarantined,
@@ -126,8 +136,8 @@ mod tests {
 
     #[test]
     fn the_table_has_every_counter_once_in_its_order() {
-        for (at, (counter, name, help)) in TABLE.into_iter().enumerate() {
-            assert_eq!(counter as usize, at, "{name}");
+        for (at, (counter, name, help)) in TABLE.iter().enumerate() {
+            assert_eq!(*counter as usize, at, "{name}");
             assert_eq!(name.ends_with("_total"), at < GROWING, "{name}");
             assert!(!help.is_empty());
         }
