@@ -125,7 +125,7 @@ impl ApiKeys {
     pub fn find(&self, key: &str) -> Option<&ApiKey> {
         let hash = hashed(key);
         let matches: Vec<Choice> = self.0.iter().map(|known| known.hash.ct_eq(&hash)).collect();
-        self.0.iter().zip(matches).filter(|(_, same)| bool::from(*same)).map(|(known, _)| known).last()
+        self.0.iter().zip(matches).find(|(_, same)| bool::from(*same)).map(|(known, _)| known)
     }
 
     /// The key of this name.

@@ -142,8 +142,8 @@ mod tests {
 
     #[test]
     fn the_table_has_every_counter_once_in_its_order() {
-        for (at, (counter, name, help)) in TABLE.iter().enumerate() {
-            assert_eq!(*counter as usize, at, "{name}");
+        for (at, &(counter, name, help)) in TABLE.iter().enumerate() {
+            assert_eq!(counter as usize, at, "{name}");
             assert_eq!(name.ends_with("_total"), at < GROWING, "{name}");
             assert!(!help.is_empty());
         }
