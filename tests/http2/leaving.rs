@@ -58,7 +58,7 @@ fn assert_each_was_processed_once(journal: &Journal) {
 }
 
 /// What a server does with the requests of one connection, counted from 0.
-type Manners = fn(usize, Frame, Rc<RefCell<Writer>>, Journal) -> Pin<Box<dyn Future<Output = ()>>>;
+type Manners = fn(usize, Frame, Rc<Writer>, Journal) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// A client whose server treats requests so.
 async fn serve_so(manners: Manners) -> (Rc<Client>, Rc<Seen>, Journal) {
@@ -68,13 +68,13 @@ async fn serve_so(manners: Manners) -> (Rc<Client>, Rc<Seen>, Journal) {
         let journal = Rc::clone(&noted);
         async move {
             let Some((mut reader, writer)) = raw::open(tls, Some(1000)).await else { return };
-            let (writer, mut number) = (Rc::new(RefCell::new(writer)), 0);
+            let (writer, mut number) = (Rc::new(writer), 0);
             while let Some(frame) = reader.next().await {
                 if frame.ends_request() {
                     manners(number, frame, Rc::clone(&writer), Rc::clone(&journal)).await;
                     number += 1;
                 } else {
-                    writer.borrow_mut().be_polite(&frame).await;
+                    writer.be_polite(&frame).await;
                 }
             }
         }
@@ -86,37 +86,33 @@ async fn serve_so(manners: Manners) -> (Rc<Client>, Rc<Seen>, Journal) {
 fn process(frame: &Frame, journal: &Journal) {
     *journal.borrow_mut().entry(frame.payload.clone()).or_default() += 1;
 }
-
-#[allow(clippy::await_holding_refcell_ref, reason = "one task reads and writes a connection")]
 fn refuse_the_tenth(
     number: usize,
     frame: Frame,
-    writer: Rc<RefCell<Writer>>,
+    writer: Rc<Writer>,
     journal: Journal,
 ) -> Pin<Box<dyn Future<Output = ()>>> {
     Box::pin(async move {
         if number % 10 == 9 {
-            return writer.borrow_mut().refuse(frame.stream).await;
+            return writer.refuse(frame.stream).await;
         }
         process(&frame, &journal);
-        writer.borrow_mut().accept(frame.stream).await;
+        writer.accept(frame.stream).await;
     })
 }
-
-#[allow(clippy::await_holding_refcell_ref, reason = "one task reads and writes a connection")]
 fn leave_after_ten(
     number: usize,
     frame: Frame,
-    writer: Rc<RefCell<Writer>>,
+    writer: Rc<Writer>,
     journal: Journal,
 ) -> Pin<Box<dyn Future<Output = ()>>> {
     Box::pin(async move {
         if number < 10 {
             process(&frame, &journal);
-            writer.borrow_mut().accept(frame.stream).await;
+            writer.accept(frame.stream).await;
         }
         if number == 9 {
-            writer.borrow_mut().go_away(frame.stream).await;
+            writer.go_away(frame.stream).await;
         }
     })
 }
@@ -154,7 +150,7 @@ fn a_provider_that_always_leaves_is_not_knocked_at_without_a_pause() {
                     clippy::await_holding_refcell_ref,
                     reason = "one task reads and writes a connection"
                 )]
-                writer.borrow_mut().go_away(frame.stream - 1).await;
+                writer.go_away(frame.stream - 1).await;
             })
         })
         .await;

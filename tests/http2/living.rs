@@ -12,13 +12,14 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
+use voip_push::config::Origin;
 use voip_push::http2::{Client, Failure, Patience, Resolve, Response, Tls};
 
 /// A server that answers when told, and whose limits are changed while it is in use.
 #[derive(Default)]
 struct Limited {
     /// Per connection, where it can be written to.
-    writers: RefCell<Vec<Rc<RefCell<Writer>>>>,
+    writers: RefCell<Vec<Rc<Writer>>>,
     /// Per connection, the requests that wait for their answers.
     waiting: RefCell<Vec<BTreeSet<u32>>>,
     settings_acknowledged: Cell<usize>,
@@ -30,7 +31,7 @@ struct Limited {
 impl Limited {
     async fn serve(self: Rc<Self>, tls: TlsStream<TcpStream>, number: usize) {
         let Some((mut reader, writer)) = raw::open(tls, Some(10)).await else { return };
-        let writer = Rc::new(RefCell::new(writer));
+        let writer = Rc::new(writer);
         self.writers.borrow_mut().push(Rc::clone(&writer));
         self.waiting.borrow_mut().push(BTreeSet::new());
         let mut is_first = true;
@@ -41,11 +42,11 @@ impl Limited {
                 self.pings.set(self.pings.get() + 1);
             }
             if frame.kind == DATA && (std::mem::take(&mut is_first) || self.answers_at_once.get()) {
-                accept(&writer, frame.stream).await;
+                writer.accept(frame.stream).await;
             } else if frame.kind == DATA {
                 self.waiting.borrow_mut()[number].insert(frame.stream);
             } else if frame.kind != PING || self.answers_pings.get() {
-                be_polite(&writer, &frame).await;
+                writer.be_polite(&frame).await;
             }
         }
     }
@@ -58,34 +59,19 @@ impl Limited {
     async fn limit(&self, connection: usize, streams: u32) {
         let known = self.settings_acknowledged.get();
         let writer = Rc::clone(&self.writers.borrow()[connection]);
-        limit(&writer, streams).await;
+        writer.limit(streams).await;
         until("settings are acknowledged", || self.settings_acknowledged.get() > known).await;
     }
 
     async fn answer_all(&self) {
-        for connection in 0..self.writers.borrow().len() {
-            let writer = Rc::clone(&self.writers.borrow()[connection]);
+        let writers = self.writers.borrow().clone();
+        for (connection, writer) in writers.into_iter().enumerate() {
             let waiting = std::mem::take(&mut self.waiting.borrow_mut()[connection]);
             for stream in waiting {
-                accept(&writer, stream).await;
+                writer.accept(stream).await;
             }
         }
     }
-}
-
-#[allow(clippy::await_holding_refcell_ref, reason = "a write of some bytes ends at once")]
-async fn accept(writer: &RefCell<Writer>, stream: u32) {
-    writer.borrow_mut().accept(stream).await;
-}
-
-#[allow(clippy::await_holding_refcell_ref, reason = "a write of some bytes ends at once")]
-async fn limit(writer: &RefCell<Writer>, streams: u32) {
-    writer.borrow_mut().limit(streams).await;
-}
-
-#[allow(clippy::await_holding_refcell_ref, reason = "a write of some bytes ends at once")]
-async fn be_polite(writer: &RefCell<Writer>, frame: &raw::Frame) {
-    writer.borrow_mut().be_polite(frame).await;
 }
 
 async fn limited() -> (Rc<Client>, Rc<Limited>) {
@@ -230,10 +216,25 @@ fn an_overdue_answer_makes_a_connection_doubtful_unless_others_came_meanwhile() 
 }
 
 #[test]
+fn a_provider_that_takes_the_call_and_says_nothing_costs_the_time_to_connect() {
+    run(async {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let origin = Origin { host: "127.0.0.1".to_owned(), port, ca_pem: None };
+        let patience = Patience { connect: Duration::from_millis(100), ..Patience::default() };
+        let client = Client::with(origin.clone(), Tls::new(&origin).unwrap(), patience, always(port));
+        let asked = Instant::now();
+        let failure = client.send(&request(), soon()).await.unwrap_err();
+        assert!(matches!(failure, Failure::Connect(_)), "{failure}");
+        assert!(asked.elapsed() >= patience.connect && Instant::now() < asked + Duration::from_secs(5));
+    });
+}
+
+#[test]
 fn every_connection_asks_dns_anew() {
     run(async {
         let close = |tls: TlsStream<TcpStream>, _: Rc<Seen>, _| async move {
-            let Some((mut reader, mut writer)) = raw::open(tls, None).await else { return };
+            let Some((mut reader, writer)) = raw::open(tls, None).await else { return };
             while let Some(frame) = reader.next().await {
                 if frame.ends_request() {
                     writer.accept(frame.stream).await;
@@ -269,6 +270,6 @@ fn every_connection_asks_dns_anew() {
     });
 }
 
-fn no_origin() -> voip_push::config::Origin {
-    voip_push::config::Origin { host: String::new(), port: 0, ca_pem: None }
+fn no_origin() -> Origin {
+    Origin { host: String::new(), port: 0, ca_pem: None }
 }

@@ -4,6 +4,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio_rustls::server::TlsStream;
 
 pub const DATA: u8 = 0;
@@ -43,14 +44,14 @@ impl Frame {
 /// The reading half of a connection.
 pub struct Reader(ReadHalf<TlsStream<TcpStream>>);
 
-/// The writing half. What it writes is small, so a write is never half done for long.
-pub struct Writer(WriteHalf<TlsStream<TcpStream>>);
+/// The writing half, for several tasks.
+pub struct Writer(Mutex<WriteHalf<TlsStream<TcpStream>>>);
 
 /// Takes the client's preface and sends ours, with this limit of streams where there is one.
 pub async fn open(tls: TlsStream<TcpStream>, max_streams: Option<u32>) -> Option<(Reader, Writer)> {
     let (mut reader, writer) = tokio::io::split(tls);
     reader.read_exact(&mut [0; PREFACE_LEN]).await.ok()?;
-    let mut writer = Writer(writer);
+    let writer = Writer(Mutex::new(writer));
     match max_streams {
         Some(limit) => writer.limit(limit).await,
         None => writer.frame(SETTINGS, 0, 0, &[]).await,
@@ -73,37 +74,38 @@ impl Reader {
 
 impl Writer {
     /// A client that is gone need not read it.
-    pub async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    pub async fn frame(&self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let mut bytes = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
         bytes.extend([kind, flags]);
         bytes.extend(stream.to_be_bytes());
         bytes.extend(payload);
-        let _ = self.0.write_all(&bytes).await;
-        let _ = self.0.flush().await;
+        let mut stream = self.0.lock().await;
+        let _ = stream.write_all(&bytes).await;
+        let _ = stream.flush().await;
     }
 
     /// Answers with status 200: entry 8 of HPACK's static table.
-    pub async fn accept(&mut self, stream: u32) {
+    pub async fn accept(&self, stream: u32) {
         self.frame(HEADERS, END_STREAM | END_HEADERS, stream, &[0x88]).await;
     }
 
-    pub async fn refuse(&mut self, stream: u32) {
+    pub async fn refuse(&self, stream: u32) {
         self.frame(RESET, 0, stream, &REFUSED_STREAM.to_be_bytes()).await;
     }
 
     /// "What came after `last` was not processed" (RFC 9113 §6.8).
-    pub async fn go_away(&mut self, last: u32) {
+    pub async fn go_away(&self, last: u32) {
         self.frame(GOAWAY, 0, 0, &[last.to_be_bytes(), [0; 4]].concat()).await;
     }
 
     /// Allows this many streams at once from now on.
-    pub async fn limit(&mut self, max_streams: u32) {
+    pub async fn limit(&self, max_streams: u32) {
         let setting = [&MAX_STREAMS.to_be_bytes()[..], &max_streams.to_be_bytes()[..]].concat();
         self.frame(SETTINGS, 0, 0, &setting).await;
     }
 
     /// What every peer owes: acknowledgements of settings and pings.
-    pub async fn be_polite(&mut self, frame: &Frame) {
+    pub async fn be_polite(&self, frame: &Frame) {
         if frame.kind == SETTINGS && frame.flags & ACK == 0 {
             self.frame(SETTINGS, ACK, 0, &[]).await;
         }
