@@ -5,7 +5,8 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::kamailio::{Kamailio, Options, Place};
+use support::debian;
+use support::kamailio::{Installation, Kamailio, Options, Place};
 use support::phone::{DOMAIN, Message, Phone, Sent};
 use support::settings;
 use support::shipped::{Setup, Shipped, apns_token, fcm_token};
@@ -41,6 +42,10 @@ fn feature_caps(answer: &Message) -> Vec<&str> {
 
 /// A proxy before a registrar, which is a phone of the test's own.
 fn edge(name: &str, more: &str) -> (Kamailio, Phone) {
+    edge_on(name, more, &Installation::of_this_machine())
+}
+
+fn edge_on(name: &str, more: &str, installation: &Installation) -> (Kamailio, Phone) {
     let place = Place::new(name);
     let config = settings::write(&place.scratch);
     place.scratch.write("voip-push.toml", format!("{}\n{more}\n", settings::TOML));
@@ -51,7 +56,7 @@ fn edge(name: &str, more: &str) -> (Kamailio, Phone) {
     let options = Options::file(place, file)
         .define("CONFIG", &format!("\"{}\"", config.display()))
         .define("UPSTREAM", &upstream);
-    let kamailio = Kamailio::start(options);
+    let kamailio = Kamailio::start(options.on(installation));
     registrar.serves(kamailio.port());
     (kamailio, registrar)
 }
@@ -73,7 +78,10 @@ fn stored(phone: &mut Phone, user: &str) -> String {
 
 #[test]
 fn a_proxy_says_upstream_and_in_the_answer_that_it_will_push() {
-    let (kamailio, mut registrar) = edge("upstream", "");
+    says_upstream(edge("upstream", ""));
+}
+
+fn says_upstream((kamailio, mut registrar): (Kamailio, Phone)) {
     let mut bob = Phone::udp("bob", kamailio.port());
     let sent = register(&mut bob, &apns_params(1), ";+sip.instance=\"<urn:x:1>\";+sip.pnsreg");
     let arrived = registrar.expect_request("REGISTER");
@@ -125,7 +133,10 @@ fn a_proxy_leaves_to_another_what_that_one_serves() {
 
 #[test]
 fn push_parameters_do_not_reach_the_other_side_in_any_direction() {
-    let (kamailio, mut callee) = edge("strip", "");
+    strips(edge("strip", ""));
+}
+
+fn strips((kamailio, mut callee): (Kamailio, Phone)) {
     let mut caller = Phone::udp("alice", kamailio.port());
     let mut sent = caller.invite_request("bob");
     let (own, uri) = (caller.contact(), format!("sip:bob@{DOMAIN}"));
@@ -216,8 +227,11 @@ fn assert_no_token(phone: &Phone) {
 
 #[test]
 fn from_register_to_an_answered_call_without_rest() {
-    let shipped = Shipped::with("rfc8599", Setup { defines: vec![("WITHOUT_REST", "")], ..Setup::default() });
-    let push = params(&shipped, "apns", 1);
+    wakes(&Shipped::with("rfc8599", Setup { defines: vec![("WITHOUT_REST", "")], ..Setup::default() }));
+}
+
+fn wakes(shipped: &Shipped) {
+    let push = params(shipped, "apns", 1);
     let mut bob = Phone::tcp("bob", shipped.port());
     let answer =
         registered(&mut bob, &push, ";+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-000a95a0e128>\"");
@@ -240,7 +254,7 @@ fn from_register_to_an_answered_call_without_rest() {
     let mut awake = Phone::tcp("bob", shipped.port());
     register(&mut awake, &push, ";+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-000a95a0e128>\"");
     let ring = talk(&mut alice, &invite, &mut awake, &push);
-    assert!(ring.start.contains(&awake.contact().replace(";transport=tcp", "")), "{}", ring.start);
+    assert_eq!(ring.start, format!("INVITE {} SIP/2.0", awake.contact()));
     assert_no_token(&alice);
     assert_no_token(&awake);
     assert_eq!((awake.count("INVITE"), shipped.simulator.pushes().len()), (1, 1));
@@ -322,6 +336,27 @@ fn what_cannot_be_is_answered_by_the_rfc_and_changes_nothing() {
 }
 
 #[test]
+fn a_contact_that_another_proxy_wakes_keeps_what_that_one_needs() {
+    let shipped = Shipped::start("another-rfc");
+    shipped.register_token("bob", &fcm_token(5), "android");
+    let mut bob = Phone::tcp("bob", shipped.port());
+    let push = params(&shipped, "apns", 1);
+    let mut sent = bob.register_request(600);
+    let contact = bob.contact();
+    let caps = format!("Feature-Caps: {APNS_CAPS}\r\nExpires:");
+    sent.text = sent.text.replace(&contact, &format!("{contact}{push}")).replace("Expires:", &caps);
+    bob.send(sent.text.as_bytes());
+    assert!(feature_caps(&bob.expect_status(&sent, 200)).is_empty());
+    bob.settle();
+    assert_eq!(devices(&shipped, "bob").as_array().unwrap().len(), 1, "the other proxy's device is not ours");
+    let mut alice = Phone::udp("alice", shipped.port());
+    let invite = alice.invite("bob");
+    let ring = talk(&mut alice, &invite, &mut bob, &push);
+    assert!(ring.start.contains(&format!("pn-prid={}", apns_token(1))), "{}", ring.start);
+    assert_no_token(&alice);
+}
+
+#[test]
 fn linphone_registers_both_its_tokens() {
     let shipped = Shipped::start("linphone-rfc");
     let mut bob = Phone::tcp("bob", shipped.port());
@@ -332,4 +367,31 @@ fn linphone_registers_both_its_tokens() {
     let known = &devices(&shipped, "bob")[0];
     assert_eq!(known["token"], apns_token(1).as_str());
     assert_eq!(known["alert_token"], apns_token(2).as_str(), "{known}");
+}
+
+#[test]
+fn users_of_several_domains_are_told_apart() {
+    let defines = vec![("WITH_MULTIDOMAIN", "")];
+    let shipped = Shipped::with("domains-rfc", Setup { defines, ..Setup::default() });
+    let mut bob = Phone::tcp("bob", shipped.port());
+    registered(&mut bob, &params(&shipped, "apns", 1), "");
+    assert_eq!((shipped.token_status("bob"), shipped.token_status(&format!("bob@{DOMAIN}"))), (404, 200));
+}
+
+#[test]
+fn kamailio_6_0_does_the_same() {
+    all_in("trixie", debian::trixie());
+}
+
+#[test]
+#[ignore = "Debian unstable moves: cargo test -- --ignored kamailio_6_1"]
+fn kamailio_6_1_does_the_same() {
+    all_in("sid", debian::sid());
+}
+
+fn all_in(suite: &str, installation: Installation) {
+    says_upstream(edge_on(&format!("upstream-{suite}"), "", &installation));
+    strips(edge_on(&format!("strip-{suite}"), "", &installation));
+    let setup = Setup { installation: Some(installation), ..Setup::default() };
+    wakes(&Shipped::with(&format!("rfc-{suite}"), setup));
 }

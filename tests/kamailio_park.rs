@@ -5,6 +5,7 @@
 mod support;
 
 use serde_json::json;
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 use support::kamailio::{Installation, Kamailio, Options, Place};
 use support::phone::{Message, Phone, Sent};
@@ -50,6 +51,7 @@ on!(
         a_planned_stop_answers_parked_calls,
         a_planned_stop_of_callers_on_tcp_is_announced,
         a_stopped_sender_ends_parked_calls_by_tm,
+        a_full_socket_ends_a_call_at_once_and_the_others_wait_on,
         an_administrator_is_answered,
         what_is_wrong_with_parking_is_told,
         registrations_of_others_do_not_reach_the_sender,
@@ -275,8 +277,13 @@ fn an_earlier_registration_does_not_wake_twice(installation: &Installation) {
     rig.register_token("bob", 1);
     let mut caller = rig.caller("alice");
     let mut bob = rig.tcp("bob");
-    bob.register();
-    unregister(&mut bob);
+    // The 200 goes out before the calls are woken: only what is settled was earlier.
+    let come_and_go = |bob: &mut Phone| {
+        bob.register();
+        unregister(bob);
+        bob.settle();
+    };
+    come_and_go(&mut bob);
     // Without follow_call it looks to the sender as if the call had missed it: its route finds nothing and parks it again, once.
     for (headers, again) in [("X-No-Follow: 1\r\n", 1), ("", 1)] {
         let called_at = Instant::now();
@@ -286,8 +293,7 @@ fn an_earlier_registration_does_not_wake_twice(installation: &Installation) {
         assert!((1800..15_000).contains(&took.as_millis()), "{took:?}");
         let log = rig.kamailio.log();
         assert_eq!(log.matches("parked again").count(), again, "{log}");
-        bob.register();
-        unregister(&mut bob);
+        come_and_go(&mut bob);
     }
     rig.assert_quiet();
 }
@@ -716,6 +722,34 @@ fn a_stopped_sender_ends_parked_calls_by_tm(installation: &Installation) {
     let mut bob = rig.tcp("bob");
     bob.register();
     talk(&mut caller, &invite, &mut bob);
+}
+
+fn a_full_socket_ends_a_call_at_once_and_the_others_wait_on(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    let mut callers = [rig.caller("alice"), rig.caller("alice")];
+    let waiting = rig.park(&mut callers[0], "bob");
+    let sender = rig.sender();
+    wait_until_idle(sender);
+    signal(sender, libc::SIGSTOP);
+    let mut full = HashSet::new();
+    let all_are_full = || {
+        // The worker that gets it hands over until its socket takes no more.
+        let fill = sip::request("MESSAGE", "sip:bob@sip.example.org", "X-Fill: 1\r\n", b"");
+        let answer = rig.kamailio.send_sip(fill);
+        assert_eq!(answer.header("X-Rc"), Some("-5"), "{}", answer.head);
+        full.insert(answer.header("X-Pid").unwrap().to_owned());
+        (full.len() == 3).then_some(())
+    };
+    poll(DEADLINE, all_are_full).expect("all three workers have their turn");
+    let refused = invite_with(&mut callers[1], "bob", "X-No-Push: 1\r\n");
+    let answer = expect_failure(&mut callers[1], &refused, 503);
+    assert_eq!(answer.header("X-Reason"), Some("too many pushes are waiting"));
+    signal(sender, libc::SIGCONT);
+    let mut bob = rig.tcp("bob");
+    bob.register();
+    talk(&mut callers[0], &waiting, &mut bob);
+    rig.assert_nothing_left();
 }
 
 fn what_is_wrong_with_parking_is_told(installation: &Installation) {

@@ -211,7 +211,7 @@ fn only_a_new_call_rings(version: &str) {
         "sip:bob@192.0.2.1;transport=tls;pn-provider=apns;pn-prid={token};pn-param=ABCDE12345.{topic}"
     );
     let ask = |how: &str, cause: &str| {
-        host.ask(&format!("{how} send_voip_push_contact {contact} {cause} alice c1 $why"))
+        host.ask(&format!("{how} send_voip_push_contact bob {contact} {cause} alice c1 $why"))
     };
     assert_eq!(ask("call", "ini-INVITE"), "called rc=1 why=ok");
     for silent in ["mid-BYE", "mid-INVITE", "reg-refresh"] {
@@ -221,13 +221,13 @@ fn only_a_new_call_rings(version: &str) {
     }
     assert_eq!(host.simulator.pushes().len(), 1);
     assert_eq!(
-        host.ask(&format!("launch send_voip_push_contact {contact} ini-INVITE alice c2 $why")),
+        host.ask(&format!("launch send_voip_push_contact bob {contact} ini-INVITE alice c2 $why")),
         "started 1"
     );
     host.tell("wait");
     assert_eq!(host.next("> "), "> resumed 1 rc=1 why=ok");
     host.next("> idle");
-    let bad = host.ask("call send_voip_push_contact sip:bob@192.0.2.1 ini-INVITE alice c3 $why");
+    let bad = host.ask("call send_voip_push_contact bob sip:bob@192.0.2.1 ini-INVITE alice c3 $why");
     assert_eq!(bad, "called rc=-6 why=contact: has no pn-provider");
     let pushes = host.simulator.wait_for_pushes(0, 2);
     assert!(pushes.iter().all(|push| push["token"] == token.as_str()), "{pushes:?}");

@@ -30,24 +30,24 @@
 struct layout {
     const char *version;
     int exports_len, version_at, flags_at, scm_type_at, scm_rev_at, dlflags_at;
-    int cmds_at, acmds_at, params_at, procs_at, init_at, init_child_at;
+    int cmds_at, acmds_at, params_at, mi_cmds_at, procs_at, init_at, init_child_at;
     int cmd_len, acmd_len, cmd_params_at, cmd_param_len, cmd_flags_at;
     int async_len, resume_at, resume_name_at, resume_param_at, timeout_at, timeout_s_at;
-    int mi_recipe_len, mi_names;
+    int mi_export_len, mi_recipe_len, mi_names;
 };
 
-#define EXPORTS_34 184, 16, 24, 32, 40, 48, 72, 80, 88, 128, 144, 168
+#define EXPORTS_34 184, 16, 24, 32, 40, 48, 72, 80, 88, 104, 128, 144, 168
 #define COMMANDS 240, 232, 16, 24, 232
 
 static const struct layout LAYOUTS[] = {
-    {"3.4.2", EXPORTS_34, COMMANDS, 24, 0, -1, 8, 16, -1, 88, 10},
-    {"3.4.18", EXPORTS_34, COMMANDS, 32, 0, -1, 8, 16, 24, 88, 10},
-    {"3.5.9", EXPORTS_34, COMMANDS, 32, 0, -1, 8, 16, 24, 88, 10},
-    {"3.6.8", EXPORTS_34, COMMANDS, 32, 0, -1, 8, 16, 24, 88, 10},
-    {"4.0.1", EXPORTS_34, COMMANDS, 40, 0, 8, 16, 24, 32, 168, 20},
+    {"3.4.2", EXPORTS_34, COMMANDS, 24, 0, -1, 8, 16, -1, 4256, 88, 10},
+    {"3.4.18", EXPORTS_34, COMMANDS, 32, 0, -1, 8, 16, 24, 4256, 88, 10},
+    {"3.5.9", EXPORTS_34, COMMANDS, 32, 0, -1, 8, 16, 24, 4256, 88, 10},
+    {"3.6.8", EXPORTS_34, COMMANDS, 32, 0, -1, 8, 16, 24, 4256, 88, 10},
+    {"4.0.1", EXPORTS_34, COMMANDS, 40, 0, 8, 16, 24, 32, 8128, 168, 20},
     /* versions that no module may take by itself */
-    {"3.3.9", EXPORTS_34, COMMANDS, 32, 0, -1, 8, 16, 24, 88, 10},
-    {"4.1.0", EXPORTS_34, COMMANDS, 40, 0, 8, 16, 24, 32, 168, 20},
+    {"3.3.9", EXPORTS_34, COMMANDS, 32, 0, -1, 8, 16, 24, 4256, 88, 10},
+    {"4.1.0", EXPORTS_34, COMMANDS, 40, 0, 8, 16, 24, 32, 8128, 168, 20},
 };
 static const struct layout *layout;
 
@@ -171,22 +171,9 @@ int evi_raise_event(int id, struct event *list)
 }
 
 #define MOST 256
-static struct { const char *name; void *recipes; } mi_commands[MOST];
-static int mi_count;
 static char mi_text[16384];
 static char mi_error[1024];
 static char **mi_given;
-
-int register_mi_cmd(char *name, char *help, unsigned flags, void *init, void *recipes, const char *module)
-{
-    /* 4.0 wants the module's name before each of its commands */
-    if (help == NULL || flags != 0 || init != NULL || strcmp(module, "voip_push") != 0 ||
-        strncmp(name, "voip_push:", 10) != 0)
-        return -1;
-    mi_commands[mi_count].name = name;
-    mi_commands[mi_count++].recipes = recipes;
-    return 0;
-}
 
 void *init_mi_result_object(void **object)
 {
@@ -560,14 +547,15 @@ static void begin(void *exports, char **words, int seconds, enum how how)
 
 /* ---- commands ---- */
 
-static void manage(char **words)
+static void manage(void *exports, char **words)
 {
-    char *recipe = NULL;
+    /* 4.0 puts the module's name before each of its commands, which must not have it already */
+    int prefix_len = layout->mi_names == 20 ? 10 : 0;
+    char *row = find(exports, layout->mi_cmds_at, layout->mi_export_len, words[0] + prefix_len), *recipe = NULL;
     int given = 0, needed;
 
-    for (int i = 0; i < mi_count; i++)
-        if (strcmp(mi_commands[i].name, words[0]) == 0)
-            recipe = mi_commands[i].recipes;
+    if (row != NULL && strncmp(words[0], "voip_push:", 10) == 0 && pointer_at(row, 24) == NULL && int_at(row, 16) == 0)
+        recipe = row + 32;
     while (words[1 + given] != NULL)
         given++;
     for (; recipe != NULL && pointer_at(recipe, 0) != NULL; recipe += layout->mi_recipe_len) {
@@ -609,7 +597,7 @@ static void obey(void *exports, char **words)
     else if (strcmp(words[0], "expire") == 0)
         expire();
     else if (strcmp(words[0], "mi") == 0)
-        manage(words + 1);
+        manage(exports, words + 1);
     else if (strcmp(words[0], "stat") == 0)
         show_statistic(words[1]);
     else if (strcmp(words[0], "fds") == 0)

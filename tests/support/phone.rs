@@ -356,6 +356,14 @@ impl Phone {
         self.expect_status(&sent, 200);
     }
 
+    /// The same with a server that knows itself by its port on 127.0.0.1 only.
+    pub fn settle_bare(&mut self, server_port: u16) {
+        let uri = format!("sip:127.0.0.1:{server_port}");
+        let sent = self.request("OPTIONS", &uri, &format!("<{uri}>"), &format!("<{uri}>"), "");
+        self.send(sent.text.as_bytes());
+        self.expect_status(&sent, 200);
+    }
+
     /// How many different requests of this method have arrived so far; a retransmission is no other request.
     pub fn count(&mut self, method: &str) -> usize {
         while self.read(Duration::from_millis(1)) {}

@@ -33,8 +33,8 @@ const OUT: c_int = VARIABLE | OPTIONAL;
 pub const SEND: [CmdParam; 9] = params([TEXT, TEXT, TEXT, TEXT | OPTIONAL, OUT, OUT]);
 /// `send_voip_push_to(provider, token, app, user, caller, call_id [, $reason])`.
 pub const SEND_TO: [CmdParam; 9] = params([TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, OUT]);
-/// `send_voip_push_contact(contact, cause, caller, call_id [, $reason])`.
-pub const SEND_CONTACT: [CmdParam; 9] = params([TEXT, TEXT, TEXT, TEXT, OUT]);
+/// `send_voip_push_contact(user, contact, cause, caller, call_id [, $reason])`.
+pub const SEND_CONTACT: [CmdParam; 9] = params([TEXT, TEXT, TEXT, TEXT, TEXT, OUT]);
 
 const fn row(name: &'static CStr, function: CmdFunction, params: [CmdParam; 9]) -> CmdExport {
     CmdExport { name: name.as_ptr(), function: Some(function), params, flags: ANY_ROUTE }
@@ -90,12 +90,12 @@ functions! {
     }
 
     send_voip_push_contact(msg, args) {
-        let names = ["contact", "cause", CALLER, "call_id"];
+        let names = ["user", "contact", "cause", CALLER, "call_id"];
         call("send_voip_push_contact", msg, args, names, ["reason"], |service, texts| {
             let sent = refresh::with_call(texts, |target, user, caller, call_id| {
                 service.send_to(target, user, caller, call_id).map(|report| verbs::pushed(&report))
             })?;
-            Ok(sent.unwrap_or_else(|| Last::nothing(&refresh::no_call(texts[1]))))
+            Ok(sent.unwrap_or_else(|| Last::nothing(&refresh::no_call(texts[2]))))
         })
     }
 

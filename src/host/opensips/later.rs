@@ -78,12 +78,12 @@ functions! {
     }
 
     send_voip_push_contact(msg, ctx, args) {
-        let names = ["contact", "cause", CALLER, "call_id"];
-        let begin = |service: &Service, texts: [&str; 4]| {
+        let names = ["user", "contact", "cause", CALLER, "call_id"];
+        let begin = |service: &Service, texts: [&str; 5]| {
             let begun = refresh::with_call(texts, |target, user, caller, call_id| {
                 service.start_to(target, user, caller, call_id)
             })?;
-            Ok(begun.map_or_else(|| Begun::Ended(Box::new(Last::nothing(&refresh::no_call(texts[1])))), Begun::Pending))
+            Ok(begun.map_or_else(|| Begun::Ended(Box::new(Last::nothing(&refresh::no_call(texts[2])))), Begun::Pending))
         };
         start("send_voip_push_contact", [msg.cast(), ctx.cast()], args, names, ["reason"], begin)
     }

@@ -15,7 +15,11 @@ pub struct Abi {
     pub version: (u32, u32),
     /// `async_ctx`.
     pub async_ctx: AsyncLayout,
-    /// Size of `mi_recipe_t`: a command and 10 or 20 names of parameters.
+    /// Whether OpenSIPS itself puts the module's name before those of its management commands.
+    pub names_mi_commands: bool,
+    /// Size of `mi_export_t`: a row of the table of management commands.
+    pub mi_export_len: usize,
+    /// Size of `mi_recipe_t`, of which it has 48: a command and 10 or 20 names of parameters.
     pub mi_recipe_len: usize,
 }
 
@@ -39,10 +43,34 @@ const ASYNC_4: AsyncLayout =
 
 /// Every version whose headers were compared and that was run.
 const KNOWN: [Abi; 4] = [
-    Abi { version: (3, 4), async_ctx: ASYNC_3, mi_recipe_len: 88 },
-    Abi { version: (3, 5), async_ctx: ASYNC_3, mi_recipe_len: 88 },
-    Abi { version: (3, 6), async_ctx: ASYNC_3, mi_recipe_len: 88 },
-    Abi { version: (4, 0), async_ctx: ASYNC_4, mi_recipe_len: 168 },
+    Abi {
+        version: (3, 4),
+        async_ctx: ASYNC_3,
+        names_mi_commands: false,
+        mi_export_len: 4256,
+        mi_recipe_len: 88,
+    },
+    Abi {
+        version: (3, 5),
+        async_ctx: ASYNC_3,
+        names_mi_commands: false,
+        mi_export_len: 4256,
+        mi_recipe_len: 88,
+    },
+    Abi {
+        version: (3, 6),
+        async_ctx: ASYNC_3,
+        names_mi_commands: false,
+        mi_export_len: 4256,
+        mi_recipe_len: 88,
+    },
+    Abi {
+        version: (4, 0),
+        async_ctx: ASYNC_4,
+        names_mi_commands: true,
+        mi_export_len: 8128,
+        mi_recipe_len: 168,
+    },
 ];
 
 /// The first 3.4 with `timeout_s`: the structure grew within the stable branch.

@@ -2,7 +2,7 @@
 //!
 //! It refuses to show a token whole, and to guess what an argument was meant to be.
 
-use super::abi;
+use super::layout::Abi;
 use super::symbols::core;
 use crate::host::panic_caught;
 use crate::model::{Device, Invalid};
@@ -54,37 +54,34 @@ const ROWS: [Row; 4] = [
     },
 ];
 
-/// Makes the commands known; before the fork.
-pub fn register() -> Result<(), String> {
-    for row in &ROWS {
-        let recipes = recipes(row).leak().as_ptr();
-        let (name, help) = (row.name.as_ptr(), row.help.as_ptr());
-        // SAFETY: C strings and recipes that stay, and the name of our module.
-        let done = unsafe {
-            (core().register_mi_cmd)(name, help, 0, ptr::null(), recipes.cast(), c"voip_push".as_ptr())
-        };
-        if done != 0 {
-            return Err(format!("OpenSIPS does not take the MI command {}", row.name.to_string_lossy()));
-        }
-    }
-    Ok(())
+/// `mi_export_t[]` of this version, and a row of zeros. OpenSIPS keeps it for ever, so it is never freed; 4.0 finds no commands of
+/// a module that are not in its table.
+pub fn table(abi: &Abi) -> *const c_void {
+    let mut words: Vec<usize> = ROWS.iter().flat_map(|row| export(abi, row)).collect();
+    words.resize(words.len() + abi.mi_export_len / WORD, 0);
+    words.leak().as_ptr().cast()
 }
 
-/// `mi_recipe_t[]` of this version: for each number of parameters that may be given, the command and their names; and a recipe of
-/// zeros.
-fn recipes(row: &Row) -> Vec<usize> {
-    let words = abi().mi_recipe_len / size_of::<usize>();
-    let mut all = Vec::new();
-    for given in row.needed..=row.parameters.len() {
-        let mut recipe = vec![0; words];
+/// What the names of all commands begin with.
+const PREFIX: &str = "voip_push:";
+const WORD: usize = size_of::<usize>();
+/// Where `mi_export_t.recipes` begins: after name, help, flags and a function for each process.
+const RECIPES_AT: usize = 32;
+
+/// `mi_export_t`: for each number of parameters that may be given, a recipe of the command and their names.
+fn export(abi: &Abi, row: &Row) -> Vec<usize> {
+    let mut words = vec![0; abi.mi_export_len / WORD];
+    let prefix_len = if abi.names_mi_commands { PREFIX.len() } else { 0 };
+    words[0] = row.name.as_ptr().wrapping_add(prefix_len).expose_provenance();
+    words[1] = row.help.as_ptr().expose_provenance();
+    let recipes = words[RECIPES_AT / WORD..].chunks_exact_mut(abi.mi_recipe_len / WORD);
+    for (given, recipe) in (row.needed..=row.parameters.len()).zip(recipes) {
         recipe[0] = (row.command as *const ()).expose_provenance();
         for (place, name) in recipe[1..].iter_mut().zip(&row.parameters[..given]) {
             *place = name.as_ptr().expose_provenance();
         }
-        all.extend(recipe);
     }
-    all.resize(all.len() + words, 0);
-    all
+    words
 }
 
 unsafe extern "C" fn stats(params: *const c_void, _: *mut c_void) -> *mut c_void {

@@ -34,7 +34,7 @@ static ABI: OnceLock<Abi> = OnceLock::new();
 pub fn claim(table: &Exports) -> Claim {
     let Some((stamps, version)) = stamp::of_this_program() else { return Claim::NotMine };
     let exports = match accept(&version) {
-        Ok(()) => module_exports(&stamps),
+        Ok(abi) => ModuleExports { mi_cmds: mi::table(abi), ..module_exports(&stamps) },
         Err(why) => {
             // OpenSIPS keeps the pointer, so the text is never freed.
             let why = CString::new(why).unwrap_or_default().into_raw();
@@ -47,7 +47,7 @@ pub fn claim(table: &Exports) -> Claim {
     Claim::Filled
 }
 
-fn accept(version: &str) -> Result<(), String> {
+fn accept(version: &str) -> Result<&'static Abi, String> {
     let insisted = std::env::var(INSIST).ok();
     let abi = stamp::check(version, insisted.as_deref())?;
     let core = symbols::Core::find().map_err(|name| {
@@ -55,8 +55,7 @@ fn accept(version: &str) -> Result<(), String> {
         format!("voip_push {ours} needs the symbol {name}, which this '{version}' does not have")
     })?;
     symbols::keep(core);
-    let _ = ABI.set(abi);
-    Ok(())
+    Ok(ABI.get_or_init(|| abi))
 }
 
 /// The layouts of the OpenSIPS that has loaded us.
@@ -125,7 +124,6 @@ fn prepare() -> Result<(), String> {
     ::log::set_max_level(service.settings().log_level);
     service.plan_sender_process().map_err(|error| error.to_string())?;
     event::publish()?;
-    mi::register()?;
     statistics::register(service::install(service));
     let (major, minor) = abi().version;
     ::log::info!(

@@ -13,14 +13,14 @@ const RINGS: &str = "ini-INVITE";
 
 /// Hands the call to `push`, or gives nothing where the phone is not to ring. An empty cause is one that nobody has named.
 pub fn with_call<T>(
-    [contact, cause, caller, call_id]: [&str; 4],
+    [user, contact, cause, caller, call_id]: [&str; 5],
     push: impl FnOnce(&Target<'_>, &str, &str, &str) -> Result<T, Error>,
 ) -> Result<Option<T>, Error> {
     if !cause.is_empty() && !cause.eq_ignore_ascii_case(RINGS) {
         return Ok(None);
     }
     let contact = Contact::parse(contact)?;
-    let Contact { user, provider, token, app } = &contact;
+    let Contact { provider, token, app } = &contact;
     push(&Target { provider, token, app }, user, caller, call_id).map(Some)
 }
 
@@ -32,7 +32,6 @@ pub fn no_call(cause: &str) -> String {
 /// A contact of a phone that can be woken (RFC 8599 §4.1.1).
 #[derive(Debug, PartialEq, Eq)]
 struct Contact {
-    user: String,
     provider: String,
     token: String,
     app: String,
@@ -43,9 +42,8 @@ impl Contact {
     fn parse(uri: &str) -> Result<Contact, Invalid> {
         let uri = uri.trim().trim_start_matches('<');
         let uri = uri.split(['>', '?']).next().unwrap_or(uri);
-        let Some((user, rest)) = uri.rsplit_once('@') else {
-            return Err(Invalid::new("contact", "has no user"));
-        };
+        // a user may have a `;` in it
+        let rest = uri.rsplit_once('@').map_or(uri, |(_user, rest)| rest);
         let parameter = |name: &'static str| {
             let mut all = rest.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
             let found = all.find(|(key, _)| key.trim().eq_ignore_ascii_case(name))?;
@@ -58,8 +56,7 @@ impl Contact {
         };
         let (provider, token) = (needed("pn-provider")?, needed("pn-prid")?);
         let app = app(&provider, &parameter("pn-param").unwrap_or_default()).to_owned();
-        let user = percent_decode_str(user).decode_utf8_lossy().into_owned();
-        Ok(Contact { user, provider, token, app })
+        Ok(Contact { provider, token, app })
     }
 }
 
@@ -86,13 +83,13 @@ mod tests {
     #[test]
     fn a_contact_is_read_as_its_phone_wrote_it() {
         let contact = Contact::parse(APNS).unwrap();
-        assert_eq!((contact.user.as_str(), contact.provider.as_str()), ("sip:bob", "apns"));
+        assert_eq!(contact.provider, "apns");
         assert_eq!((contact.token.as_str(), contact.app.as_str()), ("00FC", "org.x.voip"));
         let contact =
             Contact::parse("<sip:c@h;pn-provider=fcm;pn-param=proj.1;pn-prid=a:b>;expires=3").unwrap();
         assert_eq!((contact.token.as_str(), contact.app.as_str()), ("a:b", "proj.1"));
         for (bad, why) in [
-            ("sip:192.0.2.1;pn-prid=a", "contact: has no user"),
+            ("sip:bob;pn-provider=fcm@h;pn-prid=a", "contact: has no pn-provider"),
             ("sip:bob@h", "contact: has no pn-provider"),
             ("sip:bob@h;pn-provider=apns;pn-prid", "contact: has no pn-prid"),
             ("sip:bob@h;pn-provider=apns;pn-prid=%ff", "contact: has no pn-prid"),
@@ -103,13 +100,13 @@ mod tests {
 
     #[test]
     fn only_a_new_call_rings() {
-        let push = |cause| with_call([APNS, cause, "alice", "c1"], |_, _, _, _| Ok(())).unwrap();
+        let push = |cause| with_call(["bob", APNS, cause, "alice", "c1"], |_, _, _, _| Ok(())).unwrap();
         for rings in ["ini-INVITE", ""] {
             assert_eq!(push(rings), Some(()), "{rings}");
         }
         for silent in ["mid-INVITE", "mid-BYE", "ini-MESSAGE", "reg-refresh"] {
             assert_eq!(push(silent), None, "{silent}");
         }
-        assert!(with_call(["sip:x", "ini-INVITE", "", ""], |_, _, _, _| Ok(())).is_err());
+        assert!(with_call(["bob", "sip:x", "ini-INVITE", "", ""], |_, _, _, _| Ok(())).is_err());
     }
 }

@@ -4,7 +4,7 @@
 
 use super::layout::{PvSpec, PvValue, SipMsg, Str};
 use crate::host::symbol::symbols;
-use std::ffi::{c_char, c_double, c_int, c_uint, c_ushort, c_void};
+use std::ffi::{c_char, c_double, c_int, c_ushort, c_void};
 use std::sync::OnceLock;
 
 symbols! {
@@ -20,9 +20,6 @@ symbols! {
         evi_param_add: unsafe extern "C" fn(*mut c_void, *const Str, *const c_void, c_int) -> c_int,
         evi_raise_event: unsafe extern "C" fn(c_int, *mut c_void) -> c_int,
         // mi/mi.h, mi/item.h
-        register_mi_cmd: unsafe extern "C" fn(
-            *const c_char, *const c_char, c_uint, *const c_void, *const c_void, *const c_char,
-        ) -> c_int,
         init_mi_result_object: unsafe extern "C" fn(*mut *mut c_void) -> *mut c_void,
         free_mi_response: unsafe extern "C" fn(*mut c_void),
         init_mi_error_extra: unsafe extern "C" fn(c_int, *const c_char, c_int, *const c_char, c_int) -> *mut c_void,
