@@ -3,7 +3,9 @@
 //! It refuses values out of range instead of bending them.
 
 use super::credential::beside;
-use super::{ApiKeys, ApnsCredential, ConfigError, FcmCredential, IosPushType, Quarantine, Settings, raw};
+use super::{
+    ApiKeys, ApnsCredential, ConfigError, FcmCredential, IosPushType, Quarantine, Settings, SipSettings, raw,
+};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -56,6 +58,7 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
             raw.rest.as_ref().map_or(0, |rest| rest.wrong_keys_per_minute),
             0..=10_000,
         )? as u32,
+        sip: SipSettings::from_raw(file, &raw.sip)?,
         log_level: log_level(file, &raw.log.level)?,
         warnings: Vec::new(),
     };
@@ -64,7 +67,12 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
     Ok(settings)
 }
 
-fn in_range(file: &Path, key: &str, value: i64, range: RangeInclusive<i64>) -> Result<u64, ConfigError> {
+pub(super) fn in_range(
+    file: &Path,
+    key: &str,
+    value: i64,
+    range: RangeInclusive<i64>,
+) -> Result<u64, ConfigError> {
     match u64::try_from(value) {
         Ok(number) if range.contains(&value) => Ok(number),
         _ => {

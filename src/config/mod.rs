@@ -10,6 +10,7 @@ mod load;
 mod profile;
 mod raw;
 mod secret;
+mod sip;
 mod template;
 
 pub use api_keys::{ApiKey, ApiKeys};
@@ -17,6 +18,7 @@ pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, Signing
 pub use error::ConfigError;
 pub use profile::{MAX_APNS_LEN, MAX_FCM_LEN, Profile};
 pub use secret::Secret;
+pub use sip::SipSettings;
 pub use template::{Field, Piece, Template};
 
 use crate::model::Provider;
@@ -60,6 +62,8 @@ pub struct Settings {
     pub api_keys: Option<ApiKeys>,
     /// `[rest] wrong_keys_per_minute`: wrong keys that one address may show; 0 is no limit.
     pub wrong_keys_per_minute: u32,
+    /// `[sip]`.
+    pub sip: SipSettings,
     /// `[log] level`.
     pub log_level: log::LevelFilter,
     /// What is odd but no reason to stop; for the log.

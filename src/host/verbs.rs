@@ -4,7 +4,7 @@
 
 use super::last::Last;
 use crate::model::{Extra, Media, Report};
-use crate::service::{Error, Service, Target};
+use crate::service::{Error, Offer, Service, SipRegister, Target};
 
 /// `register_token(user, token, platform [, device_id [, app]])`; empty means absent.
 pub(super) fn register_token(
@@ -44,6 +44,24 @@ pub(super) fn send_voip_push_to(
 ) -> Result<Last, Error> {
     let target = Target { provider, token, app };
     service.send_to(&target, user, caller, call_id).map(|report| pushed(&report))
+}
+
+/// `check_contact([user])`: what the answer to the REGISTER in hand is to say about push.
+pub(super) fn check_contact(service: &Service, register: &SipRegister<'_>) -> Result<Last, Error> {
+    Ok(match service.check_register(register) {
+        Offer::Push { devices, headers } => counted(devices).with_headers(&headers),
+        Offer::Nothing(why) => Last::nothing(why),
+        Offer::Refuse { status, reason, headers } => Last::refusal(status, &reason).with_headers(&headers),
+    })
+}
+
+/// `register_contact([user])`.
+pub(super) fn register_contact(service: &Service, register: &SipRegister<'_>) -> Result<Last, Error> {
+    let done = service.register_contacts(register)?;
+    if done.stored > 0 {
+        return Ok(counted(done.stored));
+    }
+    Ok(Last::nothing("none stored, some forgotten").with_devices(done.forgotten))
 }
 
 /// Pushes that at least one provider accepted.

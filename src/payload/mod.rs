@@ -6,7 +6,6 @@
 
 mod callkit;
 mod linphone;
-mod md5;
 mod message;
 mod minimal;
 mod seed;
