@@ -53,12 +53,12 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
             .collect::<Result<_, _>>()?,
         fcm: raw.fcm.into_iter().map(|fcm| FcmCredential::from_raw(file, fcm)).collect::<Result<_, _>>()?,
         api_keys,
-        sip: SipSettings::from_raw(file, &raw.sip)?,
         wrong_keys_per_minute: number(
             "[rest] wrong_keys_per_minute",
             raw.rest.as_ref().map_or(0, |rest| rest.wrong_keys_per_minute),
             0..=10_000,
         )? as u32,
+        sip: SipSettings::from_raw(file, &raw.sip)?,
         log_level: log_level(file, &raw.log.level)?,
         warnings: Vec::new(),
     };
