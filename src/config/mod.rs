@@ -30,6 +30,8 @@ pub struct Settings {
     pub wait: Duration,
     /// `[call] wake_seconds`: how long a parked call waits for the phone to register.
     pub wake: Duration,
+    /// `[call] late_seconds`: how long after a call's end a phone that wakes is told of it; zero is never.
+    pub late: Duration,
     /// `[sender] max_queued`: how many pushes may wait or be under way in one process.
     pub max_queued: usize,
     /// `[sender] max_queued_bytes`: how much memory they may take.

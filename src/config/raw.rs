@@ -37,11 +37,12 @@ pub(super) struct Call {
     pub ring_seconds: i64,
     pub wait_ms: i64,
     pub wake_seconds: i64,
+    pub late_seconds: i64,
 }
 
 impl Default for Call {
     fn default() -> Self {
-        Call { ring_seconds: 30, wait_ms: 800, wake_seconds: 15 }
+        Call { ring_seconds: 30, wait_ms: 800, wake_seconds: 15, late_seconds: 60 }
     }
 }
 

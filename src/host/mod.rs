@@ -7,6 +7,7 @@ mod kamailio;
 mod last;
 mod note;
 mod parked;
+mod remembered;
 mod verbs;
 mod waiting;
 

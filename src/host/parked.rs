@@ -392,12 +392,13 @@ mod tests {
         /// What a worker does when a phone registers.
         fn wake(&mut self, contacts: &[&str]) -> Vec<Act> {
             let Some(moment) = self.parked.waiting.wake("bob") else { return Vec::new() };
-            let contacts = contacts.iter().map(|contact| (*contact).to_owned()).collect();
+            let contacts: Vec<_> = contacts.iter().map(|contact| (*contact).to_owned()).collect();
             let wake = Wake {
                 user: "bob".to_owned(),
                 aor: "sip:bob@x".to_owned(),
                 moment,
                 tells_contacts: true,
+                registered: contacts.len(),
                 contacts,
             };
             self.parked.wake(&wake, self.now)
@@ -483,6 +484,7 @@ mod tests {
             moment,
             tells_contacts: true,
             contacts: Vec::new(),
+            registered: 0,
         };
         assert_eq!(rig.parked.wake(&wake, rig.now).len(), 1);
         rig.park(ID);

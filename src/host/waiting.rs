@@ -52,6 +52,16 @@ impl Waiting {
         self.change(user, |row| if row & COUNT == 0 { row } else { row - 1 });
     }
 
+    /// Registrations of this user are of interest to somebody else than a call that waits or rings.
+    pub fn interest(&self, user: &str) {
+        self.change(user, |row| if row & COUNT == COUNT { row } else { row + 1 });
+    }
+
+    /// They are so no longer.
+    pub fn no_interest(&self, user: &str) {
+        self.change(user, |row| if row & COUNT == 0 { row } else { row - 1 });
+    }
+
     /// A phone of this user has registered just now. Says when that is, where a call of the user waits or rings.
     pub fn wake(&self, user: &str) -> Option<Moment> {
         let now = self.now();

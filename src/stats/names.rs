@@ -41,6 +41,10 @@ pub enum Counter {
     WakeTimeout,
     /// Phones that registered for a call which was over.
     Late,
+    /// Late phones that were told that their call is over.
+    LateTold,
+    /// Late phones that could not be told.
+    LateFailed,
     /// Calls that could not be resumed, since their transaction was gone.
     ResumeFailed,
     /// Times that the token store could not be reached.
@@ -58,10 +62,10 @@ pub enum Counter {
 }
 
 /// How many of [`TABLE`]'s rows, from the start, only grow; the rest are levels.
-pub(super) const GROWING: usize = 22;
+pub(super) const GROWING: usize = 24;
 
 /// Name (Prometheus' way, without the prefix) and help of each counter, in the order of the enum.
-pub(super) const TABLE: [(Counter, &str, &str); 25] = [
+pub(super) const TABLE: [(Counter, &str, &str); 27] = [
     (Counter::Registered, "registered_total", "Devices stored or renewed"),
     (Counter::BadArgument, "bad_argument_total", "Requests refused for their arguments"),
     (Counter::Deleted, "deleted_total", "Devices deleted on request"),
@@ -80,6 +84,8 @@ pub(super) const TABLE: [(Counter, &str, &str); 25] = [
     (Counter::Woken, "woken_total", "Held calls that went on because a phone registered"),
     (Counter::WakeTimeout, "wake_timeout_total", "Held calls for which nobody came in time"),
     (Counter::Late, "late_total", "Phones that registered for a call which was over"),
+    (Counter::LateTold, "late_told_total", "Late phones that were told that their call is over"),
+    (Counter::LateFailed, "late_failed_total", "Late phones that could not be told"),
     (Counter::ResumeFailed, "resume_failed_total", "Calls that could not be resumed"),
     (Counter::StoreFailed, "store_failed_total", "Times that the token store could not be reached"),
     (Counter::RestUnauthorized, "rest_unauthorized_total", "REST requests without a valid API key"),

@@ -4,6 +4,7 @@
 
 use super::arguments;
 use super::http::voip_push_http;
+use super::late;
 use super::layout::{ANY_ROUTE, CmdExport, SipMsg, Table};
 use super::park;
 use super::pushes::{queue_voip_push, send_voip_push_async};
@@ -16,7 +17,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// All script functions, and a row of zeros.
-pub static TABLE: Table<[CmdExport; 17]> = Table::new([
+pub static TABLE: Table<[CmdExport; 19]> = Table::new([
     row(c"register_token", 3, register_token_3 as *const c_void),
     row(c"register_token", 4, register_token_4 as *const c_void),
     row(c"register_token", 5, register_token_5 as *const c_void),
@@ -32,6 +33,8 @@ pub static TABLE: Table<[CmdExport; 17]> = Table::new([
     parking(c"follow_call", 1, park::follow_call as *const c_void),
     row(c"wake_calls", 1, park::wake_calls as *const c_void),
     row(c"was_rung", 0, park::was_rung as *const c_void),
+    CmdExport { fixup: Some(fix_late), ..row(c"is_late_call", 0, late::is_late_call as *const c_void) },
+    row(c"is_late_contact", 0, late::is_late_contact as *const c_void),
     row(c"voip_push_http", 0, voip_push_http as *const c_void),
     CmdExport {
         name: ptr::null(),
@@ -61,6 +64,11 @@ unsafe extern "C" fn fix_parking(param: *mut *mut c_void, number: c_int) -> c_in
     });
     // SAFETY: as Kamailio has called this fixup.
     unsafe { fix_suspending(param, number) }
+}
+
+unsafe extern "C" fn fix_late(_: *mut *mut c_void, _: c_int) -> c_int {
+    late::is_in_the_script();
+    0
 }
 
 /// A function that holds a call: a configuration that has it needs the modules for that.
@@ -132,7 +140,12 @@ unsafe extern "C" fn delete_token_2(msg: Msg, user: Param, device_id: Param) -> 
 
 unsafe extern "C" fn send_voip_push(msg: Msg, user: Param, caller: Param, call_id: Param) -> c_int {
     let params = [("user", user), ("caller", caller), ("call_id", call_id)];
-    call("send_voip_push", msg, params, verbs::send_voip_push)
+    call("send_voip_push", msg, params, |service, [user, caller, call_id]| {
+        let last = verbs::send_voip_push(service, [user, caller, call_id])?;
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        unsafe { late::pushed(msg, service, user, call_id) };
+        Ok(last)
+    })
 }
 
 unsafe extern "C" fn send_voip_push_to(

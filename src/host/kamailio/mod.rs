@@ -6,7 +6,9 @@ mod arguments;
 mod counters;
 mod functions;
 mod http;
+mod late;
 mod layout;
+mod line;
 mod log;
 mod park;
 mod pseudo;
@@ -114,6 +116,7 @@ fn prepare() -> Result<(), String> {
     let service = Service::prepare(&file).map_err(|error| error.to_string())?;
     ::log::set_max_level(service.settings().log_level);
     park::prepare()?;
+    late::prepare()?;
     sender::plan(&service)?;
     counters::register(service::install(service));
     ::log::info!("voip_push {} is ready with {}", env!("CARGO_PKG_VERSION"), file.display());

@@ -4,6 +4,7 @@
 //! call that nobody else has.
 
 use super::functions::{Msg, Param, call};
+use super::late;
 use super::park;
 use super::sender::has_event_route;
 use super::tm::{self, NEEDED, tm};
@@ -28,6 +29,8 @@ pub unsafe extern "C" fn queue_voip_push(msg: Msg, user: Param, caller: Param, c
         // Whoever wants the result gets it, at the latest when no phone rings any more.
         let patience = (!note.is_empty()).then_some(service.settings().ring);
         service.hand_over(ready, patience, note)?;
+        // SAFETY: as above.
+        unsafe { late::pushed(msg, service, user, call_id) };
         Ok(verbs::counted(devices))
     })
 }
@@ -58,6 +61,7 @@ pub unsafe extern "C" fn send_voip_push_async(
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
         unsafe {
             let Some(id) = tm.call_to_suspend(msg)? else { return Ok(Last::stop()) };
+            late::pushed(msg, service, user, call_id);
             tm.suspend(msg, wait + SAFETY_NET)?;
             let note = Note::Async {
                 user: user.to_owned(),
