@@ -131,6 +131,11 @@
 #define VOIP_PUSH_ERR_STORE -301
 
 /**
+ * Token store: the user has as many devices as the configuration lets one have.
+ */
+#define VOIP_PUSH_ERR_TOO_MANY_DEVICES -302
+
+/**
  * Push: the user has no device. Nothing is wrong; let the call go on without a push.
  */
 #define VOIP_PUSH_ERR_NO_DEVICE -401
@@ -227,9 +232,12 @@ int32_t voip_push_shutdown(void);
  * Threads: any, also at the same time.
  * Fork: usable before and after; each process opens the token store for itself.
  * Blocks: on the disk, and up to 5 seconds while another process locks the token store.
- * Errors: NULL_POINTER, INVALID_UTF8, BAD_ARGUMENT, CONFIG (on first use), STORE, INTERNAL.
+ * Errors: TOO_MANY_DEVICES, NULL_POINTER, INVALID_UTF8, BAD_ARGUMENT, CONFIG (on first use),
+ * STORE, INTERNAL.
  */
-int32_t register_token(const char *user, const char *token, const char *platform);
+int32_t register_token(const char *user,
+                       const char *token,
+                       const char *platform);
 
 /**
  * Counts a user's devices, and gives token and platform ("ios" or "android") of the one

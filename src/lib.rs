@@ -23,6 +23,7 @@
 //!     service           the verbs: register, lookup, delete, send
 //!       sender          what is sent when, what is tried again, which token dies
 //!         provider      apns, fcm: a push becomes a request, an answer an outcome
+//!           payload     what a push tells the app, a profile for each kind of app
 //!         http2         connections to a provider
 //!       store           tokens in SQLite
 //!       stats           counters in shared memory
@@ -39,6 +40,7 @@ pub mod config;
 mod host;
 pub mod http2;
 pub mod model;
+pub mod payload;
 pub mod process;
 pub mod provider;
 mod random;

@@ -3,7 +3,7 @@
 //! It refuses keys that could never sign what their provider asks for, while an operator is still looking.
 
 use super::secret::{read_public, read_secret};
-use super::{ConfigError, raw};
+use super::{ConfigError, Profile, raw};
 use crate::model::Environment;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use std::fmt;
@@ -80,6 +80,8 @@ pub struct ApnsCredential {
     pub key: SigningKey,
     /// The topics, each `<bundle>.voip`; the first is the default.
     pub topics: Vec<String>,
+    /// What pushes to the app of each topic hold, in the order of the topics.
+    pub profiles: Vec<Profile>,
     /// Production or sandbox.
     pub environment: Environment,
     /// The host to send to.
@@ -110,11 +112,20 @@ pub struct FcmCredential {
     pub token_uri: String,
     /// What iPhones get.
     pub ios_push_type: IosPushType,
+    /// What pushes to the project's apps hold.
+    pub profile: Profile,
     /// The host to send to.
     pub origin: Origin,
 }
 
 impl ApnsCredential {
+    /// What pushes for this topic hold.
+    pub fn profile(&self, topic: &str) -> &Profile {
+        const DEFAULT: &Profile = &Profile::Callkit;
+        let at = self.topics.iter().position(|known| known == topic);
+        at.and_then(|at| self.profiles.get(at)).unwrap_or(DEFAULT)
+    }
+
     pub(super) fn from_raw(file: &Path, raw: raw::Apns) -> Result<Self, ConfigError> {
         let refuse = |key: &str, why: String| ConfigError::new(file, format!("[[apns]] {key}"), why);
         apple_id(&raw.team_id).map_err(|why| refuse("team_id", why))?;
@@ -132,6 +143,7 @@ impl ApnsCredential {
                 .map_err(|(key, why)| refuse(key, why))?,
             team_id: raw.team_id,
             key_id: raw.key_id,
+            profiles: vec![Profile::default(); raw.topics.len()],
             topics: raw.topics,
             environment,
         })
@@ -161,6 +173,7 @@ impl FcmCredential {
             token_uri: account.token_uri,
             key,
             ios_push_type,
+            profile: Profile::default(),
         })
     }
 }

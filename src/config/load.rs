@@ -32,6 +32,7 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
             as u32,
         caller_per_minute: number("[limits] caller_per_minute", raw.limits.caller_per_minute, 0..=1_000_000)?
             as u32,
+        devices_per_user: number("[limits] devices_per_user", raw.limits.devices_per_user, 0..=1_000)? as u32,
         quarantine: Quarantine {
             dead_tokens: number("[quarantine] dead_tokens", raw.quarantine.dead_tokens, 1..=100_000)?
                 as usize,
@@ -52,6 +53,7 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
         log_level: log_level(file, &raw.log.level)?,
         warnings: Vec::new(),
     };
+    super::profile::apply(file, &raw.app, &mut settings)?;
     settings.warnings = warnings(&settings);
     Ok(settings)
 }

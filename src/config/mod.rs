@@ -6,12 +6,16 @@
 mod credential;
 mod error;
 mod load;
+mod profile;
 mod raw;
 mod secret;
+mod template;
 
 pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey};
 pub use error::ConfigError;
+pub use profile::{MAX_APNS_LEN, MAX_FCM_LEN, Profile};
 pub use secret::Secret;
+pub use template::{Field, Piece, Template};
 
 use crate::model::Provider;
 use std::path::{Path, PathBuf};
@@ -40,6 +44,8 @@ pub struct Settings {
     pub device_per_minute: u32,
     /// `[limits] caller_per_minute`: pushes that one caller may cause; 0 is no limit.
     pub caller_per_minute: u32,
+    /// `[limits] devices_per_user`: devices that one user may have; 0 is no limit.
+    pub devices_per_user: u32,
     /// `[quarantine]`.
     pub quarantine: Quarantine,
     /// `[sender] stop_ms`: how long pushes under way may still be answered when the server stops.

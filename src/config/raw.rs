@@ -15,6 +15,7 @@ pub(super) struct File {
     pub quarantine: Quarantine,
     pub apns: Vec<Apns>,
     pub fcm: Vec<Fcm>,
+    pub app: Vec<App>,
     pub rest: Option<Rest>,
     pub log: Log,
 }
@@ -65,11 +66,12 @@ impl Default for Sender {
 pub(super) struct Limits {
     pub device_per_minute: i64,
     pub caller_per_minute: i64,
+    pub devices_per_user: i64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { device_per_minute: 30, caller_per_minute: 300 }
+        Limits { device_per_minute: 30, caller_per_minute: 300, devices_per_user: 20 }
     }
 }
 
@@ -115,6 +117,14 @@ pub(super) struct Fcm {
 
 fn alert() -> String {
     "alert".to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct App {
+    pub name: String,
+    pub profile: String,
+    pub template: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -99,7 +99,7 @@ fn script_code(error: &Error) -> i32 {
         Error::NoAnswer(_) => -3,
         Error::CredentialRefused(_) => -4,
         Error::QueueFull | Error::SenderGone => -5,
-        Error::Argument(_) => -6,
+        Error::Argument(_) | Error::TooManyDevices { .. } => -6,
         Error::Store(_) => -7,
         Error::Config(_) | Error::Internal(_) => INTERNAL,
     }
@@ -139,6 +139,7 @@ fn log_failure(name: &str, error: &Error) {
     let level = match error {
         Error::NoDevice => log::Level::Debug,
         Error::Argument(_)
+        | Error::TooManyDevices { .. }
         | Error::AllRejected(_)
         | Error::NoAnswer(_)
         | Error::CredentialRefused(_)
@@ -164,6 +165,7 @@ mod tests {
             (Error::QueueFull, -5),
             (Error::SenderGone, -5),
             (Error::Argument(Invalid::new("user", "is empty")), -6),
+            (Error::TooManyDevices { limit: 20 }, -6),
             (Error::Internal(String::new()), -8),
         ];
         for (error, number) in numbers {

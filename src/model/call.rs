@@ -3,31 +3,39 @@
 //! It refuses nothing but an empty Call-ID: a strange caller name is made harmless, not rejected, since the call is
 //! what matters.
 
-use super::{Invalid, User, clean_line};
+use super::{Caller, Invalid, Media, User};
 use uuid::Uuid;
 
 /// Longest Call-ID taken, in bytes; longer ones are refused as RFC 3261 leaves it to us.
 pub const MAX_CALL_ID_LEN: usize = 512;
-/// Longest caller shown on a phone, in bytes; cut at a character.
-const MAX_CALLER_LEN: usize = 256;
 
 /// One call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     /// Whom it is for.
     pub callee: User,
-    /// Who calls, as the phone shows it: one line, at most 256 bytes.
-    pub caller: String,
+    /// Who calls.
+    pub caller: Caller,
     /// The SIP Call-ID.
     pub call_id: String,
+    /// Audio or video.
+    pub media: Media,
 }
 
 impl Call {
-    /// Takes a call from a routing script.
+    /// Takes an audio call from a routing script; what `caller` may be, [`Caller::parse`] says.
+    ///
+    /// # Errors
+    /// As [`Call::new`].
+    pub fn parse(user: &str, caller: &str, call_id: &str) -> Result<Call, Invalid> {
+        Call::new(user, Caller::parse(caller), call_id, Media::Audio)
+    }
+
+    /// Takes a call whose caller is known.
     ///
     /// # Errors
     /// The user (see [`User::parse`]) or the Call-ID: empty, longer than 512 bytes, or with control characters.
-    pub fn parse(user: &str, caller: &str, call_id: &str) -> Result<Call, Invalid> {
+    pub fn new(user: &str, caller: Caller, call_id: &str, media: Media) -> Result<Call, Invalid> {
         let callee = User::parse(user)?;
         if call_id.is_empty() {
             return Err(Invalid::new("call_id", "is empty"));
@@ -39,7 +47,7 @@ impl Call {
         if call_id.chars().any(char::is_control) {
             return Err(Invalid::new("call_id", "has a control character"));
         }
-        Ok(Call { callee, caller: clean_line(caller, MAX_CALLER_LEN), call_id: call_id.to_owned() })
+        Ok(Call { callee, caller, call_id: call_id.to_owned(), media })
     }
 
     /// The id that CallKit knows this call by; see [`call_uuid`].
@@ -70,10 +78,10 @@ mod tests {
     #[test]
     fn a_caller_cannot_inject_lines_and_a_call_id_must_be_one() {
         let call = Call::parse("bob", "Eve\r\nX: y", "c1").unwrap();
-        assert_eq!(call.caller, "Eve  X: y");
+        assert_eq!(call.caller.shown(), "Eve  X: y");
         assert_eq!(Call::parse("bob", "a", "").unwrap_err().what, "call_id");
         assert_eq!(Call::parse("bob", "a", "x\r\ny").unwrap_err().what, "call_id");
         assert_eq!(Call::parse("bob", "a", &"x".repeat(513)).unwrap_err().what, "call_id");
-        assert_eq!(Call::parse("bob", &"é".repeat(1000), "c").unwrap().caller.len(), 256);
+        assert_eq!(Call::parse("bob", &"é".repeat(1000), "c").unwrap().caller.shown().len(), 256);
     }
 }

@@ -81,7 +81,7 @@ pub(crate) mod tests {
     //! Pushes, answers and credentials that the providers' tests share.
 
     use super::*;
-    use crate::config::{FcmCredential, IosPushType, Origin, SigningKey};
+    use crate::config::{FcmCredential, IosPushType, Origin, Profile, SigningKey};
     use crate::model::{Call, Extra, NewDevice};
 
     pub(crate) fn push_to(platform: &str, token: &str, caller: &str) -> Push {
@@ -94,6 +94,8 @@ pub(crate) mod tests {
             app: None,
             environment: None,
             registered_at_ms: 1,
+            expires_at_ms: None,
+            alert: None,
         };
         let call = Call::parse("564612", caller, "call-1").unwrap();
         Push { call, device, expires_at_s: 1_900_000_030, ring: Duration::from_secs(30), is_stored: true }
@@ -116,6 +118,7 @@ pub(crate) mod tests {
             key: SigningKey::for_tests(),
             token_uri: "https://oauth2.googleapis.com/token".to_owned(),
             ios_push_type: IosPushType::Alert,
+            profile: Profile::default(),
             origin: Origin { host: "fcm.googleapis.com".to_owned(), port: 443, ca_pem: None },
         }
     }

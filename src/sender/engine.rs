@@ -139,7 +139,8 @@ impl Engine {
         if !self.device_budget.borrow_mut().take(push.device.token.expose(), now) {
             return refused(Counter::DeviceBudget, "this device had its pushes of this minute");
         }
-        if !self.caller_budget.borrow_mut().take(&push.call.caller, now) {
+        let caller = &push.call.caller;
+        if !self.caller_budget.borrow_mut().take((caller.number(), caller.host()), now) {
             return refused(Counter::CallerBudget, "this caller had its pushes of this minute");
         }
         None

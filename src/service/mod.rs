@@ -133,10 +133,10 @@ impl Service {
         &self.stats
     }
 
-    /// Stores a device or renews it.
+    /// Stores a device or renews it; see [`TokenStore::register`] for whom it takes the token from.
     ///
     /// # Errors
-    /// `Argument` or `Store`.
+    /// `Argument`, `TooManyDevices` or `Store`.
     pub fn register(
         &self,
         user: &str,
@@ -146,7 +146,10 @@ impl Service {
     ) -> Result<Registered, Error> {
         self.counted(|| {
             let device = NewDevice::parse(user, token, platform, extra)?;
-            let registered = self.with_store(|store| store.register(&device, now_ms()))?;
+            let limit = self.settings.devices_per_user;
+            let most = if limit == 0 { u32::MAX } else { limit };
+            let registered = self.with_store(|store| store.register(&device, now_ms(), most))?;
+            let registered = registered.ok_or(Error::TooManyDevices { limit })?;
             self.stats.count(Counter::Registered);
             log::info!("registered user={} token={:?} {registered:?}", device.user.shortened(), device.token);
             Ok(registered)
@@ -310,7 +313,7 @@ impl Service {
     }
 
     fn devices_of(&self, user: &User) -> Result<Vec<Device>, Error> {
-        let devices = self.with_store(|store| store.devices(user))?;
+        let devices = self.with_store(|store| store.devices(user, now_ms()))?;
         let found = if devices.is_empty() { Counter::LookupEmpty } else { Counter::LookupFound };
         self.stats.count(found);
         if devices.is_empty() { Err(Error::NoDevice) } else { Ok(devices) }
@@ -365,6 +368,7 @@ impl Service {
         let done = work();
         match &done {
             Err(Error::Argument(_)) => self.stats.count(Counter::BadArgument),
+            Err(Error::TooManyDevices { .. }) => self.stats.count(Counter::TooManyDevices),
             Err(Error::Store(_)) => self.stats.count(Counter::StoreFailed),
             _ => {}
         }
@@ -383,6 +387,8 @@ impl Target<'_> {
             app: parse_app(self.app)?,
             environment: None,
             registered_at_ms: now_ms(),
+            expires_at_ms: None,
+            alert: None,
         })
     }
 }

@@ -9,6 +9,8 @@ pub enum Counter {
     Registered,
     /// Registrations and other requests refused for their arguments.
     BadArgument,
+    /// Registrations refused since the user had as many devices as one may have.
+    TooManyDevices,
     /// Devices deleted because somebody asked for it.
     Deleted,
     /// Devices deleted because the provider said that the token is dead.
@@ -62,12 +64,17 @@ pub enum Counter {
 }
 
 /// How many of [`TABLE`]'s rows, from the start, only grow; the rest are levels.
-pub(super) const GROWING: usize = 24;
+pub(super) const GROWING: usize = 25;
 
 /// Name (Prometheus' way, without the prefix) and help of each counter, in the order of the enum.
-pub(super) const TABLE: [(Counter, &str, &str); 27] = [
+pub(super) const TABLE: [(Counter, &str, &str); 28] = [
     (Counter::Registered, "registered_total", "Devices stored or renewed"),
     (Counter::BadArgument, "bad_argument_total", "Requests refused for their arguments"),
+    (
+        Counter::TooManyDevices,
+        "too_many_devices_total",
+        "Registrations refused since the user had too many devices",
+    ),
     (Counter::Deleted, "deleted_total", "Devices deleted on request"),
     (Counter::Retired, "retired_total", "Devices deleted because their token is dead"),
     (Counter::LookupFound, "lookup_found_total", "Lookups that found a device"),

@@ -45,7 +45,8 @@ impl PushProvider for Apns {
     }
 
     fn request(&self, push: &Push, authorization: &Authorization) -> Result<http::Request<Bytes>, Outcome> {
-        request::build(push, self.app(&push.device), &self.credential.origin, authorization)
+        let topic = self.app(&push.device);
+        request::build(push, topic, self.credential.profile(topic), &self.credential.origin, authorization)
     }
 
     fn outcome(&self, answer: &Answer) -> Outcome {
