@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Who may use whom. `model` (the nouns), `process` (forks, shared memory) and `random` (pauses that differ) are open to
 /// everybody.
-const LAW: [(&str, &[&str]); 16] = [
+const LAW: [(&str, &[&str]); 17] = [
     ("model", &[]),
     ("process", &[]),
     ("random", &[]),
