@@ -53,6 +53,9 @@ on!(
         registrations_of_others_do_not_reach_the_sender,
         cancel_and_registration_race_to_one_end,
         many_parked_calls_all_ring,
+        pushes_are_tried_no_more_when_the_caller_hangs_up,
+        pushes_are_tried_no_more_when_the_phone_has_come,
+        pushes_to_other_devices_are_tried_until_the_call_is_answered,
     ]
 );
 on!(
@@ -72,7 +75,8 @@ on!(
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kamailio_park.cfg");
 /// How long nothing may take that happens at once.
 const AT_ONCE: Duration = Duration::from_secs(6);
-const NO_LIMITS: (&str, &str) = ("[call]", "[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\n[call]");
+const NO_LIMITS: (&str, &str) =
+    ("[call]", "[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\ncalls_per_user = 0\n[call]");
 
 struct Rig {
     kamailio: Kamailio,
@@ -731,5 +735,82 @@ fn many_parked_calls_all_ring(installation: &Installation) {
         expect_failure(&mut caller, invite, 486);
     }
     assert_eq!((bob.count("INVITE"), rig.stat("woken_total")), (CALLS, CALLS as u64));
+    rig.assert_nothing_left();
+}
+
+impl Rig {
+    /// The provider has enough of this token for some seconds: the push waits to be tried again.
+    fn throttle(&self, number: u8) {
+        let refusal = json!([{ "status": 429, "reason": "TooManyRequests", "retry_after_s": 3 }]);
+        self.simulator.behave(&token(number), refusal);
+    }
+
+    fn expect_queued(&self, how_many: u64) {
+        let reached = poll(DEADLINE, || (self.stat("queued") == how_many).then_some(()));
+        reached.unwrap_or_else(|| panic!("{} are queued\n{}", self.stat("queued"), self.kamailio.log()));
+    }
+
+    /// Nothing is to be sent any more, and this much was.
+    fn expect_given_up(&self, stopped: u64, pushes: usize) {
+        self.expect_queued(0);
+        let seen = (self.stat("stopped_total"), self.stat("retries_total"), self.simulator.pushes().len());
+        assert_eq!(seen, (stopped, 0, pushes), "{}", self.kamailio.log());
+    }
+}
+
+fn pushes_are_tried_no_more_when_the_caller_hangs_up(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    rig.throttle(1);
+    let mut caller = rig.caller("alice");
+    let invite = rig.park(&mut caller, "bob");
+    rig.simulator.wait_for_pushes(0, 1);
+    let cancel = caller.cancel(&invite);
+    caller.expect_status(&cancel, 200);
+    expect_failure(&mut caller, &invite, 487);
+    rig.expect_given_up(1, 1);
+    // The next call is tried as often as always.
+    rig.throttle(1);
+    let invite = rig.park(&mut caller, "bob");
+    rig.simulator.wait_for_pushes(1, 2);
+    assert_eq!(rig.stat("retries_total"), 1);
+    let cancel = caller.cancel(&invite);
+    caller.expect_status(&cancel, 200);
+    expect_failure(&mut caller, &invite, 487);
+}
+
+fn pushes_are_tried_no_more_when_the_phone_has_come(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    rig.throttle(1);
+    let mut caller = rig.caller("alice");
+    let invite = rig.park(&mut caller, "bob");
+    rig.simulator.wait_for_pushes(0, 1);
+    let mut bob = rig.tcp("bob");
+    bob.register();
+    let ring = bob.expect_request("INVITE");
+    rig.expect_given_up(1, 1);
+    bob.answer(&ring, 180);
+    answer(&mut caller, &invite, &mut bob, &ring);
+    rig.assert_nothing_left();
+}
+
+fn pushes_to_other_devices_are_tried_until_the_call_is_answered(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    rig.register_token("bob", 2);
+    rig.throttle(2);
+    let mut caller = rig.caller("alice");
+    let invite = rig.park(&mut caller, "bob");
+    rig.simulator.wait_for_pushes(0, 2);
+    rig.expect_queued(1);
+    let mut bob = rig.tcp("bob");
+    bob.register();
+    let ring = bob.expect_request("INVITE");
+    bob.answer(&ring, 180);
+    caller.expect_status(&invite, 180);
+    assert_eq!((rig.stat("queued"), rig.stat("stopped_total")), (1, 0), "the other device sleeps still");
+    answer(&mut caller, &invite, &mut bob, &ring);
+    rig.expect_given_up(1, 2);
     rig.assert_nothing_left();
 }

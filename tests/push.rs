@@ -238,6 +238,60 @@ fn a_silent_provider_costs_the_caller_no_more_than_wait_ms() {
     assert!(asked.elapsed() < Duration::from_secs(4));
 }
 
+/// A provider that has enough for so long makes the next attempt wait.
+fn throttle(rig: &Rig, token: &str, seconds: u64) {
+    let refusal = json!([{ "status": 429, "reason": "TooManyRequests", "retry_after_s": seconds }]);
+    rig.simulator.behave(token, refusal);
+}
+
+fn wait_until_queued(rig: &Rig, how_many: u64) {
+    let reached =
+        support::poll(support::DEADLINE, || (count(rig, Counter::Queued) == how_many).then_some(()));
+    reached.unwrap_or_else(|| panic!("{} are queued", count(rig, Counter::Queued)));
+}
+
+#[test]
+fn a_push_that_waits_to_be_tried_again_is_given_up_with_its_call() {
+    let rig = Rig::new("push-given-up");
+    rig.register("bob", &iphone(1), "ios");
+    for call in ["c1", "c2"] {
+        throttle(&rig, &iphone(1), 2);
+        rig.service.queue("bob", "Alice", call, None, Vec::new()).unwrap();
+        rig.simulator.wait_for_pushes(u64::from(call == "c2"), 1);
+        if call == "c1" {
+            rig.service.give_up("Bob", call).unwrap();
+        }
+        wait_until_queued(&rig, 0);
+    }
+    // The first call was tried once, the second as often as it could be.
+    let calls: Vec<_> =
+        rig.simulator.pushes().into_iter().map(|push| push["payload"]["call_id"].clone()).collect();
+    assert_eq!(calls, ["c1", "c2", "c2"]);
+    assert_eq!((count(&rig, Counter::Stopped), count(&rig, Counter::Retries)), (1, 1));
+}
+
+#[test]
+fn a_push_that_waits_for_a_connection_is_given_up_and_one_that_was_sent_is_not() {
+    let rig = Rig::new("push-unsent");
+    rig.register("bob", &iphone(1), "ios");
+    // Apple allows one request until the first was answered, so the second one waits.
+    rig.simulator.behave(&iphone(1), json!([{ "delay_ms": 3000 }]));
+    rig.service.queue("bob", "Alice", "c1", None, Vec::new()).unwrap();
+    let streams = || rig.simulator.get("/stats")["connections"]["apns"]["max_concurrent_streams"].as_u64();
+    support::poll(support::DEADLINE, || (streams() == Some(1)).then_some(())).expect("it is sent");
+    rig.service.queue("bob", "Alice", "c2", None, Vec::new()).unwrap();
+    wait_until_queued(&rig, 2);
+    rig.service.give_up("bob", "c1").unwrap();
+    rig.service.give_up("bob", "c2").unwrap();
+    wait_until_queued(&rig, 1);
+    wait_until_queued(&rig, 0);
+    let pushes = rig.simulator.pushes();
+    assert_eq!(pushes.len(), 1, "{pushes:?}");
+    assert_eq!(pushes[0]["payload"]["call_id"], "c1");
+    assert_eq!(count(&rig, Counter::Stopped), 1);
+    assert_eq!(rig.outcome_of("bob", "c3"), Outcome::Accepted);
+}
+
 #[test]
 fn a_full_queue_says_so_at_once() {
     let changes = [("wait_ms = 800", "wait_ms = 10"), ("[call]", "[sender]\nmax_queued = 2\n[call]")];

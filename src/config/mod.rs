@@ -44,6 +44,8 @@ pub struct Settings {
     pub device_per_minute: u32,
     /// `[limits] caller_per_minute`: pushes that one caller may cause; 0 is no limit.
     pub caller_per_minute: u32,
+    /// `[limits] calls_per_user`: calls to one user that may wait for a phone or ring; 0 is no limit.
+    pub calls_per_user: u32,
     /// `[limits] devices_per_user`: devices that one user may have; 0 is no limit.
     pub devices_per_user: u32,
     /// `[quarantine]`.

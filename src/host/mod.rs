@@ -5,6 +5,7 @@
 
 mod kamailio;
 mod last;
+mod limiter;
 mod note;
 mod parked;
 mod remembered;

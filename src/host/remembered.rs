@@ -225,7 +225,7 @@ impl Remembered {
         let Some(call) = self.calls.remove(&id) else { return };
         self.times.remove(&(call.time, id));
         self.bytes -= CALL_LEN + call.invite.len();
-        self.waiting.no_interest(&call.user);
+        self.waiting.leave_ended(&call.user);
         if let Some(ids) = self.of_user.get_mut(&call.user) {
             ids.retain(|other| *other != id);
             if ids.is_empty() {

@@ -2,7 +2,7 @@
 //!
 //! It refuses to reconnect; a connection that broke stays broken.
 
-use super::{Coalesced, Failure, Response, Tls};
+use super::{Coalesced, Failure, IS_SENT, Response, Tls};
 use crate::config::Origin;
 use bytes::{Bytes, BytesMut};
 use h2::client::SendRequest;
@@ -202,6 +202,8 @@ impl Connection {
         let mut requests = self.requests.clone().ready().await.map_err(refused)?;
         let (parts, body) = request.clone().into_parts();
         let head = Request::from_parts(parts, ());
+        // An error is a task that does not want to know.
+        let _ = IS_SENT.try_with(|is_sent| is_sent.set(true));
         let (response, mut sending) = requests.send_request(head, body.is_empty()).map_err(refused)?;
         if !body.is_empty() {
             sending.send_data(body, true).map_err(refused)?;

@@ -13,8 +13,14 @@ pub use coalesced::Coalesced;
 pub use tls::Tls;
 
 use bytes::Bytes;
+use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
+
+tokio::task_local! {
+    /// Where a task has one, set once its request is written: from then on the provider may have it.
+    pub static IS_SENT: Cell<bool>;
+}
 
 /// What came back for a request.
 #[derive(Debug, Clone, PartialEq, Eq)]

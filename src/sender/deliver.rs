@@ -5,8 +5,12 @@
 use super::graveyard::Graveyard;
 use super::lane::Lane;
 use super::policy::next_attempt;
+use super::stops::Ticket;
+use crate::http2::IS_SENT;
 use crate::model::{Outcome, Push, PushResult};
 use crate::stats::{Counter, Stats};
+use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -19,6 +23,8 @@ pub(super) struct Delivery<'a> {
     /// Set where it is not to be sent at all.
     pub refusal: Option<Outcome>,
     pub handed_over: Instant,
+    /// Says when its call needs it no more.
+    pub ticket: &'a Ticket,
     pub stats: &'a Stats,
     pub graveyard: &'a Graveyard,
 }
@@ -34,18 +40,22 @@ pub(super) async fn deliver(delivery: Delivery<'_>) -> PushResult {
     let took = handed_over.elapsed();
     let app = lane.map_or("", |lane| lane.app(&push.device));
     stats.push_ended(result.provider, app, &result.outcome, took);
-    log_end(push, &result, took);
+    log_end(push, &result, took, delivery.ticket.is_needless());
     result
 }
 
 async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>) -> PushResult {
-    let Delivery { push, stats, .. } = delivery;
+    let Delivery { push, stats, ticket, .. } = delivery;
     let deadline = delivery.handed_over + push.ring;
     let mut attempts = 0;
     loop {
-        attempts += 1;
         let asked_at_ms = now_ms();
-        let outcome = lane.attempt(push, deadline).await;
+        IS_SENT.with(|is_sent| is_sent.set(false));
+        let attempt = pin!(lane.attempt(push, deadline));
+        let Some(outcome) = ticket.while_needed(attempt, || !IS_SENT.with(Cell::get)).await else {
+            return given_up(delivery, lane, not_needed(), attempts);
+        };
+        attempts += 1;
         let now = Instant::now().into_std();
         let next = next_attempt(&outcome, attempts, now, deadline.into_std(), crate::random::fraction());
         let Some(due) = next else {
@@ -59,9 +69,22 @@ async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>) -> PushRes
             }
             return PushResult { provider: lane.provider(), outcome, attempts };
         };
+        let pause = pin!(tokio::time::sleep_until(due.into()));
+        if ticket.while_needed(pause, || true).await.is_none() {
+            return given_up(delivery, lane, outcome, attempts);
+        }
         stats.count(Counter::Retries);
-        tokio::time::sleep_until(due.into()).await;
     }
+}
+
+/// The end of a push whose call needs it no more: what its last attempt came to, where there was one.
+fn given_up(delivery: &Delivery<'_>, lane: &Lane, outcome: Outcome, attempts: u32) -> PushResult {
+    delivery.stats.count(Counter::Stopped);
+    PushResult { provider: lane.provider(), outcome, attempts }
+}
+
+fn not_needed() -> Outcome {
+    Outcome::Unavailable { reason: "the call needs it no more".to_owned() }
 }
 
 fn not_sent(push: &Push, outcome: Outcome) -> PushResult {
@@ -74,9 +97,10 @@ fn no_credential(push: &Push) -> Outcome {
 }
 
 /// One line per push, in a form that grep and awk like. Who is called and by whom stays out of it.
-fn log_end(push: &Push, result: &PushResult, took: Duration) {
+fn log_end(push: &Push, result: &PushResult, took: Duration, is_needless: bool) {
     let level = match &result.outcome {
         Outcome::Accepted => log::Level::Info,
+        Outcome::Unavailable { .. } | Outcome::Throttled { .. } if is_needless => log::Level::Info,
         Outcome::CredentialRefused { .. } => log::Level::Error,
         _ => log::Level::Warn,
     };

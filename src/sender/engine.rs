@@ -9,8 +9,10 @@ use super::gathering::Gathering;
 use super::graveyard::{Graveyard, QuarantineAction};
 use super::lane::Lane;
 use super::plan::Plan;
+use super::stops::{Needless, Stops, Ticket};
 use super::window::{Asked, Window};
 use crate::config::Settings;
+use crate::http2::IS_SENT;
 use crate::model::{Device, Outcome, Push, PushResult, Report};
 use crate::stats::{Counter, Stats};
 use std::cell::{Cell, RefCell};
@@ -30,6 +32,7 @@ pub(super) struct Engine {
     graveyard: Graveyard,
     depth: Arc<Depth>,
     window: RefCell<Window>,
+    stops: Rc<Stops>,
     device_budget: RefCell<Budget>,
     caller_budget: RefCell<Budget>,
     has_beat: Cell<bool>,
@@ -56,6 +59,7 @@ impl Engine {
             graveyard: Graveyard::new(settings, stats),
             depth: Arc::clone(depth),
             window: RefCell::new(Window::new(settings.ring)),
+            stops: Rc::default(),
             device_budget: RefCell::new(Budget::new(settings.device_per_minute)),
             caller_budget: RefCell::new(Budget::new(settings.caller_per_minute)),
             has_beat: Cell::new(false),
@@ -68,8 +72,11 @@ impl Engine {
         let gathering = Rc::new(Gathering::new(job.pushes.len(), Box::new(done)));
         gathering.tell_if_complete();
         self.keep_a_beat();
-        for (push, place) in job.pushes {
-            self.start_push(push, place, job.handed_over, &gathering);
+        let devices = job.pushes.len();
+        let ticket =
+            job.pushes.first().map(|(push, _)| self.stops.enter(&push.call, devices, job.handed_over));
+        for ((push, place), ticket) in job.pushes.into_iter().zip(std::iter::repeat(ticket).flatten()) {
+            self.start_push(push, place, job.handed_over, (&gathering, ticket));
         }
         if let Some(patience) = job.patience
             && !gathering.is_told()
@@ -91,7 +98,13 @@ impl Engine {
         });
     }
 
-    fn start_push(self: &Rc<Self>, push: Push, place: Place, handed_over: Instant, who: &Rc<Gathering>) {
+    fn start_push(
+        self: &Rc<Self>,
+        push: Push,
+        place: Place,
+        handed_over: Instant,
+        (who, ticket): (&Rc<Gathering>, Rc<Ticket>),
+    ) {
         let id = push.id();
         match self.window.borrow_mut().ask(id, who) {
             Asked::First => {}
@@ -102,23 +115,25 @@ impl Engine {
             }
         }
         let (engine, who) = (Rc::clone(self), Rc::clone(who));
-        tokio::task::spawn_local(async move {
-            let result = engine.push(&push, handed_over).await;
+        let push = async move {
+            let result = engine.push(&push, handed_over, &ticket).await;
             drop(place);
             let others = engine.window.borrow_mut().end(id, &result);
             for other in others {
                 other.add(result.clone());
             }
             who.add(result);
-        });
+        };
+        tokio::task::spawn_local(IS_SENT.scope(Cell::new(false), push));
     }
 
-    async fn push(&self, push: &Push, handed_over: Instant) -> PushResult {
+    async fn push(&self, push: &Push, handed_over: Instant, ticket: &Ticket) -> PushResult {
         let delivery = Delivery {
             push,
             lane: self.lane_for(&push.device),
             refusal: self.over_budget(push),
             handed_over,
+            ticket,
             stats: &self.stats,
             graveyard: &self.graveyard,
         };
@@ -144,6 +159,11 @@ impl Engine {
             return refused(Counter::CallerBudget, "this caller had its pushes of this minute");
         }
         None
+    }
+
+    /// Gives up what was not sent yet of a call's pushes, as far as they were handed over until `told_at`.
+    pub(super) fn give_up(&self, user: &str, call_id: &str, why: Needless, told_at: Instant) {
+        self.stops.stop(user, call_id, why, told_at);
     }
 
     /// Does with the quarantine what an administrator says.

@@ -15,15 +15,17 @@ mod plan;
 mod policy;
 mod remote;
 mod server;
+mod stops;
 mod window;
 mod wire;
 
 pub use graveyard::QuarantineAction;
 pub use policy::next_attempt;
-pub use server::Host;
+pub use server::{Host, Pushes};
+pub use stops::Needless;
 
 use crate::config::{ConfigError, Settings};
-use crate::model::{Push, Report};
+use crate::model::{Call, Push, Report};
 use crate::process::THREAD_NAME;
 use crate::process::seqpacket::{Address, Listener};
 use crate::stats::{Counter, Stats};
@@ -161,6 +163,17 @@ impl Sender {
             Place::Process(remote) => remote.queue(pushes, patience, note),
         };
         self.counted(devices, done)
+    }
+
+    /// Gives up what was not sent yet of a call's pushes.
+    ///
+    /// # Errors
+    /// The queue is full, or the sender has ended.
+    pub fn give_up(&self, call: Call) -> Result<(), Refused> {
+        match &self.place {
+            Place::Thread(local) => local.give_up(call),
+            Place::Process(remote) => remote.give_up(call),
+        }
     }
 
     /// Does with the tokens in quarantine what an administrator says.

@@ -5,7 +5,7 @@
 use super::depth::Depth;
 use super::wire::{Message, Order, Reply};
 use super::{Hub, QuarantineAction, Refused};
-use crate::model::{Push, Report};
+use crate::model::{Call, Push, Report};
 use crate::process::seqpacket::{Address, Buffer, Link, MAX_MESSAGE_LEN};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,6 +66,11 @@ impl Remote {
         let id = wire.last_id;
         let order = Order { id, answer_within, note, handed_over_us: wall_clock_us(), pushes };
         self.say(wire, &Message::Order(order)).map(|()| id)
+    }
+
+    pub(super) fn give_up(&self, call: Call) -> Result<(), Refused> {
+        let mut wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
+        self.say(&mut wire, &Message::GiveUp(call, wall_clock_us()))
     }
 
     pub(super) fn quarantine(&self, action: QuarantineAction) -> Result<(), Refused> {

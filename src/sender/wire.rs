@@ -29,17 +29,21 @@ pub(super) struct Order {
 #[derive(Debug, Clone)]
 pub(super) enum Message {
     Order(Order),
+    /// The pushes of a call are needed no more, those that were handed over until then, in µs since 1970.
+    GiveUp(Call, u64),
     Quarantine(QuarantineAction),
 }
 
 const ORDER: u8 = 0;
 const RELEASE: u8 = 1;
 const DROP: u8 = 2;
+const GIVE_UP: u8 = 3;
 
 impl Message {
     pub(super) fn encode(&self) -> Vec<u8> {
         match self {
             Message::Order(order) => order.encode(),
+            Message::GiveUp(call, told_at_us) => encode_give_up(call, *told_at_us),
             Message::Quarantine(QuarantineAction::Release) => vec![RELEASE],
             Message::Quarantine(QuarantineAction::Drop) => vec![DROP],
         }
@@ -48,11 +52,28 @@ impl Message {
     pub(super) fn decode(message: &[u8]) -> Result<Message, Garbled> {
         match message {
             [ORDER, rest @ ..] => Order::decode(rest).map(Message::Order),
+            [GIVE_UP, rest @ ..] => decode_give_up(rest),
             [RELEASE] => Ok(Message::Quarantine(QuarantineAction::Release)),
             [DROP] => Ok(Message::Quarantine(QuarantineAction::Drop)),
             _ => Err(Garbled),
         }
     }
+}
+
+fn encode_give_up(call: &Call, told_at_us: u64) -> Vec<u8> {
+    let mut out = Writer(vec![GIVE_UP]);
+    out.u64(told_at_us);
+    out.text(call.callee.as_str());
+    out.text(&call.call_id);
+    out.0
+}
+
+fn decode_give_up(rest: &[u8]) -> Result<Message, Garbled> {
+    let mut from = Reader(rest);
+    let told_at_us = from.u64()?;
+    let call = Call::parse(from.text()?, "", from.text()?)?;
+    from.end()?;
+    Ok(Message::GiveUp(call, told_at_us))
 }
 
 /// What comes back.
@@ -359,6 +380,13 @@ mod tests {
             let read = Message::decode(&Message::Quarantine(action).encode());
             assert!(matches!(read, Ok(Message::Quarantine(read)) if read == action));
         }
+    }
+
+    #[test]
+    fn a_call_that_is_given_up_arrives_as_it_was_said() {
+        let call = Call::parse("bob", "", "c1@x").unwrap();
+        let read = Message::decode(&Message::GiveUp(call.clone(), 5).encode());
+        assert!(matches!(read, Ok(Message::GiveUp(read, 5)) if read == call));
     }
 
     #[test]

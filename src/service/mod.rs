@@ -5,7 +5,7 @@
 mod error;
 mod installed;
 
-pub use crate::sender::{Host, QuarantineAction};
+pub use crate::sender::{Host, Needless, Pushes, QuarantineAction};
 pub use crate::store::Registered;
 pub use error::Error;
 pub use installed::{install, installed, uninstall};
@@ -293,6 +293,16 @@ impl Service {
     /// `QueueFull` or `SenderGone`.
     pub fn tell_sender(&self, note: Vec<u8>) -> Result<(), Error> {
         self.with_sender(|sender| Ok(sender.queue(Vec::new(), None, note)?))
+    }
+
+    /// A call is over: gives up what was not sent yet of its pushes, retries too. What a provider may have already is waited for.
+    /// In this process' sender, or in the server's.
+    ///
+    /// # Errors
+    /// `Argument`, `QueueFull` or `SenderGone`.
+    pub fn give_up(&self, user: &str, call_id: &str) -> Result<(), Error> {
+        let call = self.counted(|| Ok(Call::parse(user, "", call_id)?))?;
+        self.with_sender(|sender| Ok(sender.give_up(call)?))
     }
 
     /// Does with the tokens in quarantine what an administrator says; in this process' sender, or in the server's.

@@ -31,8 +31,12 @@ pub enum Counter {
     DeviceBudget,
     /// Pushes refused since their caller had its budget.
     CallerBudget,
+    /// Calls that were refused since too many to their user wait or ring.
+    TooManyCalls,
     /// Attempts that were repeated.
     Retries,
+    /// Pushes that were given up since their call needs them no more.
+    Stopped,
     /// Dead tokens that were not deleted because too many died at once.
     Quarantined,
     /// Calls that were held until a phone registers.
@@ -64,10 +68,10 @@ pub enum Counter {
 }
 
 /// How many of [`TABLE`]'s rows, from the start, only grow; the rest are levels.
-pub(super) const GROWING: usize = 25;
+pub(super) const GROWING: usize = 27;
 
 /// Name (Prometheus' way, without the prefix) and help of each counter, in the order of the enum.
-pub(super) const TABLE: [(Counter, &str, &str); 28] = [
+pub(super) const TABLE: [(Counter, &str, &str); 30] = [
     (Counter::Registered, "registered_total", "Devices stored or renewed"),
     (Counter::BadArgument, "bad_argument_total", "Requests refused for their arguments"),
     (
@@ -85,7 +89,13 @@ pub(super) const TABLE: [(Counter, &str, &str); 28] = [
     (Counter::QueueFull, "queue_full_total", "Pushes refused since the queue was full"),
     (Counter::DeviceBudget, "device_budget_total", "Pushes refused since their device had its budget"),
     (Counter::CallerBudget, "caller_budget_total", "Pushes refused since their caller had its budget"),
+    (
+        Counter::TooManyCalls,
+        "too_many_calls_total",
+        "Calls refused since too many to their user wait or ring",
+    ),
     (Counter::Retries, "retries_total", "Attempts that were repeated"),
+    (Counter::Stopped, "stopped_total", "Pushes given up since their call needs them no more"),
     (Counter::Quarantined, "quarantined_total", "Dead tokens not deleted because too many died at once"),
     (Counter::Parked, "parked_total", "Calls held until a phone registers"),
     (Counter::Woken, "woken_total", "Held calls that went on because a phone registered"),

@@ -22,10 +22,16 @@ pub const SAFETY_NET: Duration = Duration::from_secs(2);
 pub unsafe extern "C" fn queue_voip_push(msg: Msg, user: Param, caller: Param, call_id: Param) -> c_int {
     let params = [("user", user), ("caller", caller), ("call_id", call_id)];
     call("queue_voip_push", msg, params, |service, [user, caller, call_id]| {
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        let id = if park::is_used() { unsafe { tm::current(msg)? } } else { None };
+        if let Some(id) = id
+            && let Some(refused) = park::one_too_many_to(service, user, id)?
+        {
+            return Ok(refused);
+        }
         let ready = service.ready(user, caller, call_id)?;
         let devices = ready.devices();
-        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
-        let note = unsafe { note_for_queued(msg, service, user, call_id)? };
+        let note = note_for_queued(service, id, user, call_id);
         // Whoever wants the result gets it, at the latest when no phone rings any more.
         let patience = (!note.is_empty()).then_some(service.settings().ring);
         service.hand_over(ready, patience, note)?;
@@ -35,14 +41,11 @@ pub unsafe extern "C" fn queue_voip_push(msg: Msg, user: Param, caller: Param, c
     })
 }
 
-unsafe fn note_for_queued(msg: Msg, service: &Service, user: &str, call_id: &str) -> Result<Vec<u8>, Error> {
-    let (has_event, parks) = (has_event_route(), park::is_used());
-    if !service.has_sender_process() || !(has_event || parks) {
-        return Ok(Vec::new());
+fn note_for_queued(service: &Service, id: Option<CallId>, user: &str, call_id: &str) -> Vec<u8> {
+    if !service.has_sender_process() || !(has_event_route() || park::is_used()) {
+        return Vec::new();
     }
-    // SAFETY: the caller's word.
-    let id = if parks { unsafe { tm::current(msg)? } } else { None };
-    Ok(Note::Queued { user: user.to_owned(), sip_call_id: call_id.to_owned(), id }.encode())
+    Note::Queued { user: user.to_owned(), sip_call_id: call_id.to_owned(), id }.encode()
 }
 
 pub unsafe extern "C" fn send_voip_push_async(
