@@ -141,6 +141,11 @@ impl Last {
             .with(BODY, &response.body)
     }
 
+    /// How many devices it was about.
+    pub fn devices(&self) -> usize {
+        self.devices
+    }
+
     /// Adds how many devices it was about.
     pub fn with_devices(self, devices: usize) -> Last {
         Last { devices, ..self }

@@ -57,6 +57,8 @@ pub(super) struct Wake {
     pub tells_contacts: bool,
     /// All of them, as it names them.
     pub contacts: Vec<String>,
+    /// What distinguishes the phone from the user's others, as far as it says.
+    pub phone: String,
     /// So many of them, from the first, are those of this registration.
     pub registered: usize,
 }
@@ -74,6 +76,8 @@ pub(super) struct Remember {
     pub user: String,
     pub sip_call_id: String,
     pub id: CallId,
+    /// How many devices were pushed to.
+    pub devices: usize,
     /// The INVITE as it came in.
     pub invite: Vec<u8>,
     /// Where it came in, if that was a UDP socket.
@@ -165,12 +169,14 @@ impl Note {
                 let parts = parts.into_iter().chain(rung);
                 parts.collect::<Vec<&str>>().join("\0")
             }
-            Note::Wake(Wake { user, aor, moment, tells_contacts, contacts, registered }) => {
+            Note::Wake(Wake { user, aor, moment, tells_contacts, contacts, phone, registered }) => {
                 let (moment, tells) = (moment.to_string(), flag(*tells_contacts));
                 let registered = registered.to_string();
                 let contacts = contacts.iter().map(String::as_str);
-                let parts: Vec<&str> =
-                    ["wake", user, aor, &moment, tells, &registered].into_iter().chain(contacts).collect();
+                let parts: Vec<&str> = ["wake", user, aor, phone, &moment, tells, &registered]
+                    .into_iter()
+                    .chain(contacts)
+                    .collect();
                 parts.join("\0")
             }
             Note::Rung { id, contact } => ["rung", &id.words(), contact].join("\0"),
@@ -221,9 +227,10 @@ impl Note {
                 is_counted: *counted == "1",
                 rung: rung.iter().map(|contact| owned(contact)).collect(),
             }),
-            ["wake", user, aor, moment, tells, registered, contacts @ ..] => Note::Wake(Wake {
+            ["wake", user, aor, phone, moment, tells, registered, contacts @ ..] => Note::Wake(Wake {
                 user: owned(user),
                 aor: owned(aor),
+                phone: owned(phone),
                 moment: moment.parse().ok()?,
                 tells_contacts: *tells == "1",
                 registered: registered.parse().ok()?,
@@ -245,17 +252,18 @@ const REMEMBER: &[u8] = b"remember\0";
 impl Remember {
     fn encode(&self) -> Vec<u8> {
         let received_on = self.received_on.map(|address| address.to_string()).unwrap_or_default();
-        let text = [&self.user, &self.sip_call_id, &self.id.words(), &received_on, ""].join("\0");
+        let (id, devices) = (self.id.words(), self.devices.to_string());
+        let text = [&self.user, &self.sip_call_id, &id, &devices, &received_on, ""].join("\0");
         [REMEMBER, text.as_bytes(), &self.invite].concat()
     }
 
     fn decode(bytes: &[u8]) -> Option<Remember> {
-        let mut parts = bytes.splitn(5, |byte| *byte == 0);
+        let mut parts = bytes.splitn(6, |byte| *byte == 0);
         let mut text = || std::str::from_utf8(parts.next()?).ok();
         let (user, sip_call_id, id) = (owned(text()?), owned(text()?), CallId::parse(text()?)?);
-        let received_on = text()?;
+        let (devices, received_on) = (text()?.parse().ok()?, text()?);
         let received_on = if received_on.is_empty() { None } else { Some(received_on.parse().ok()?) };
-        Some(Remember { user, sip_call_id, id, invite: parts.next()?.to_vec(), received_on })
+        Some(Remember { user, sip_call_id, id, devices, invite: parts.next()?.to_vec(), received_on })
     }
 }
 
@@ -306,6 +314,7 @@ mod tests {
                 user: user.clone(),
                 sip_call_id: sip_call_id.clone(),
                 id,
+                devices: 3,
                 invite: b"\xff\0x\0\0".to_vec(),
                 received_on: None,
             }),
@@ -313,6 +322,7 @@ mod tests {
                 user: user.clone(),
                 sip_call_id: sip_call_id.clone(),
                 id,
+                devices: 0,
                 invite: Vec::new(),
                 received_on: Some(([127, 0, 0, 1], 5060).into()),
             }),
@@ -323,6 +333,7 @@ mod tests {
                 moment: 7,
                 tells_contacts: false,
                 contacts: vec![],
+                phone: "p".to_owned(),
                 registered: 0,
             }),
             Note::Wake(Wake {
@@ -331,6 +342,7 @@ mod tests {
                 moment: u64::MAX,
                 tells_contacts: true,
                 contacts: vec!["a".to_owned(), "b".to_owned()],
+                phone: String::new(),
                 registered: 1,
             }),
             Note::Park(Park {

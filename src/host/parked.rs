@@ -450,6 +450,7 @@ mod tests {
                 moment,
                 tells_contacts: true,
                 registered: contacts.len(),
+                phone: String::new(),
                 contacts,
             };
             self.parked.wake(&wake, self.now)
@@ -541,6 +542,7 @@ mod tests {
             tells_contacts: true,
             contacts: Vec::new(),
             registered: 0,
+            phone: String::new(),
         };
         assert_eq!(rig.parked.wake(&wake, rig.now).len(), 1);
         rig.park(ID);

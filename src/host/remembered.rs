@@ -1,7 +1,8 @@
 //! The calls that phones were pushed for, as the sender's process remembers them until a while after their end: a phone that wakes
 //! up later than that call lasted is to be told.
 //!
-//! It refuses to grow without a bound, and to tell a phone that the call went to, or that was told before.
+//! It refuses to grow without a bound, and to tell a phone that the call went to, or that was told before: as far as phones say
+//! who they are, and never more of them than were pushed to.
 
 use super::note::{CallId, End, Remember, Wake};
 use super::waiting::Waiting;
@@ -45,10 +46,21 @@ struct Call {
     received_on: Option<SocketAddr>,
     /// The contacts that it went to, or that were told.
     reached: HashSet<String>,
-    /// Contacts that have registered since, with their addresses.
-    woken: Vec<(String, String)>,
+    /// The phones of those among them that had woken for it.
+    phones: HashSet<String>,
+    /// How many devices were pushed to that did not wake yet.
+    missing: usize,
+    /// Phones that have registered since.
+    woken: Vec<Woken>,
     ended: Option<(Instant, End)>,
     time: Instant,
+}
+
+/// A phone that has registered, and may ring already.
+struct Woken {
+    phone: String,
+    aor: String,
+    contacts: Vec<String>,
 }
 
 /// All calls that are remembered.
@@ -87,7 +99,7 @@ impl Remembered {
 
     /// Phones were pushed for a call.
     pub fn remember(&mut self, call: Remember, now: Instant) {
-        let Remember { user, sip_call_id, id, invite, received_on } = call;
+        let Remember { user, sip_call_id, id, devices, invite, received_on } = call;
         if self.keep.is_zero() || self.calls.contains_key(&id) {
             return;
         }
@@ -101,8 +113,19 @@ impl Remembered {
         self.of_user.entry(user.clone()).or_default().push(id);
         let time = now + FORGOTTEN;
         self.times.insert((time, id));
-        let (reached, woken, ended, invite) = (HashSet::new(), Vec::new(), None, invite.into());
-        self.calls.insert(id, Call { user, sip_call_id, invite, received_on, reached, woken, ended, time });
+        let call = Call {
+            user,
+            sip_call_id,
+            invite: invite.into(),
+            received_on,
+            reached: HashSet::new(),
+            phones: HashSet::new(),
+            missing: devices,
+            woken: Vec::new(),
+            ended: None,
+            time,
+        };
+        self.calls.insert(id, call);
         self.catch_up(id, now);
     }
 
@@ -139,8 +162,7 @@ impl Remembered {
     /// A call went to a contact.
     pub fn rung(&mut self, id: CallId, contact: &str, now: Instant) {
         match self.calls.get_mut(&id) {
-            Some(call) if call.reached.len() < MAX_CONTACTS => drop(call.reached.insert(contact.to_owned())),
-            Some(_) => {}
+            Some(call) => call.rung(contact),
             None => self.keep_early(id, Early::Rung(contact.to_owned()), now),
         }
     }
@@ -165,12 +187,7 @@ impl Remembered {
     pub fn wake(&mut self, wake: &Wake, now: Instant) {
         for id in self.of_user.get(&wake.user).cloned().unwrap_or_default() {
             let Some(call) = self.calls.get_mut(&id) else { continue };
-            for contact in wake.registered() {
-                let is_new = call.woken.iter().all(|(known, _)| known != contact);
-                if is_new && call.woken.len() < MAX_CONTACTS {
-                    call.woken.push((contact.clone(), wake.aor.clone()));
-                }
-            }
+            call.wake(wake);
             if let Some((at, _)) = call.ended {
                 let time = call.time.min(now.max(at + GRACE));
                 self.set_time(id, time);
@@ -203,17 +220,22 @@ impl Remembered {
     /// The phones that have registered and do not know yet.
     fn tell(&mut self, id: CallId) -> Vec<TellLate> {
         let Some(call) = self.calls.get_mut(&id) else { return Vec::new() };
-        let Some((_, end)) = &call.ended else { return Vec::new() };
+        let Some((_, end)) = call.ended.clone() else { return Vec::new() };
         let mut told = Vec::new();
-        for (contact, aor) in std::mem::take(&mut call.woken) {
-            if call.reached.insert(contact.clone()) {
+        for Woken { phone, aor, contacts } in std::mem::take(&mut call.woken) {
+            if call.missing == 0 {
+                break;
+            }
+            call.reach(phone);
+            for contact in contacts {
+                call.reached.insert(contact.clone());
                 told.push(TellLate {
                     user: call.user.clone(),
                     sip_call_id: call.sip_call_id.clone(),
                     invite: Rc::clone(&call.invite),
                     received_on: call.received_on,
                     contact,
-                    aor,
+                    aor: aor.clone(),
                     end: end.clone(),
                 });
             }
@@ -243,6 +265,44 @@ impl Remembered {
     }
 }
 
+impl Call {
+    fn wake(&mut self, wake: &Wake) {
+        if self.missing == 0 || self.phones.contains(&wake.phone) {
+            return;
+        }
+        let (known, new): (Vec<_>, Vec<_>) =
+            wake.registered().iter().cloned().partition(|contact| self.reached.contains(contact));
+        if !known.is_empty() {
+            // It rang before it registered again.
+            self.phones.insert(wake.phone.clone());
+            return;
+        }
+        self.woken.retain(|woken| woken.phone != wake.phone);
+        if self.woken.len() < MAX_CONTACTS && !new.is_empty() {
+            let (phone, aor) = (wake.phone.clone(), wake.aor.clone());
+            self.woken.push(Woken { phone, aor, contacts: new });
+        }
+    }
+
+    fn rung(&mut self, contact: &str) {
+        if self.reached.len() < MAX_CONTACTS {
+            self.reached.insert(contact.to_owned());
+        }
+        let at = self.woken.iter().position(|woken| woken.contacts.iter().any(|its| its == contact));
+        if let Some(at) = at {
+            let woken = self.woken.swap_remove(at);
+            self.reach(woken.phone);
+        }
+    }
+
+    /// A phone that has woken knows of the call.
+    fn reach(&mut self, phone: String) {
+        if self.phones.insert(phone) {
+            self.missing = self.missing.saturating_sub(1);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,7 +322,7 @@ mod tests {
 
     fn call(id: CallId, invite_len: usize) -> Remember {
         let (user, sip_call_id) = ("bob".to_owned(), "c1".to_owned());
-        Remember { user, sip_call_id, id, invite: vec![b'x'; invite_len], received_on: None }
+        Remember { user, sip_call_id, id, devices: 3, invite: vec![b'x'; invite_len], received_on: None }
     }
 
     impl Rig {
@@ -270,12 +330,14 @@ mod tests {
             self.all.remember(call(ID, 10), self.now);
         }
 
+        /// A phone of its own for each contact, named after the first letter of it.
         fn wakes(&mut self, contacts: &[&str]) -> Vec<(String, End)> {
             if let Some(moment) = self.all.waiting.wake("bob") {
                 let contacts: Vec<String> = contacts.iter().map(|contact| (*contact).to_owned()).collect();
                 let registered = contacts.len();
                 let (user, aor) = ("bob".to_owned(), "sip:bob@x".to_owned());
-                let wake = Wake { user, aor, moment, tells_contacts: true, contacts, registered };
+                let phone = contacts[0][..1].to_owned();
+                let wake = Wake { user, aor, moment, tells_contacts: true, contacts, phone, registered };
                 self.all.wake(&wake, self.now);
             }
             self.told()
@@ -315,7 +377,7 @@ mod tests {
         assert_eq!(rig.wakes(&["phone"]), told("phone", &end));
         assert_eq!(rig.wakes(&["phone"]), []);
         rig.now += 58 * SECOND;
-        assert_eq!(rig.wakes(&["tablet", "desk"]), told("tablet", &end));
+        assert_eq!(rig.wakes(&["tablet"]), told("tablet", &end));
         rig.now += SECOND;
         assert_eq!(rig.wakes(&["watch"]), []);
         assert!(rig.is_empty());
@@ -333,6 +395,23 @@ mod tests {
         rig.all.rung(ID, "c", rig.now);
         rig.now += GRACE;
         assert_eq!(rig.told(), told("a", &End::Failed(480)));
+    }
+
+    #[test]
+    fn a_phone_is_told_once_however_often_its_contact_changes_and_no_more_are_told_than_were_pushed_to() {
+        let mut rig = rig();
+        rig.remember();
+        rig.all.rung(ID, "desk", rig.now);
+        assert_eq!(rig.wakes(&["a1"]), []);
+        rig.all.rung(ID, "a1", rig.now);
+        rig.over(End::Answered);
+        rig.now += SECOND;
+        assert_eq!(rig.wakes(&["a2"]), [], "this one rang");
+        assert_eq!(rig.wakes(&["desk"]), []);
+        assert_eq!(rig.wakes(&["b1", "b2"]).len(), 2, "both contacts of one phone");
+        assert_eq!(rig.wakes(&["b3"]), []);
+        assert_eq!(rig.wakes(&["c1"]).len(), 1);
+        assert_eq!(rig.wakes(&["d1"]), [], "a fourth of three");
     }
 
     #[test]
@@ -355,7 +434,8 @@ mod tests {
         rig.over(End::Answered);
         rig.remember();
         rig.now += SECOND;
-        assert_eq!(rig.wakes(&["desk", "phone"]), told("phone", &End::Answered));
+        assert_eq!(rig.wakes(&["desk"]), []);
+        assert_eq!(rig.wakes(&["phone"]), told("phone", &End::Answered));
     }
 
     #[test]

@@ -143,7 +143,7 @@ unsafe extern "C" fn send_voip_push(msg: Msg, user: Param, caller: Param, call_i
     call("send_voip_push", msg, params, |service, [user, caller, call_id]| {
         let last = verbs::send_voip_push(service, [user, caller, call_id])?;
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
-        unsafe { late::pushed(msg, service, user, call_id) };
+        unsafe { late::pushed(msg, service, last.devices(), [user, call_id]) };
         Ok(last)
     })
 }

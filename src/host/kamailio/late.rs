@@ -126,17 +126,17 @@ unsafe fn mark(msg: Msg) -> Result<Option<(String, String)>, Error> {
 ///
 /// # Safety
 /// On Kamailio's own thread, with the message that it has in hand.
-pub unsafe fn pushed(msg: Msg, service: &Service, user: &str, sip_call_id: &str) {
+pub unsafe fn pushed(msg: Msg, service: &Service, devices: usize, [user, sip_call_id]: [&str; 2]) {
     if !is_on(service) {
         return;
     }
     // SAFETY: the caller's word.
-    if let Err(error) = unsafe { remember(msg, user, sip_call_id) } {
+    if let Err(error) = unsafe { remember(msg, devices, user, sip_call_id) } {
         ::log::debug!("a call is not remembered for phones that come late: {error}");
     }
 }
 
-unsafe fn remember(msg: Msg, user: &str, sip_call_id: &str) -> Result<(), Error> {
+unsafe fn remember(msg: Msg, devices: usize, user: &str, sip_call_id: &str) -> Result<(), Error> {
     // SAFETY: the caller's word.
     unsafe {
         let (Some(id), Some(tm)) = (tm::current(msg)?, tm()) else { return Ok(()) };
@@ -149,7 +149,7 @@ unsafe fn remember(msg: Msg, user: &str, sip_call_id: &str) -> Result<(), Error>
         }
         let (user, sip_call_id) = (park::key(user)?, sip_call_id.to_owned());
         let received_on = received_on(msg)?;
-        sender::try_tell(&Note::Remember(Remember { user, sip_call_id, id, invite, received_on }))
+        sender::try_tell(&Note::Remember(Remember { user, sip_call_id, id, devices, invite, received_on }))
     }
 }
 

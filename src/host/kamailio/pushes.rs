@@ -36,7 +36,7 @@ pub unsafe extern "C" fn queue_voip_push(msg: Msg, user: Param, caller: Param, c
         let patience = (!note.is_empty()).then_some(service.settings().ring);
         service.hand_over(ready, patience, note)?;
         // SAFETY: as above.
-        unsafe { late::pushed(msg, service, user, call_id) };
+        unsafe { late::pushed(msg, service, devices, [user, call_id]) };
         Ok(verbs::counted(devices))
     })
 }
@@ -64,7 +64,7 @@ pub unsafe extern "C" fn send_voip_push_async(
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
         unsafe {
             let Some(id) = tm.call_to_suspend(msg)? else { return Ok(Last::stop()) };
-            late::pushed(msg, service, user, call_id);
+            late::pushed(msg, service, ready.devices(), [user, call_id]);
             tm.suspend(msg, wait + SAFETY_NET)?;
             let note = Note::Async {
                 user: user.to_owned(),
