@@ -9,7 +9,7 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 use support::Scratch;
 use support::simulator::Simulator;
-use voip_push::model::{Extra, Outcome};
+use voip_push::model::{Environment, Extra, Outcome};
 use voip_push::service::{Error, QuarantineAction, Service, Target};
 use voip_push::stats::Counter;
 
@@ -314,6 +314,141 @@ fn a_topic_that_no_credential_serves_is_said_plainly() {
     assert!(rig.simulator.pushes().is_empty());
 }
 
+/// A rig whose number 1 is bob's iPhone, of the sandbox although nobody said so.
+fn bob_of_the_sandbox(name: &str) -> Rig {
+    let rig = Rig::new(name);
+    rig.simulator.put(&format!("/tokens/{}", iphone(1)), &json!({ "environment": "sandbox" }));
+    rig.register("bob", &iphone(1), "ios");
+    rig
+}
+
+/// Environment and status of every push that arrived.
+fn arrived(rig: &Rig) -> Vec<(String, u64)> {
+    let seen = |push: &serde_json::Value| {
+        (push["environment"].as_str().unwrap_or_default().to_owned(), push["status"].as_u64().unwrap())
+    };
+    rig.simulator.pushes().iter().map(seen).collect()
+}
+
+fn of(environment: &str, status: u64) -> (String, u64) {
+    (environment.to_owned(), status)
+}
+
+#[test]
+fn a_token_of_the_other_environment_is_tried_there_once_and_the_next_push_goes_there_first() {
+    let rig = bob_of_the_sandbox("push-sandbox");
+    let report = rig.service.send("bob", "Alice", "c1").unwrap();
+    assert_eq!((report.accepted(), report.results[0].attempts), (1, 2));
+    assert_eq!(arrived(&rig), [of("production", 400), of("sandbox", 200)]);
+    assert_eq!(rig.service.lookup("bob").unwrap()[0].environment, Some(Environment::Sandbox));
+    // The app says the wrong thing at every start; what was seen to work counts.
+    let wrong = Extra { environment: Some("production"), ..Extra::default() };
+    rig.service.register("bob", &iphone(1), "ios", &wrong).unwrap();
+    assert_eq!(rig.outcome_of("bob", "c2"), Outcome::Accepted);
+    assert_eq!(arrived(&rig)[2..], [of("sandbox", 200)]);
+    assert_eq!(count(&rig, Counter::OtherEnvironment), 1);
+}
+
+#[test]
+fn a_token_that_is_dead_in_the_other_environment_is_deleted() {
+    let rig = bob_of_the_sandbox("push-sandbox-dead");
+    let dead = json!({ "environment": "sandbox", "state": "dead", "dead_since_ms": 4_000_000_000_000_i64 });
+    rig.simulator.put(&format!("/tokens/{}", iphone(1)), &dead);
+    assert_eq!(rig.outcome_of("bob", "c1").name(), "token_gone");
+    assert!(matches!(rig.service.lookup("bob"), Err(Error::NoDevice)));
+}
+
+#[test]
+fn a_device_that_the_caller_names_is_tried_elsewhere_too_and_nothing_is_kept_of_it() {
+    let rig = bob_of_the_sandbox("push-sandbox-to");
+    let token = iphone(1);
+    let target = Target { provider: "apns", token: &token, app: "" };
+    assert_eq!(rig.service.send_to(&target, "bob", "Alice", "c1").unwrap().accepted(), 1);
+    assert_eq!(rig.service.lookup("bob").unwrap()[0].environment, None);
+}
+
+#[test]
+fn without_a_credential_for_the_other_environment_nothing_is_tried() {
+    let rig = bob_of_the_sandbox("push-sandbox-none");
+    let production_only = std::fs::read_to_string(rig.simulator.config()).unwrap();
+    let sandbox = production_only.rfind("[[apns]]").unwrap()..production_only.find("[[fcm]]").unwrap();
+    let config = rig.simulator.config().with_file_name("production.toml");
+    std::fs::write(&config, [&production_only[..sandbox.start], &production_only[sandbox.end..]].concat())
+        .unwrap();
+    let service = Service::prepare(&config).unwrap();
+    assert!(matches!(service.send("bob", "Alice", "c1"), Err(Error::AllRejected(_))));
+    service.stop(Duration::from_secs(1));
+    assert_eq!(arrived(&rig), [of("production", 400)]);
+    assert_eq!(rig.service.lookup("bob").unwrap().len(), 1);
+}
+
+#[test]
+fn a_token_that_no_environment_knows_is_kept_and_rests_until_it_is_registered_again() {
+    let rig = Rig::with("push-unknown", &["--known-only"], &[]);
+    rig.register("bob", &iphone(1), "ios");
+    assert_eq!(rig.outcome_of("bob", "c1").reason(), "BadDeviceToken");
+    assert_eq!(arrived(&rig), [of("production", 400), of("sandbox", 400)]);
+    assert_eq!(rig.outcome_of("bob", "c2").reason(), "BadDeviceToken, in quarantine");
+    assert_eq!((arrived(&rig).len(), rig.service.lookup("bob").unwrap().len()), (2, 1));
+    assert_eq!((count(&rig, Counter::PairsQuarantined), count(&rig, Counter::PairsInQuarantine)), (1, 1));
+    rig.simulator.put(&format!("/tokens/{}", iphone(1)), &json!({}));
+    rig.register("bob", &iphone(1), "ios");
+    assert_eq!(rig.outcome_of("bob", "c3"), Outcome::Accepted);
+    assert_eq!(count(&rig, Counter::PairsInQuarantine), 0);
+}
+
+#[test]
+fn a_token_of_another_app_is_kept_and_rests_for_a_while() {
+    let rig = Rig::with("push-not-for-topic", &[], &[("[call]", "[quarantine]\npair_seconds = 1\n[call]")]);
+    let token = format!("/tokens/{}", iphone(1));
+    rig.simulator.put(&token, &json!({ "topics": ["org.example.other.voip"] }));
+    rig.register("bob", &iphone(1), "ios");
+    rig.register("carol", &iphone(2), "ios");
+    assert_eq!(rig.outcome_of("bob", "c1").reason(), "DeviceTokenNotForTopic");
+    assert_eq!(rig.outcome_of("bob", "c2").reason(), "DeviceTokenNotForTopic, in quarantine");
+    assert_eq!(rig.outcome_of("carol", "c3"), Outcome::Accepted, "only the one device rests");
+    assert_eq!((arrived(&rig).len(), rig.service.lookup("bob").unwrap().len()), (2, 1));
+    rig.simulator.put(&token, &json!({}));
+    let mut call = 0;
+    let rested = support::poll(support::DEADLINE, || {
+        call += 1;
+        (rig.outcome_of("bob", &format!("again-{call}")) == Outcome::Accepted).then_some(())
+    });
+    assert!(rested.is_some());
+    assert_eq!((count(&rig, Counter::PairsQuarantined), count(&rig, Counter::PairsInQuarantine)), (1, 0));
+}
+
+#[test]
+fn a_topic_that_our_key_may_not_push_to_rests_for_all_its_devices() {
+    let more = [("[\"org.example.phone.voip\"]", "[\"org.example.phone.voip\", \"com.other.voip\"]")];
+    let rig = Rig::with("push-disallowed", &[], &more);
+    let other = Extra { app: Some("com.other.voip"), ..Extra::default() };
+    for (user, number) in [("bob", 1), ("carol", 2)] {
+        rig.service.register(user, &iphone(number), "ios", &other).unwrap();
+    }
+    rig.register("dave", &iphone(3), "ios");
+    assert_eq!(rig.outcome_of("bob", "c1").reason(), "TopicDisallowed");
+    assert_eq!(rig.outcome_of("carol", "c2").reason(), "TopicDisallowed, in quarantine");
+    rig.service.register("carol", &iphone(2), "ios", &other).unwrap();
+    assert_eq!(rig.outcome_of("carol", "c3").reason(), "TopicDisallowed, in quarantine");
+    assert_eq!(rig.outcome_of("dave", "c4"), Outcome::Accepted, "the key's other topic goes on");
+    assert_eq!(arrived(&rig).len(), 2);
+    assert_eq!((rig.service.lookup("bob").unwrap().len(), count(&rig, Counter::PairsInQuarantine)), (1, 1));
+    rig.service.quarantine(QuarantineAction::Drop).unwrap();
+    assert_eq!(rig.outcome_of("bob", "c5").reason(), "TopicDisallowed");
+    assert_eq!((arrived(&rig).len(), count(&rig, Counter::PairsQuarantined)), (3, 2));
+}
+
+#[test]
+fn a_token_of_another_firebase_project_is_kept_and_rests() {
+    let rig = Rig::new("push-sender-id");
+    rig.simulator.put(&format!("/tokens/{}", android(1)), &json!({ "project": "another-project" }));
+    rig.register("bob", &android(1), "android");
+    assert_eq!(rig.outcome_of("bob", "c1").reason(), "SENDER_ID_MISMATCH");
+    assert_eq!(rig.outcome_of("bob", "c2").reason(), "SENDER_ID_MISMATCH, in quarantine");
+    assert_eq!((arrived(&rig).len(), rig.service.lookup("bob").unwrap().len()), (1, 1));
+}
+
 #[test]
 fn nothing_that_counts_is_lost() {
     let rig = Rig::new("push-counted");
@@ -395,6 +530,17 @@ fn when_many_tokens_die_at_once_no_more_are_deleted_until_an_administrator_says_
     let gone = support::poll(support::DEADLINE, || (count(&rig, Counter::Retired) == 6).then_some(()));
     assert!(gone.is_some());
     assert_eq!((devices_left(&rig), count(&rig, Counter::InQuarantine)), (0, 0));
+}
+
+/// The provider's clock is years ahead; what was registered after its answer is newer all the same.
+#[test]
+fn a_device_that_registers_while_its_old_token_waits_in_quarantine_is_kept() {
+    let rig = six_deaths("push-comeback");
+    rig.register("user-3", &iphone(3), "ios");
+    rig.service.quarantine(QuarantineAction::Release).unwrap();
+    let gone = support::poll(support::DEADLINE, || (count(&rig, Counter::Retired) == 5).then_some(()));
+    assert!(gone.is_some());
+    assert_eq!((devices_left(&rig), rig.service.lookup("user-3").unwrap().len()), (1, 1));
 }
 
 #[test]

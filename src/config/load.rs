@@ -42,6 +42,11 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
                 raw.quarantine.window_seconds,
                 1..=86_400,
             )?),
+            pair: Duration::from_secs(number(
+                "[quarantine] pair_seconds",
+                raw.quarantine.pair_seconds,
+                1..=86_400,
+            )?),
         },
         stop: Duration::from_millis(number("[sender] stop_ms", raw.sender.stop_ms, 0..=10_000)?),
         apns: raw

@@ -64,13 +64,17 @@ pub struct Settings {
     pub warnings: Vec<String>,
 }
 
-/// `[quarantine]`: when so many tokens of one credential die within so long, none is deleted any more.
+/// `[quarantine]`: when so many tokens of one credential die within so long, none is deleted any more; and how long a pair
+/// that a provider has refused is left alone.
 #[derive(Debug, Clone, Copy)]
 pub struct Quarantine {
     /// How many may die.
     pub dead_tokens: usize,
     /// Within how long.
     pub window: Duration,
+    /// `pair_seconds`: how long a credential is not used for an app, or a device not pushed to, after the provider has said
+    /// that the two do not belong together.
+    pub pair: Duration,
 }
 
 impl Settings {

@@ -81,11 +81,12 @@ impl Default for Limits {
 pub(super) struct Quarantine {
     pub dead_tokens: i64,
     pub window_seconds: i64,
+    pub pair_seconds: i64,
 }
 
 impl Default for Quarantine {
     fn default() -> Self {
-        Quarantine { dead_tokens: 50, window_seconds: 60 }
+        Quarantine { dead_tokens: 50, window_seconds: 60, pair_seconds: 600 }
     }
 }
 

@@ -3,7 +3,7 @@
 //! It refuses to know how a server passes arguments.
 
 use super::last::Last;
-use crate::model::{Extra, Report};
+use crate::model::{Extra, Media, Report};
 use crate::service::{Error, Service, Target};
 
 /// `register_token(user, token, platform [, device_id [, app]])`; empty means absent.
@@ -28,9 +28,13 @@ pub(super) fn delete_token(service: &Service, user: &str, device_id: Option<&str
     service.delete(user, device_id).map(counted)
 }
 
-/// `send_voip_push(user, caller, call_id)`.
-pub(super) fn send_voip_push(service: &Service, [user, caller, call_id]: [&str; 3]) -> Result<Last, Error> {
-    service.send(user, caller, call_id).map(|report| pushed(&report))
+/// `send_voip_push(user, caller, call_id [, media])`.
+pub(super) fn send_voip_push(
+    service: &Service,
+    [user, caller, call_id]: [&str; 3],
+    media: Media,
+) -> Result<Last, Error> {
+    service.send_media(user, caller, call_id, media).map(|report| pushed(&report))
 }
 
 /// `send_voip_push_to(provider, token, app, user, caller, call_id)`.

@@ -5,7 +5,7 @@
 pub mod apns;
 pub mod fcm;
 
-use crate::model::{Device, Outcome, Provider, Push};
+use crate::model::{Device, Environment, Outcome, Provider, Push};
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +22,11 @@ pub trait PushProvider: Send + Sync {
     /// The topic or project that a push to this device is for.
     fn app<'a>(&'a self, device: &'a Device) -> &'a str;
 
+    /// Which of Apple's environments it is for; others have only the one.
+    fn environment(&self) -> Environment {
+        Environment::Production
+    }
+
     /// True if pushes to this device go out with this credential.
     fn serves(&self, device: &Device) -> bool;
 
@@ -34,12 +39,28 @@ pub trait PushProvider: Send + Sync {
     /// What an answer means. Exactly one outcome per answer, and nothing else happens here.
     fn outcome(&self, answer: &Answer) -> Outcome;
 
+    /// What is to blame for a rejection (`Outcome::Rejected`) with this reason.
+    fn blame(&self, reason: &str) -> Blame;
+
     /// Makes or fetches what goes into the `authorization` header. May block on the network, so the sender calls it on
     /// a thread of its own. `now_s` is the time in seconds since 1970.
     ///
     /// # Errors
     /// `CredentialRefused` or `Unavailable`.
     fn authorize(&self, now_s: i64) -> Result<Authorization, Outcome>;
+}
+
+/// What is to blame for a rejection, and so will not work with the next push either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// Only this push, or nobody can say.
+    Push,
+    /// The device's token: it is of Apple's other environment, or of none.
+    Environment,
+    /// The device's token is not of this app.
+    Device,
+    /// This credential may not push to this app at all.
+    App,
 }
 
 /// A header value that proves who we are, and how long it is good for.

@@ -2,9 +2,12 @@
 //!
 //! It refuses to leave a push without an end: whatever happens, exactly one result comes out.
 
+use super::astray::follow_up;
 use super::graveyard::Graveyard;
 use super::lane::Lane;
+use super::pairs::Pairs;
 use super::policy::next_attempt;
+use super::records::Records;
 use super::stops::Ticket;
 use crate::http2::IS_SENT;
 use crate::model::{Outcome, Push, PushResult};
@@ -20,13 +23,17 @@ pub(super) struct Delivery<'a> {
     pub push: &'a Push,
     /// The credential that serves its device, if there is one.
     pub lane: Option<&'a Rc<Lane>>,
+    /// All credentials.
+    pub lanes: &'a [Rc<Lane>],
     /// Set where it is not to be sent at all.
     pub refusal: Option<Outcome>,
     pub handed_over: Instant,
     /// Says when its call needs it no more.
     pub ticket: &'a Ticket,
     pub stats: &'a Stats,
+    pub records: &'a Records,
     pub graveyard: &'a Graveyard,
+    pub pairs: &'a Pairs,
 }
 
 /// Sends a push until it has ended: by an answer that is final, or because the phone would have stopped ringing.
@@ -34,7 +41,10 @@ pub(super) async fn deliver(delivery: Delivery<'_>) -> PushResult {
     let Delivery { push, lane, handed_over, stats, .. } = delivery;
     let result = match (&delivery.refusal, lane) {
         (Some(refusal), _) => not_sent(push, refusal.clone()),
-        (None, Some(lane)) => attempt_until_done(&delivery, lane).await,
+        (None, Some(lane)) => match delivery.pairs.refusal(lane, push) {
+            Some(known) => not_sent(push, known),
+            None => follow_up(&delivery, lane, attempt_until_done(&delivery, lane).await).await,
+        },
         (None, None) => not_sent(push, no_credential(push)),
     };
     let took = handed_over.elapsed();
@@ -44,7 +54,7 @@ pub(super) async fn deliver(delivery: Delivery<'_>) -> PushResult {
     result
 }
 
-async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>) -> PushResult {
+pub(super) async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>) -> PushResult {
     let Delivery { push, stats, ticket, .. } = delivery;
     let deadline = delivery.handed_over + push.ring;
     let mut attempts = 0;
@@ -62,8 +72,9 @@ async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>) -> PushRes
             if let Outcome::TokenGone { since_ms } = outcome
                 && push.is_stored
             {
-                // Without a time from the provider: dead unless it was registered after we asked.
-                let since_ms = since_ms.unwrap_or(asked_at_ms);
+                // Without a time from the provider: dead unless it was registered after we asked. With one, a provider
+                // whose clock is ahead must not outvote a registration that is still to come.
+                let since_ms = since_ms.map_or(asked_at_ms, |since_ms| since_ms.min(now_ms()));
                 // Boxed: rare, and every push under way would keep room for it.
                 Box::pin(delivery.graveyard.retire(push, since_ms, &lane.name())).await;
             }

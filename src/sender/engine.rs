@@ -8,7 +8,9 @@ use super::depth::{Depth, Place};
 use super::gathering::Gathering;
 use super::graveyard::{Graveyard, QuarantineAction};
 use super::lane::Lane;
+use super::pairs::Pairs;
 use super::plan::Plan;
+use super::records::Records;
 use super::stops::{Needless, Stops, Ticket};
 use super::window::{Asked, Window};
 use crate::config::Settings;
@@ -29,7 +31,9 @@ const BEAT: Duration = Duration::from_millis(100);
 pub(super) struct Engine {
     lanes: Vec<Rc<Lane>>,
     stats: Arc<Stats>,
+    records: Rc<Records>,
     graveyard: Graveyard,
+    pairs: Pairs,
     depth: Arc<Depth>,
     window: RefCell<Window>,
     stops: Rc<Stops>,
@@ -53,10 +57,13 @@ impl Engine {
         stats: &Arc<Stats>,
         depth: &Arc<Depth>,
     ) -> Rc<Engine> {
+        let records = Rc::new(Records::new(settings, stats));
         Rc::new(Engine {
             lanes: plan.open(),
             stats: Arc::clone(stats),
-            graveyard: Graveyard::new(settings, stats),
+            graveyard: Graveyard::new(settings.quarantine, &records, stats),
+            records,
+            pairs: Pairs::new(settings.quarantine.pair, stats),
             depth: Arc::clone(depth),
             window: RefCell::new(Window::new(settings.ring)),
             stops: Rc::default(),
@@ -131,11 +138,14 @@ impl Engine {
         let delivery = Delivery {
             push,
             lane: self.lane_for(&push.device),
+            lanes: &self.lanes,
             refusal: self.over_budget(push),
             handed_over,
             ticket,
             stats: &self.stats,
+            records: &self.records,
             graveyard: &self.graveyard,
+            pairs: &self.pairs,
         };
         deliver(delivery).await
     }
@@ -166,8 +176,9 @@ impl Engine {
         self.stops.stop(user, call_id, why, told_at);
     }
 
-    /// Does with the quarantine what an administrator says.
+    /// Does with the quarantine what an administrator says. Pairs of credential and app are tried again either way.
     pub(super) fn decide(self: &Rc<Self>, action: QuarantineAction) {
+        self.pairs.clear();
         let engine = Rc::clone(self);
         tokio::task::spawn_local(async move { engine.graveyard.decide(action).await });
     }

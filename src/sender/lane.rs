@@ -3,8 +3,8 @@
 //! It refuses to hammer a provider that does not accept our credential: it renews once, then it pauses.
 
 use crate::http2::{Client, Failure, Response};
-use crate::model::{Device, Outcome, Provider, Push};
-use crate::provider::{Answer, Authorization, PushProvider};
+use crate::model::{Device, Environment, Outcome, Provider, Push};
+use crate::provider::{Answer, Authorization, Blame, PushProvider};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -87,6 +87,24 @@ impl Lane {
 
     pub(super) fn serves(&self, device: &Device) -> bool {
         self.provider.serves(device)
+    }
+
+    /// Which of Apple's environments it is for.
+    pub(super) fn environment(&self) -> Environment {
+        self.provider.environment()
+    }
+
+    /// What a rejection with this reason blames.
+    pub(super) fn blame(&self, reason: &str) -> Blame {
+        self.provider.blame(reason)
+    }
+
+    /// Whether it is for the same app of the same device as `lane`, in Apple's other environment.
+    pub(super) fn serves_elsewhere(&self, lane: &Lane, device: &Device) -> bool {
+        let there = Device { environment: Some(self.environment()), ..device.clone() };
+        self.environment() != lane.environment()
+            && self.serves(&there)
+            && self.app(&there) == lane.app(device)
     }
 
     /// One attempt: one request, one outcome. `deadline` is when the phone stops ringing.

@@ -3,6 +3,7 @@
 //! It refuses to know how a provider's request looks. The same engine runs as a thread of a C program and as a process
 //! of its own in a SIP server; callers have the same handle on both.
 
+mod astray;
 mod budget;
 mod deliver;
 mod depth;
@@ -11,8 +12,10 @@ mod gathering;
 mod graveyard;
 mod lane;
 mod local;
+mod pairs;
 mod plan;
 mod policy;
+mod records;
 mod remote;
 mod server;
 mod stops;

@@ -12,7 +12,8 @@ pub use installed::{install, installed, uninstall};
 
 use crate::config::Settings;
 use crate::model::{
-    Call, Device, Extra, Invalid, NewDevice, Platform, Provider, Push, Report, Token, User, parse_app,
+    Call, Caller, Device, Extra, Invalid, Media, NewDevice, Platform, Provider, Push, Report, Token, User,
+    parse_app,
 };
 use crate::process::PerProcess;
 use crate::sender::{Hub, Sender};
@@ -177,14 +178,22 @@ impl Service {
         })
     }
 
-    /// Pushes a call to every device of the user and waits for the answers, at most `call.wait_ms`. The report says how many
-    /// providers accepted, at least one.
+    /// Pushes an audio call to every device of the user and waits for the answers, at most `call.wait_ms`. The report says how
+    /// many providers accepted, at least one. What `caller` may be, [`Caller::parse`] says, here and below.
     ///
     /// # Errors
     /// Why no phone will ring; see [`Error`].
     pub fn send(&self, user: &str, caller: &str, call_id: &str) -> Result<Report, Error> {
+        self.send_media(user, caller, call_id, Media::Audio)
+    }
+
+    /// The same for a call that may have pictures.
+    ///
+    /// # Errors
+    /// Why no phone will ring; see [`Error`].
+    pub fn send_media(&self, user: &str, caller: &str, call_id: &str, media: Media) -> Result<Report, Error> {
         self.counted(|| {
-            let call = Call::parse(user, caller, call_id)?;
+            let call = Call::new(user, Caller::parse(caller), call_id, media)?;
             let devices = self.devices_of(&call.callee)?;
             self.push(&call, devices, true)
         })
@@ -220,7 +229,7 @@ impl Service {
         call_id: &str,
         done: impl FnOnce(Result<Report, Error>) + Send + 'static,
     ) -> Result<usize, Error> {
-        let ready = self.ready(user, caller, call_id)?;
+        let ready = self.ready(user, caller, call_id, Media::Audio)?;
         let devices = ready.devices();
         self.stats.count(Counter::Calls);
         let stats = Arc::clone(&self.stats);
@@ -242,7 +251,7 @@ impl Service {
         patience: Option<Duration>,
         note: Vec<u8>,
     ) -> Result<usize, Error> {
-        let ready = self.ready(user, caller, call_id)?;
+        let ready = self.ready(user, caller, call_id, Media::Audio)?;
         let devices = ready.devices();
         self.hand_over(ready, patience, note)?;
         Ok(devices)
@@ -252,9 +261,9 @@ impl Service {
     ///
     /// # Errors
     /// `Argument`, `Store` or `NoDevice`.
-    pub fn ready(&self, user: &str, caller: &str, call_id: &str) -> Result<Ready, Error> {
+    pub fn ready(&self, user: &str, caller: &str, call_id: &str, media: Media) -> Result<Ready, Error> {
         self.counted(|| {
-            let call = Call::parse(user, caller, call_id)?;
+            let call = Call::new(user, Caller::parse(caller), call_id, media)?;
             Ok(Ready { pushes: self.pushes(&call, self.devices_of(&call.callee)?, true) })
         })
     }

@@ -12,6 +12,9 @@ use std::ffi::{CStr, c_int, c_void};
 use std::mem::offset_of;
 use std::ptr;
 
+/// The one argument that is never refused: how somebody calls themselves must not keep a phone from ringing.
+pub const CALLER: &str = "caller";
+
 /// What Kamailio prints for a variable without a value in the middle of a text.
 const NO_VALUE: &[u8] = b"<null>";
 
@@ -78,7 +81,7 @@ unsafe fn is_value(param: *mut *mut c_void) -> bool {
     }
 }
 
-/// The text of an argument; empty where a variable has no value.
+/// The text of an argument; empty where a variable has no value. In a [`CALLER`] what is no text becomes U+FFFD.
 ///
 /// # Errors
 /// It is no text: not UTF-8, with a NUL byte, or too long for Kamailio's own buffers.
@@ -107,6 +110,9 @@ fn check(name: &'static str, value: Vec<u8>) -> Result<String, Invalid> {
     if value == NO_VALUE {
         return Ok(String::new());
     }
+    if name == CALLER {
+        return Ok(String::from_utf8_lossy(&value).into_owned());
+    }
     if value.contains(&0) {
         return Err(Invalid::new(name, "has a NUL byte"));
     }
@@ -122,6 +128,7 @@ mod tests {
         assert_eq!(check("user", b"alice".to_vec()), Ok("alice".to_owned()));
         assert_eq!(check("user", b"<null>".to_vec()), Ok(String::new()));
         assert_eq!(check("user", b"al\0ice".to_vec()).unwrap_err().to_string(), "user: has a NUL byte");
+        assert_eq!(check(CALLER, b"Al\xeec\0e".to_vec()), Ok("Al\u{fffd}c\0e".to_owned()));
         assert_eq!(check("user", vec![0xff]).unwrap_err().to_string(), "user: is not valid UTF-8");
     }
 

@@ -6,7 +6,7 @@ mod jwt;
 mod request;
 mod response;
 
-use super::{Answer, Authorization, PushProvider};
+use super::{Answer, Authorization, Blame, PushProvider};
 use crate::config::ApnsCredential;
 use crate::model::{Device, Environment, Outcome, Provider, Push};
 use bytes::Bytes;
@@ -38,6 +38,10 @@ impl PushProvider for Apns {
         device.app.as_deref().unwrap_or(&self.credential.topics[0])
     }
 
+    fn environment(&self) -> Environment {
+        self.credential.environment
+    }
+
     fn serves(&self, device: &Device) -> bool {
         device.provider() == Provider::Apns
             && device.environment.unwrap_or(self.default_environment) == self.credential.environment
@@ -51,6 +55,10 @@ impl PushProvider for Apns {
 
     fn outcome(&self, answer: &Answer) -> Outcome {
         response::outcome(answer)
+    }
+
+    fn blame(&self, reason: &str) -> Blame {
+        response::blame(reason)
     }
 
     fn authorize(&self, now_s: i64) -> Result<Authorization, Outcome> {

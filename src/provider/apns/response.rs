@@ -3,7 +3,7 @@
 //! It refuses to guess from text: the reason decides, and for a reason that nobody knows yet the status does.
 
 use crate::model::Outcome;
-use crate::provider::{Answer, reason};
+use crate::provider::{Answer, Blame, reason};
 use serde::Deserialize;
 
 #[derive(Deserialize, Default)]
@@ -33,6 +33,16 @@ pub(super) fn outcome(answer: &Answer) -> Outcome {
         (429, _) => Outcome::Throttled { retry_after: answer.retry_after, reason: said() },
         (400..=499, _) => Outcome::Rejected { reason: said() },
         _ => Outcome::Unavailable { reason: said() },
+    }
+}
+
+/// Apple's words for a push that went to the wrong place.
+pub(super) fn blame(reason: &str) -> Blame {
+    match reason {
+        "BadDeviceToken" => Blame::Environment,
+        "DeviceTokenNotForTopic" => Blame::Device,
+        "BadTopic" | "MissingTopic" | "TopicDisallowed" => Blame::App,
+        _ => Blame::Push,
     }
 }
 

@@ -6,7 +6,7 @@ mod oauth;
 mod request;
 mod response;
 
-use super::{Answer, Authorization, PushProvider};
+use super::{Answer, Authorization, Blame, PushProvider};
 use crate::config::FcmCredential;
 use crate::model::{Device, Outcome, Provider, Push};
 use bytes::Bytes;
@@ -52,6 +52,10 @@ impl PushProvider for Fcm {
 
     fn outcome(&self, answer: &Answer) -> Outcome {
         response::outcome(answer)
+    }
+
+    fn blame(&self, reason: &str) -> Blame {
+        response::blame(reason)
     }
 
     fn authorize(&self, now_s: i64) -> Result<Authorization, Outcome> {

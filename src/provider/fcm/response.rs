@@ -3,7 +3,7 @@
 //! It refuses to call a token dead for an operator's mistake: a plain 404 may be a wrong project.
 
 use crate::model::Outcome;
-use crate::provider::{Answer, reason};
+use crate::provider::{Answer, Blame, reason};
 use serde::Deserialize;
 
 const FCM_ERROR: &str = "type.googleapis.com/google.firebase.fcm.v1.FcmError";
@@ -77,6 +77,11 @@ pub(super) fn outcome(answer: &Answer) -> Outcome {
         (400..=499, _) => Outcome::Rejected { reason: said },
         _ => Outcome::Unavailable { reason: said },
     }
+}
+
+/// Google's word for a token of another project.
+pub(super) fn blame(reason: &str) -> Blame {
+    if reason == "SENDER_ID_MISMATCH" { Blame::Device } else { Blame::Push }
 }
 
 #[cfg(test)]
