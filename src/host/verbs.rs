@@ -46,6 +46,11 @@ pub(super) fn send_voip_push_to(
     service.send_to(&target, user, caller, call_id).map(|report| pushed(&report))
 }
 
+/// `cancel_voip_push(user, call_id, reason)`.
+pub(super) fn cancel_voip_push(service: &Service, [user, call_id, reason]: [&str; 3]) -> Result<Last, Error> {
+    service.cancel(user, call_id, reason).map(|devices| Last::new(1).with_devices(devices))
+}
+
 /// Pushes that at least one provider accepted.
 pub(super) fn pushed(report: &Report) -> Last {
     Last::new(number(report.accepted())).with_report(report)

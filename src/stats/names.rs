@@ -27,6 +27,8 @@ pub enum Counter {
     Duplicates,
     /// Pushes refused since the queue was full.
     QueueFull,
+    /// Pushes of other kinds than calls refused since the queue was nearly full.
+    OtherKindsRefused,
     /// Pushes refused since their device had its budget.
     DeviceBudget,
     /// Pushes refused since their caller had its budget.
@@ -93,6 +95,11 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
     (Counter::CallsFailed, "calls_failed_total", "Calls that no provider accepted a push for in time"),
     (Counter::Duplicates, "duplicates_total", "Pushes asked for again and not sent twice"),
     (Counter::QueueFull, "queue_full_total", "Pushes refused since the queue was full"),
+    (
+        Counter::OtherKindsRefused,
+        "other_kinds_refused_total",
+        "Pushes of other kinds than calls refused since the queue was nearly full",
+    ),
     (Counter::DeviceBudget, "device_budget_total", "Pushes refused since their device had its budget"),
     (Counter::CallerBudget, "caller_budget_total", "Pushes refused since their caller had its budget"),
     (

@@ -18,7 +18,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// All script functions, and a row of zeros.
-pub static TABLE: Table<[CmdExport; 22]> = Table::new([
+pub static TABLE: Table<[CmdExport; 23]> = Table::new([
     row(c"register_token", 3, register_token_3 as *const c_void),
     row(c"register_token", 4, register_token_4 as *const c_void),
     row(c"register_token", 5, register_token_5 as *const c_void),
@@ -37,6 +37,7 @@ pub static TABLE: Table<[CmdExport; 22]> = Table::new([
     parking(c"follow_call", 1, park::follow_call as *const c_void),
     row(c"wake_calls", 1, park::wake_calls as *const c_void),
     row(c"was_rung", 0, park::was_rung as *const c_void),
+    row(c"cancel_voip_push", 3, cancel_voip_push as *const c_void),
     CmdExport { fixup: Some(fix_late), ..row(c"is_late_call", 0, late::is_late_call as *const c_void) },
     row(c"is_late_contact", 0, late::is_late_contact as *const c_void),
     row(c"voip_push_http", 0, voip_push_http as *const c_void),
@@ -207,6 +208,11 @@ unsafe extern "C" fn send_voip_push_to(
         ("call_id", call_id),
     ];
     call("send_voip_push_to", msg, params, verbs::send_voip_push_to)
+}
+
+unsafe extern "C" fn cancel_voip_push(msg: Msg, user: Param, call_id: Param, reason: Param) -> c_int {
+    let params = [("user", user), ("call_id", call_id), ("reason", reason)];
+    call("cancel_voip_push", msg, params, verbs::cancel_voip_push)
 }
 
 /// Reads the arguments one after the other (each is copied, since the next may be read into the same buffer) and runs the verb.
