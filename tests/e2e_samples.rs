@@ -71,10 +71,22 @@ fn the_sample_settings_name_every_key() {
         .collect();
     assert!(keys.len() > 15, "{keys:?}");
     for key in keys {
-        let forms =
-            [format!("\n{key} = "), format!("\n# {key} = "), format!("\n[{key}]"), format!("\n[[{key}]]")];
-        assert!(forms.iter().any(|form| TOML.contains(form)), "{key} is not in voip-push.toml");
+        let setting = ["", "# ", "#     "].map(|start| format!("\n{start}{key} = "));
+        let section = [format!("\n[{key}]"), format!("\n[[{key}]]"), format!("\n#     [[{key}]]")];
+        let forms = setting.iter().chain(&section);
+        assert!(forms.clone().any(|form| TOML.contains(form)), "{key} is not in voip-push.toml");
     }
+}
+
+/// The example of an `[[app]]` section, which stands indented in a comment.
+#[test]
+fn the_sample_template_is_taken() {
+    let example =
+        TOML.lines().filter_map(|line| line.strip_prefix("#     ")).skip_while(|line| *line != "[[app]]");
+    let example: Vec<&str> = example.collect();
+    assert_eq!(example.len(), 4, "{example:?}");
+    let settings = placed(&Scratch::new("sample-app"), &format!("{TOML}\n{}\n", example.join("\n")));
+    assert!(matches!(settings.apns[0].profiles[..], [voip_push::config::Profile::Template(_)]));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Who may use whom. `model` (the nouns), `process` (forks, shared memory) and `random` (pauses that differ) are open to
 /// everybody.
-const LAW: [(&str, &[&str]); 17] = [
+const LAW: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("process", &[]),
     ("random", &[]),
@@ -23,7 +23,7 @@ const LAW: [(&str, &[&str]); 17] = [
     ("payload", &["config"]),
     ("provider", &["config", "payload"]),
     ("sender", &["config", "store", "provider", "http2", "stats"]),
-    ("service", &["config", "store", "sender", "stats"]),
+    ("service", &["config", "store", "sender", "stats", "sip"]),
     ("rest", &["service", "stats"]),
     ("c_api", &["service", "rest", "stats", "config"]),
     ("host", &["service", "rest", "stats", "config", "sip"]),

@@ -7,6 +7,7 @@ use super::{ConfigError, Profile, raw};
 use crate::model::Environment;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,18 +35,27 @@ impl Origin {
 pub struct SigningKey {
     key: EncodingKey,
     algorithm: Algorithm,
+    /// Tells keys apart; never shown.
+    mark: u64,
 }
 
 impl SigningKey {
-    fn check(key: EncodingKey, algorithm: Algorithm) -> Result<Self, ()> {
-        let signing = SigningKey { key, algorithm };
+    fn check(key: EncodingKey, algorithm: Algorithm, pem: &str) -> Result<Self, ()> {
+        let mut hasher = DefaultHasher::new();
+        pem.hash(&mut hasher);
+        let signing = SigningKey { key, algorithm, mark: hasher.finish() };
         signing.sign("", &serde_json::json!({})).map(|_| signing).map_err(|_| ())
     }
 
     /// A key that signs nothing anybody would accept.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
-        SigningKey { key: EncodingKey::from_secret(b"test"), algorithm: Algorithm::HS256 }
+        SigningKey { key: EncodingKey::from_secret(b"test"), algorithm: Algorithm::HS256, mark: 0 }
+    }
+
+    /// The same for the same key, another for another; stands in no log and on no wire.
+    pub(crate) fn mark(&self) -> u64 {
+        self.mark
     }
 
     /// A compact JWT with this key id and these claims.
@@ -226,7 +236,7 @@ fn load_p8(file: &Path, key_file: &Path) -> Result<SigningKey, String> {
     let key = EncodingKey::from_ec_pem(pem.expose().as_bytes()).map_err(|_| {
         format!("{shown} is not a private EC key in PEM form; take the .p8 file as Apple gave it")
     })?;
-    SigningKey::check(key, Algorithm::ES256).map_err(|()| {
+    SigningKey::check(key, Algorithm::ES256, pem.expose()).map_err(|()| {
         format!("{shown} is not a key on curve P-256, which APNs needs; take the .p8 file as Apple gave it")
     })
 }
@@ -241,7 +251,8 @@ fn load_service_account(file: &Path, json_file: &Path) -> Result<(raw::ServiceAc
     https_uri(&account.token_uri).map_err(|why| format!("{shown}: token_uri {why}"))?;
     let unusable = || format!("{shown}: private_key is not an RSA key in PEM form; download the file again");
     let key = EncodingKey::from_rsa_pem(account.private_key.as_bytes()).map_err(|_| unusable())?;
-    Ok((account, SigningKey::check(key, Algorithm::RS256).map_err(|()| unusable())?))
+    let key = SigningKey::check(key, Algorithm::RS256, &account.private_key).map_err(|()| unusable())?;
+    Ok((account, key))
 }
 
 fn origin(file: &Path, url: &str, ca_file: Option<&Path>) -> Result<Origin, (&'static str, String)> {

@@ -4,7 +4,9 @@
 
 use super::credential::beside;
 use super::secret::read_secret;
-use super::{ApnsCredential, ConfigError, FcmCredential, IosPushType, Quarantine, Secret, Settings, raw};
+use super::{
+    ApnsCredential, ConfigError, FcmCredential, IosPushType, Quarantine, Secret, Settings, SipSettings, raw,
+};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -57,6 +59,7 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
             .collect::<Result<_, _>>()?,
         fcm: raw.fcm.into_iter().map(|fcm| FcmCredential::from_raw(file, fcm)).collect::<Result<_, _>>()?,
         api_keys,
+        sip: SipSettings::from_raw(file, &raw.sip)?,
         log_level: log_level(file, &raw.log.level)?,
         warnings: Vec::new(),
     };
@@ -65,7 +68,12 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
     Ok(settings)
 }
 
-fn in_range(file: &Path, key: &str, value: i64, range: RangeInclusive<i64>) -> Result<u64, ConfigError> {
+pub(super) fn in_range(
+    file: &Path,
+    key: &str,
+    value: i64,
+    range: RangeInclusive<i64>,
+) -> Result<u64, ConfigError> {
     match u64::try_from(value) {
         Ok(number) if range.contains(&value) => Ok(number),
         _ => {

@@ -9,12 +9,14 @@ mod load;
 mod profile;
 mod raw;
 mod secret;
+mod sip;
 mod template;
 
 pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey, alert_topic};
 pub use error::ConfigError;
 pub use profile::{MAX_APNS_LEN, MAX_FCM_LEN, Profile};
 pub use secret::Secret;
+pub use sip::SipSettings;
 pub use template::{Field, Piece, Template};
 
 use crate::model::Provider;
@@ -60,6 +62,8 @@ pub struct Settings {
     pub fcm: Vec<FcmCredential>,
     /// `[rest] api_keys_file`: the keys; `None` where there is no `[rest]` section, which switches the REST API off.
     pub api_keys: Option<Vec<Secret>>,
+    /// `[sip]`.
+    pub sip: SipSettings,
     /// `[log] level`.
     pub log_level: log::LevelFilter,
     /// What is odd but no reason to stop; for the log.

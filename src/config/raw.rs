@@ -17,6 +17,7 @@ pub(super) struct File {
     pub fcm: Vec<Fcm>,
     pub app: Vec<App>,
     pub rest: Option<Rest>,
+    pub sip: Sip,
     pub log: Log,
 }
 
@@ -134,6 +135,28 @@ pub(super) struct App {
 #[serde(deny_unknown_fields)]
 pub(super) struct Rest {
     pub api_keys_file: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Sip {
+    pub min_expires_seconds: i64,
+    pub pnsreg_seconds: i64,
+    pub brief: String,
+    pub unsupported: String,
+    pub keep_tokens: String,
+}
+
+impl Default for Sip {
+    fn default() -> Self {
+        Sip {
+            min_expires_seconds: 180,
+            pnsreg_seconds: 130,
+            brief: "refuse".to_owned(),
+            unsupported: "forward".to_owned(),
+            keep_tokens: "until_dead".to_owned(),
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -4,7 +4,7 @@
 
 use super::last::Last;
 use crate::model::{Extra, Media, Report};
-use crate::service::{Error, Service, Target};
+use crate::service::{Error, Offer, Service, SipRegister, Target};
 
 /// `register_token(user, token, platform [, device_id [, app]])`; empty means absent.
 pub(super) fn register_token(
@@ -49,6 +49,24 @@ pub(super) fn send_voip_push_to(
 /// `cancel_voip_push(user, call_id, reason)`.
 pub(super) fn cancel_voip_push(service: &Service, [user, call_id, reason]: [&str; 3]) -> Result<Last, Error> {
     service.cancel(user, call_id, reason).map(|devices| Last::new(1).with_devices(devices))
+}
+
+/// `check_contact([user])`: what the answer to the REGISTER in hand is to say about push.
+pub(super) fn check_contact(service: &Service, register: &SipRegister<'_>) -> Result<Last, Error> {
+    Ok(match service.check_register(register) {
+        Offer::Push { devices, headers } => counted(devices).with_headers(&headers),
+        Offer::Nothing(why) => Last::nothing(why),
+        Offer::Refuse { status, reason, headers } => Last::refusal(status, &reason).with_headers(&headers),
+    })
+}
+
+/// `register_contact([user])`.
+pub(super) fn register_contact(service: &Service, register: &SipRegister<'_>) -> Result<Last, Error> {
+    let done = service.register_contacts(register)?;
+    if done.stored > 0 {
+        return Ok(counted(done.stored));
+    }
+    Ok(Last::nothing("none stored, some forgotten").with_devices(done.forgotten))
 }
 
 /// Pushes that at least one provider accepted.

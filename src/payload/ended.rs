@@ -5,9 +5,8 @@
 //! Sources: sylk-pushserver, `pushserver/applications/sylk.py` (event `cancel`); for the others there is no convention, and the
 //! names are ours.
 
-use super::md5::md5;
 use super::values::Values;
-use super::{json, message};
+use super::{json, message, sylk};
 use crate::config::{MAX_FCM_LEN, Profile};
 use crate::model::{Ended, Push};
 use bytes::Bytes;
@@ -53,7 +52,7 @@ pub fn fcm_ended(profile: &Profile, push: &Push, ended: Ended) -> Option<Bytes> 
         }
         Profile::Minimal => json(&mut out, &Minimal { r#type: "cancel", reason, id }),
         Profile::Sylk => {
-            let session_id = uuid::Uuid::from_bytes(md5(call_id.as_bytes())).hyphenated().to_string();
+            let session_id = sylk::session_id(call_id).to_string();
             json(&mut out, &Sylk { id, event: "cancel", call_id, session_id, reason });
         }
         Profile::Linphone | Profile::Seed | Profile::Template(_) => return None,

@@ -7,7 +7,6 @@
 mod callkit;
 mod ended;
 mod linphone;
-mod md5;
 mod message;
 mod minimal;
 mod seed;

@@ -6,7 +6,6 @@
 //! Sources: sylk-pushserver, `pushserver/applications/sylk.py` and `callid_to_uuid` in `pushserver/resources/utils.py`,
 //! `config/opensips.cfg` (addresses are `user@domain`); SylkServer, `_callid_to_uuid` of its webrtcgateway.
 
-use super::md5::md5;
 use super::values::Values;
 use serde::{Serialize, Serializer};
 
@@ -63,6 +62,10 @@ struct SessionId<'a>(&'a str);
 
 impl Serialize for SessionId<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&uuid::Uuid::from_bytes(md5(self.0.as_bytes())).hyphenated())
+        serializer.collect_str(&session_id(self.0))
     }
+}
+
+pub(super) fn session_id(call_id: &str) -> uuid::fmt::Hyphenated {
+    uuid::Uuid::from_bytes(md5::compute(call_id.as_bytes()).0).hyphenated()
 }

@@ -19,6 +19,9 @@ pub trait PushProvider: Send + Sync {
     /// The credential's name in logs: team and key id, or project. Never a secret.
     fn name(&self) -> String;
 
+    /// Who signs: credentials with the same signer share one authorization. For comparing only, never for a log.
+    fn signer(&self) -> String;
+
     /// The topic or project that a push to this device is for.
     fn app<'a>(&'a self, device: &'a Device) -> &'a str;
 
@@ -89,6 +92,17 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// The body, cut at some kilobytes.
     pub body: Bytes,
+}
+
+impl Answer {
+    /// True where there is a body that is no JSON: a proxy's page, or noise. It says nothing about a push, whatever its status.
+    fn is_nonsense(&self) -> bool {
+        !self.body.is_empty() && serde_json::from_slice::<serde::de::IgnoredAny>(&self.body).is_err()
+    }
+
+    fn unavailable(&self) -> Outcome {
+        Outcome::Unavailable { reason: format!("HTTP {} with a body that is not JSON", self.status) }
+    }
 }
 
 /// The provider's reason for a log line: printable ASCII of a sensible length, since it comes from outside.

@@ -4,7 +4,7 @@
 
 use super::astray::follow_up;
 use super::graveyard::Graveyard;
-use super::lane::Lane;
+use super::lane::{Attempt, Lane, Reach};
 use super::pairs::Pairs;
 use super::policy::next_attempt;
 use super::records::Records;
@@ -57,17 +57,23 @@ pub(super) async fn deliver(delivery: Delivery<'_>) -> PushResult {
 pub(super) async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>) -> PushResult {
     let Delivery { push, stats, ticket, .. } = delivery;
     let deadline = delivery.handed_over + push.ring;
-    let mut attempts = 0;
+    // What the provider would not take is no try; what could not be sent is one, but nobody was asked.
+    let (mut tries, mut attempts) = (0, 0);
     loop {
         let asked_at_ms = now_ms();
         IS_SENT.with(|is_sent| is_sent.set(false));
         let attempt = pin!(lane.attempt(push, deadline));
-        let Some(outcome) = ticket.while_needed(attempt, || !IS_SENT.with(Cell::get)).await else {
+        let Some(attempt) = ticket.while_needed(attempt, || !IS_SENT.with(Cell::get)).await else {
             return given_up(delivery, lane, not_needed(), attempts);
         };
-        attempts += 1;
+        let Attempt { outcome, reach } = attempt;
+        tries += u32::from(reach != Reach::NotTaken);
+        attempts += u32::from(matches!(reach, Reach::Answered | Reach::Lost));
+        if reach == Reach::Lost {
+            stats.count(Counter::Lost);
+        }
         let now = Instant::now().into_std();
-        let next = next_attempt(&outcome, attempts, now, deadline.into_std(), crate::random::fraction());
+        let next = next_attempt(&outcome, tries, now, deadline.into_std(), crate::random::fraction());
         let Some(due) = next else {
             if let Outcome::TokenGone { since_ms } = outcome
                 && push.is_stored

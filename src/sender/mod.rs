@@ -4,6 +4,7 @@
 //! of its own in a SIP server; callers have the same handle on both.
 
 mod astray;
+mod authorizer;
 mod budget;
 mod deliver;
 mod depth;
@@ -13,6 +14,7 @@ mod graveyard;
 mod lane;
 mod local;
 mod pairs;
+mod pending;
 mod plan;
 mod policy;
 mod pushed;
@@ -24,6 +26,7 @@ mod window;
 mod wire;
 
 pub use graveyard::QuarantineAction;
+pub use pending::Pending;
 pub use policy::next_attempt;
 pub use server::{Host, Pushes};
 pub use stops::Needless;
@@ -154,6 +157,19 @@ impl Sender {
                 self.counted((devices, counter), local.submit(pushes, Some(patience), done))
             }
             Place::Process(_) => Err(Refused::Gone),
+        }
+    }
+
+    /// Hands pushes over, all or none, and leaves. The report can be fetched when every push has ended, at the latest after
+    /// `patience`.
+    ///
+    /// # Errors
+    /// The queue is full, or the sender has ended, or it is a thread, which [`Sender::start_with`] is for.
+    pub fn begin(&self, pushes: Vec<Push>, patience: Duration) -> Result<Pending, Refused> {
+        let devices = (pushes.len(), depth::refused(&pushes));
+        match &self.place {
+            Place::Thread(_) => Err(Refused::Gone),
+            Place::Process(remote) => self.counted(devices, remote.begin(pushes, patience)),
         }
     }
 

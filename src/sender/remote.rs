@@ -3,6 +3,7 @@
 //! It refuses to wait longer than it was told, whatever the sender does: stopped, behind, or gone.
 
 use super::depth::Depth;
+use super::pending::Pending;
 use super::wire::{Message, Order, Reply};
 use super::{Hub, QuarantineAction, Refused};
 use crate::model::{Call, Push, Report};
@@ -50,6 +51,14 @@ impl Remote {
     ) -> Result<(), Refused> {
         let mut wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
         self.hand_over(&mut wire, pushes, patience, note).map(|_| ())
+    }
+
+    /// Hands pushes over and leaves; the report comes on a connection of its own.
+    pub(super) fn begin(&self, pushes: Vec<Push>, patience: Duration) -> Result<Pending, Refused> {
+        let devices = pushes.len();
+        let mut wire = Wire { link: None, buffer: Buffer::new(), last_id: 0 };
+        self.hand_over(&mut wire, pushes, Some(patience), Vec::new())?;
+        wire.link.map(|link| Pending::new(link, devices)).ok_or(Refused::Gone)
     }
 
     fn hand_over(

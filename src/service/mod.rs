@@ -2,12 +2,14 @@
 //!
 //! It refuses unchecked text: whatever comes in is turned into the model's nouns first, and a refusal says what and why.
 
+mod contacts;
 mod ends;
 mod error;
 mod installed;
 
-pub use crate::sender::{Host, Needless, Pushes, QuarantineAction};
+pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
 pub use crate::store::Registered;
+pub use contacts::{Offer, SipRegister, Stored};
 pub use error::Error;
 pub use installed::{install, installed, uninstall};
 
@@ -148,14 +150,18 @@ impl Service {
     ) -> Result<Registered, Error> {
         self.counted(|| {
             let device = NewDevice::parse(user, token, platform, extra)?;
-            let limit = self.settings.devices_per_user;
-            let most = if limit == 0 { u32::MAX } else { limit };
-            let registered = self.with_store(|store| store.register(&device, now_ms(), most))?;
-            let registered = registered.ok_or(Error::TooManyDevices { limit })?;
-            self.stats.count(Counter::Registered);
-            log::info!("registered user={} token={:?} {registered:?}", device.user.shortened(), device.token);
-            Ok(registered)
+            self.store(&device)
         })
+    }
+
+    fn store(&self, device: &NewDevice) -> Result<Registered, Error> {
+        let limit = self.settings.devices_per_user;
+        let most = if limit == 0 { u32::MAX } else { limit };
+        let registered = self.with_store(|store| store.register(device, now_ms(), most))?;
+        let registered = registered.ok_or(Error::TooManyDevices { limit })?;
+        self.stats.count(Counter::Registered);
+        log::info!("registered user={} token={:?} {registered:?}", device.user.shortened(), device.token);
+        Ok(registered)
     }
 
     /// The user's devices, the one registered last first; never an empty list.
@@ -276,6 +282,45 @@ impl Service {
     pub fn hand_over(&self, ready: Ready, patience: Option<Duration>, note: Vec<u8>) -> Result<(), Error> {
         self.stats.count(Counter::Calls);
         self.with_sender(|sender| Ok(sender.queue(ready.pushes, patience, note)?))
+    }
+
+    /// The same, and the report can be fetched, at the latest after `call.wait_ms`, when a descriptor is readable; its outcome is
+    /// then [`Service::verdict`]'s. Only where the sender is a process of its own.
+    ///
+    /// # Errors
+    /// Why nothing was handed over; see [`Error`].
+    pub fn start(&self, user: &str, caller: &str, call_id: &str, media: Media) -> Result<Pending, Error> {
+        let ready = self.ready(user, caller, call_id, media)?;
+        self.start_ready(ready)
+    }
+
+    /// The same for one device that the caller names; see [`Service::send_to`].
+    ///
+    /// # Errors
+    /// Why nothing was handed over; see [`Error`].
+    pub fn start_to(
+        &self,
+        target: &Target<'_>,
+        user: &str,
+        caller: &str,
+        call_id: &str,
+    ) -> Result<Pending, Error> {
+        let ready = self.ready_to(target, user, caller, call_id)?;
+        self.start_ready(ready)
+    }
+
+    fn ready_to(&self, target: &Target<'_>, user: &str, caller: &str, call_id: &str) -> Result<Ready, Error> {
+        self.counted(|| {
+            let call = Call::parse(user, caller, call_id)?;
+            let device = target.device(&call.callee)?;
+            Ok(Ready { pushes: self.pushes(&call, vec![device], false) })
+        })
+    }
+
+    fn start_ready(&self, ready: Ready) -> Result<Pending, Error> {
+        self.refuse_to_wait_for_ourselves()?;
+        self.stats.count(Counter::Calls);
+        self.with_sender(|sender| Ok(sender.begin(ready.pushes, self.settings.wait)?))
     }
 
     /// What a report comes to: as [`Service::send`] would have ended with it. To be asked once for each report that the host is

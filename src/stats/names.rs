@@ -37,6 +37,8 @@ pub enum Counter {
     TooManyCalls,
     /// Attempts that were repeated.
     Retries,
+    /// Attempts that were sent and never answered.
+    Lost,
     /// Pushes that were given up since their call needs them no more.
     Stopped,
     /// Dead tokens that were not deleted because too many died at once.
@@ -108,6 +110,7 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
         "Calls refused since too many to their user wait or ring",
     ),
     (Counter::Retries, "retries_total", "Attempts that were repeated"),
+    (Counter::Lost, "lost_total", "Attempts that were sent and never answered"),
     (Counter::Stopped, "stopped_total", "Pushes given up since their call needs them no more"),
     (Counter::Quarantined, "quarantined_total", "Dead tokens not deleted because too many died at once"),
     (

@@ -8,7 +8,7 @@ use super::late;
 use super::layout::{ANY_ROUTE, CmdExport, SipMsg, Table};
 use super::pseudo;
 use super::tm;
-use super::{park, pushes};
+use super::{contacts, park, pushes};
 use crate::host::{last::Last, panic_caught, script_function, verbs};
 use crate::model::{Invalid, Media};
 use crate::service::{Error, Service};
@@ -18,7 +18,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// All script functions, and a row of zeros.
-pub static TABLE: Table<[CmdExport; 23]> = Table::new([
+pub static TABLE: Table<[CmdExport; 29]> = Table::new([
     row(c"register_token", 3, register_token_3 as *const c_void),
     row(c"register_token", 4, register_token_4 as *const c_void),
     row(c"register_token", 5, register_token_5 as *const c_void),
@@ -37,6 +37,12 @@ pub static TABLE: Table<[CmdExport; 23]> = Table::new([
     parking(c"follow_call", 1, park::follow_call as *const c_void),
     row(c"wake_calls", 1, park::wake_calls as *const c_void),
     row(c"was_rung", 0, park::was_rung as *const c_void),
+    row(c"check_contact", 0, contacts::check_contact_0 as *const c_void),
+    row(c"check_contact", 1, contacts::check_contact_1 as *const c_void),
+    row(c"register_contact", 0, contacts::register_contact_0 as *const c_void),
+    row(c"register_contact", 1, contacts::register_contact_1 as *const c_void),
+    row(c"strip_push_params", 0, contacts::strip_push_params_0 as *const c_void),
+    row(c"strip_push_params", 1, contacts::strip_push_params_1 as *const c_void),
     row(c"cancel_voip_push", 3, cancel_voip_push as *const c_void),
     CmdExport { fixup: Some(fix_late), ..row(c"is_late_call", 0, late::is_late_call as *const c_void) },
     row(c"is_late_contact", 0, late::is_late_contact as *const c_void),

@@ -5,9 +5,9 @@
 
 use super::late;
 use super::layout::Str;
-use super::symbols::address;
 use crate::host::note::End;
 use crate::host::remembered::TellLate;
+use crate::host::symbol::address;
 use crate::model::User;
 use crate::process::bound_udp_sockets;
 use crate::service::Service;

@@ -34,6 +34,11 @@ impl PushProvider for Apns {
         format!("apns {} team {team_id} key {key_id}", environment.as_str())
     }
 
+    fn signer(&self) -> String {
+        let ApnsCredential { team_id, key_id, key, .. } = &self.credential;
+        format!("apns {team_id} {key_id} {}", key.mark())
+    }
+
     fn app<'a>(&'a self, device: &'a Device) -> &'a str {
         device.app.as_deref().unwrap_or(&self.credential.topics[0])
     }

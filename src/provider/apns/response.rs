@@ -15,6 +15,9 @@ struct ErrorBody {
 }
 
 pub(super) fn outcome(answer: &Answer) -> Outcome {
+    if answer.status != 429 && answer.is_nonsense() {
+        return answer.unavailable();
+    }
     if answer.status == 200 {
         return Outcome::Accepted;
     }
@@ -138,9 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_judged_by_its_status() {
-        assert_eq!(outcome(&answer(503, "<html>busy</html>")), unavailable("HTTP 503"));
-        assert_eq!(outcome(&answer(400, "[1,2")), rejected("HTTP 400"));
+    fn nonsense_says_nothing_about_the_push_and_an_empty_answer_is_judged_by_its_status() {
+        for (status, body) in
+            [(200, "<html>"), (400, "[1,2"), (403, "<html>"), (410, "gone"), (503, "<html>busy</html>")]
+        {
+            assert_eq!(outcome(&answer(status, body)).name(), "unavailable", "{status} {body}");
+        }
+        assert_eq!(outcome(&answer(400, "")), rejected("HTTP 400"));
+        assert_eq!(outcome(&answer(400, "[1,2]")), rejected("HTTP 400"));
         assert_eq!(outcome(&answer(302, "")), unavailable("HTTP 302"));
         let mut slow = answer(429, "");
         slow.retry_after = Some(Duration::from_secs(7));

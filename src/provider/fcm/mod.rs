@@ -37,6 +37,11 @@ impl PushProvider for Fcm {
         format!("fcm project {}", self.credential.project_id)
     }
 
+    fn signer(&self) -> String {
+        let FcmCredential { client_email, token_uri, key, .. } = &self.credential;
+        format!("fcm {client_email} {token_uri} {}", key.mark())
+    }
+
     fn app<'a>(&'a self, _: &'a Device) -> &'a str {
         &self.credential.project_id
     }

@@ -1,14 +1,15 @@
-//! Phones that wake when their call is over, with the configuration that we ship: what they see on the wire.
+//! The ends of calls with the configuration that we ship: what phones are told by push, and what one that wakes when its call is
+//! over sees on the wire.
 
 #![allow(clippy::panic, clippy::unwrap_used, clippy::print_stderr, reason = "this is how a test fails")]
 
 mod support;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 use support::kamailio::Installation;
 use support::phone::{Message, Phone, Sent};
-use support::shipped::{Setup, Shipped, apns_token};
+use support::shipped::{Setup, Shipped, apns_token, fcm_token};
 use support::{DEADLINE, debian, poll, sip};
 
 /// One module of tests per Kamailio, so that a failure says which.
@@ -43,6 +44,10 @@ on!(
         a_call_that_nobody_was_pushed_for_is_not_told_of,
         a_forged_late_call_is_like_any_other,
         cancel_and_registration_at_once_leave_no_phone_ringing,
+        android_learns_that_the_caller_has_hung_up_and_an_iphone_what_it_missed,
+        android_learns_that_another_phone_has_answered,
+        android_learns_that_another_phone_has_declined,
+        android_learns_that_nobody_has_come_in_time,
     ]
 );
 on!(
@@ -416,4 +421,115 @@ fn cancel_and_registration_at_once_leave_no_phone_ringing(installation: &Install
     }
     let told = rig.stat("late_told_total");
     assert!((1..=20).contains(&told), "{told}");
+}
+
+const ALERT: (&str, &str) = ("[call]", "[call]\nmissed_call_alert = true");
+const ALERT_TOKEN: u8 = 9;
+
+/// bob has an iPhone that takes alerts, and an Android phone.
+fn start_with_android(installation: &Installation) -> Rig {
+    let rig = start(installation, &[ALERT, ("wake_seconds = 15", "wake_seconds = 2")]);
+    let (token, alert) = (apns_token(1), apns_token(ALERT_TOKEN));
+    let iphone =
+        json!({ "user": "bob", "token": token, "platform": "ios", "device_id": "1", "alert_token": alert });
+    let android = json!({ "user": "bob", "token": fcm_token(2), "platform": "android", "device_id": "2" });
+    for device in [iphone, android] {
+        let answer = rig.0.rest("POST", "/api/register-push-token", &device);
+        assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+    }
+    rig
+}
+
+impl Rig {
+    /// What the three tokens have got, once the Android phone was told: the iPhone's VoIP pushes, its alerts, the Android's messages.
+    fn told(&self, invite: &Sent) -> (usize, Vec<Value>, Vec<Value>) {
+        let of = |token: &str| {
+            let pushes = self.0.simulator.pushes().into_iter().filter(|push| push["token"] == token);
+            pushes.map(|push| push["payload"].clone()).collect::<Vec<_>>()
+        };
+        let android = || of(&fcm_token(2));
+        poll(DEADLINE, || (android().len() >= 2).then_some(())).unwrap_or_else(|| panic!("{:?}", android()));
+        self.expect_stat("queued", 0);
+        let android = android().into_iter().map(|payload| payload["message"]["data"].clone());
+        let android: Vec<Value> = android.filter(|data| data["call_id"] == invite.call_id.as_str()).collect();
+        (of(&apns_token(1)).len(), of(&apns_token(ALERT_TOKEN)), android)
+    }
+}
+
+/// The Android phone was called, and then told this once, about the same call.
+fn assert_ended(android: &[Value], reason: &str) {
+    let [call, end] = android else { panic!("{android:?}") };
+    assert_eq!((&end["type"], &end["reason"]), (&json!("cancel"), &json!(reason)));
+    assert_eq!((&end["id"], &call["type"]), (&call["id"], &Value::Null));
+}
+
+fn android_learns_that_the_caller_has_hung_up_and_an_iphone_what_it_missed(installation: &Installation) {
+    let rig = start_with_android(installation);
+    let mut caller = rig.caller();
+    let invite = rig.park(&mut caller);
+    rig.0.simulator.wait_for_pushes(0, 2);
+    hang_up(&mut caller, &invite, None);
+    let (voip, alerts, android) = rig.told(&invite);
+    assert_ended(&android, "cancelled");
+    assert_eq!((voip, alerts.len()), (1, 1));
+    assert_eq!(alerts[0]["aps"]["alert"], json!({ "title": "Missed call", "body": "alice" }));
+    assert_eq!(alerts[0]["id"], android[0]["id"]);
+    // The iPhone wakes after all: it is told on the wire, and that is no third end.
+    let mut bob = rig.phone("bob", Transport::Tcp);
+    bob.register();
+    expect_told(&mut bob, &invite, None);
+    let (voip, alerts, android) = rig.told(&invite);
+    assert_eq!((voip, alerts.len(), android.len()), (1, 1, 2));
+    rig.assert_clean();
+}
+
+fn android_learns_that_another_phone_has_answered(installation: &Installation) {
+    let rig = start_with_android(installation);
+    let mut caller = rig.caller();
+    let (invite, mut first, ok) = answered_elsewhere(&rig, &mut caller);
+    let (voip, alerts, android) = rig.told(&invite);
+    assert_ended(&android, "answered_elsewhere");
+    assert_eq!((voip, alerts.len()), (1, 0));
+    let mut late = rig.phone("bob", Transport::Udp);
+    late.register();
+    expect_told(&mut late, &invite, Some(ELSEWHERE));
+    let bye = caller.within("BYE", &invite, &ok);
+    let end = first.expect_request("BYE");
+    first.answer(&end, 200);
+    caller.expect_status(&bye, 200);
+    let (voip, alerts, android) = rig.told(&invite);
+    assert_eq!((voip, alerts.len(), android.len()), (1, 0, 2));
+    rig.assert_clean();
+}
+
+fn android_learns_that_another_phone_has_declined(installation: &Installation) {
+    let rig = start_with_android(installation);
+    let mut caller = rig.caller();
+    let invite = rig.park(&mut caller);
+    let mut first = rig.phone("bob", Transport::Tcp);
+    first.register();
+    let ring = first.expect_request("INVITE");
+    first.answer(&ring, 603);
+    let refused = caller.expect_final(&invite);
+    assert_eq!(refused.status(), 603);
+    caller.ack_failure(&invite, &refused);
+    let (voip, alerts, android) = rig.told(&invite);
+    assert_ended(&android, "declined_elsewhere");
+    assert_eq!((voip, alerts.len()), (1, 0));
+    let mut late = rig.phone("bob", Transport::Udp);
+    late.register();
+    expect_told(&mut late, &invite, Some("SIP;cause=603"));
+    rig.assert_clean();
+}
+
+fn android_learns_that_nobody_has_come_in_time(installation: &Installation) {
+    let rig = start_with_android(installation);
+    let mut caller = rig.caller();
+    let invite = rig.park(&mut caller);
+    let refused = caller.expect_final(&invite);
+    assert_eq!(refused.status(), 480);
+    caller.ack_failure(&invite, &refused);
+    let (voip, alerts, android) = rig.told(&invite);
+    assert_ended(&android, "cancelled");
+    assert_eq!((voip, alerts.len()), (1, 1));
 }
