@@ -232,6 +232,8 @@ fn a_caller_who_hangs_up_is_missed_on_tls(installation: &Installation) {
 /// A phone of bob's has woken and answered; the call goes on.
 fn answered_elsewhere(rig: &Rig, caller: &mut Phone) -> (Sent, Phone, Message) {
     let invite = rig.park(caller);
+    // A push that was not sent when the call is over is given up.
+    rig.0.simulator.wait_for_pushes(0, 2);
     let mut first = rig.phone("bob", Transport::Tcp);
     first.register();
     let ring = first.expect_request("INVITE");
@@ -506,6 +508,7 @@ fn android_learns_that_another_phone_has_declined(installation: &Installation) {
     let rig = start_with_android(installation);
     let mut caller = rig.caller();
     let invite = rig.park(&mut caller);
+    rig.0.simulator.wait_for_pushes(0, 2);
     let mut first = rig.phone("bob", Transport::Tcp);
     first.register();
     let ring = first.expect_request("INVITE");
