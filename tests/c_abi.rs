@@ -52,6 +52,11 @@ fn buffers_are_filled_whole_or_not_at_all() {
 }
 
 #[test]
+fn devices_are_stored_with_all_that_is_said_of_them() {
+    check("devices", 1);
+}
+
+#[test]
 fn many_threads_add_up() {
     check("threads", 1);
 }

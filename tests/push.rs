@@ -271,14 +271,31 @@ fn a_push_that_waits_to_be_tried_again_is_given_up_with_its_call() {
 }
 
 #[test]
+fn a_provider_that_answers_503_when_the_call_is_over_is_not_asked_again() {
+    let rig = Rig::new("push-503");
+    rig.register("bob", &iphone(1), "ios");
+    rig.simulator.behave(&iphone(1), json!([{ "status": 503, "delay_ms": 1500 }]));
+    rig.service.queue("bob", "Alice", "c1", None, Vec::new()).unwrap();
+    wait_until_sent(&rig);
+    rig.service.give_up("bob", "c1").unwrap();
+    wait_until_queued(&rig, 0);
+    assert_eq!((rig.simulator.pushes().len(), count(&rig, Counter::Stopped)), (1, 1));
+}
+
+/// The first request is under way.
+fn wait_until_sent(rig: &Rig) {
+    let streams = || rig.simulator.get("/stats")["connections"]["apns"]["max_concurrent_streams"].as_u64();
+    support::poll(support::DEADLINE, || (streams() == Some(1)).then_some(())).expect("it is sent");
+}
+
+#[test]
 fn a_push_that_waits_for_a_connection_is_given_up_and_one_that_was_sent_is_not() {
     let rig = Rig::new("push-unsent");
     rig.register("bob", &iphone(1), "ios");
     // Apple allows one request until the first was answered, so the second one waits.
     rig.simulator.behave(&iphone(1), json!([{ "delay_ms": 3000 }]));
     rig.service.queue("bob", "Alice", "c1", None, Vec::new()).unwrap();
-    let streams = || rig.simulator.get("/stats")["connections"]["apns"]["max_concurrent_streams"].as_u64();
-    support::poll(support::DEADLINE, || (streams() == Some(1)).then_some(())).expect("it is sent");
+    wait_until_sent(&rig);
     rig.service.queue("bob", "Alice", "c2", None, Vec::new()).unwrap();
     wait_until_queued(&rig, 2);
     rig.service.give_up("bob", "c1").unwrap();

@@ -3,6 +3,7 @@
 //! It refuses to go on with half a configuration: whatever is wrong is one line that names the file, the key and what to
 //! do. Secrets are read from files of their own and are never shown.
 
+mod api_keys;
 mod credential;
 mod error;
 mod load;
@@ -12,6 +13,7 @@ mod secret;
 mod sip;
 mod template;
 
+pub use api_keys::{ApiKey, ApiKeys};
 pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey, alert_topic};
 pub use error::ConfigError;
 pub use profile::{MAX_APNS_LEN, MAX_FCM_LEN, Profile};
@@ -61,7 +63,9 @@ pub struct Settings {
     /// The `[[fcm]]` sections, in their order.
     pub fcm: Vec<FcmCredential>,
     /// `[rest] api_keys_file`: the keys; `None` where there is no `[rest]` section, which switches the REST API off.
-    pub api_keys: Option<Vec<Secret>>,
+    pub api_keys: Option<ApiKeys>,
+    /// `[rest] wrong_keys_per_minute`: wrong keys that one address may show; 0 is no limit.
+    pub wrong_keys_per_minute: u32,
     /// `[sip]`.
     pub sip: SipSettings,
     /// `[log] level`.

@@ -4,6 +4,7 @@
 //! It refuses to fork, to install signal handlers and to call the host.
 
 mod event;
+mod guesses;
 mod per_process;
 pub mod seqpacket;
 mod shared;
@@ -13,6 +14,7 @@ mod stop_signal;
 mod watch;
 
 pub use event::Event;
+pub use guesses::Guesses;
 pub use per_process::PerProcess;
 pub use shared::SharedCounters;
 pub use shelf::Shelf;
