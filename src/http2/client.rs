@@ -5,10 +5,8 @@
 
 use super::backoff::Backoff;
 use super::connection::{Connection, Place};
-use super::{Failure, Response, Tls};
+use super::{Ask, Failure, Response, Tls};
 use crate::config::Origin;
-use bytes::Bytes;
-use http::Request;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use tokio::sync::Mutex;
@@ -49,11 +47,7 @@ impl Client {
     ///
     /// # Errors
     /// No answer; see [`Failure`].
-    pub async fn send(
-        self: &Rc<Self>,
-        request: &Request<Bytes>,
-        deadline: Instant,
-    ) -> Result<Response, Failure> {
+    pub async fn send(self: &Rc<Self>, request: &dyn Ask, deadline: Instant) -> Result<Response, Failure> {
         let mut moves = 0;
         loop {
             match self.send_once(request, deadline).await {
@@ -71,11 +65,7 @@ impl Client {
         self.connections.borrow_mut().clear();
     }
 
-    async fn send_once(
-        self: &Rc<Self>,
-        request: &Request<Bytes>,
-        deadline: Instant,
-    ) -> Result<Response, Failure> {
+    async fn send_once(self: &Rc<Self>, request: &dyn Ask, deadline: Instant) -> Result<Response, Failure> {
         let place = match self.ready_place() {
             Some(place) => place,
             None => {

@@ -2,7 +2,7 @@
 //!
 //! It refuses to reconnect; a connection that broke stays broken.
 
-use super::{Coalesced, Failure, Response, Tls};
+use super::{Ask, Coalesced, Failure, Response, Tls};
 use crate::config::Origin;
 use bytes::{Bytes, BytesMut};
 use h2::client::SendRequest;
@@ -160,11 +160,7 @@ impl Connection {
     }
 
     /// Sends a request alone on a new connection; those that come meanwhile wait for its end.
-    pub(super) async fn prove(
-        &self,
-        request: &Request<Bytes>,
-        deadline: Instant,
-    ) -> Result<Response, Failure> {
+    pub(super) async fn prove(&self, request: &dyn Ask, deadline: Instant) -> Result<Response, Failure> {
         let Ok(turn) = tokio::time::timeout_at(deadline, self.proving.lock()).await else {
             return Err(Failure::Connect("not in time".to_owned()));
         };
@@ -182,11 +178,7 @@ impl Connection {
     }
 
     /// Sends one request and waits for its answer, at most until `deadline`.
-    pub(super) async fn send(
-        &self,
-        request: &Request<Bytes>,
-        deadline: Instant,
-    ) -> Result<Response, Failure> {
+    pub(super) async fn send(&self, request: &dyn Ask, deadline: Instant) -> Result<Response, Failure> {
         self.last_used.set(Instant::now());
         match tokio::time::timeout_at(deadline, self.exchange(request)).await {
             Ok(done) => done,
@@ -197,23 +189,34 @@ impl Connection {
         }
     }
 
-    async fn exchange(&self, request: &Request<Bytes>) -> Result<Response, Failure> {
+    async fn exchange(&self, request: &dyn Ask) -> Result<Response, Failure> {
         let refused = |error: h2::Error| Failure::NotProcessed(error.to_string());
-        let mut requests = self.requests.clone().ready().await.map_err(refused)?;
-        let (parts, body) = request.clone().into_parts();
-        let head = Request::from_parts(parts, ());
-        let (response, mut sending) = requests.send_request(head, body.is_empty()).map_err(refused)?;
-        if !body.is_empty() {
-            sending.send_data(body, true).map_err(refused)?;
-        }
-        let response = response.await.map_err(judge)?;
-        let (parts, body) = response.into_parts();
+        let requests = self.requests.clone().ready().await.map_err(refused)?;
+        let response = start(requests, request.request().map_err(Failure::Unmade)?).map_err(refused)?;
+        let (parts, body) = response.await.map_err(judge)?.into_parts();
         Ok(Response {
             status: parts.status.as_u16(),
             retry_after: retry_after(&parts.headers),
-            body: read(body).await.map_err(judge)?,
+            body: if body.is_end_stream() {
+                Bytes::new()
+            } else {
+                Box::pin(read(body)).await.map_err(judge)?
+            },
         })
     }
+}
+
+/// Puts a request on its way. Not a part of the waiting, which would keep room for all of this.
+fn start(
+    mut requests: SendRequest<Bytes>,
+    request: Request<Bytes>,
+) -> Result<h2::client::ResponseFuture, h2::Error> {
+    let (parts, body) = request.into_parts();
+    let (response, mut sending) = requests.send_request(Request::from_parts(parts, ()), body.is_empty())?;
+    if !body.is_empty() {
+        sending.send_data(body, true)?;
+    }
+    Ok(response)
 }
 
 /// The provider said itself that it did not process the stream (RFC 9113 §8.7), or the request may have arrived.

@@ -7,6 +7,7 @@ pub mod fcm;
 
 use crate::model::{Device, Outcome, Provider, Push};
 use bytes::Bytes;
+use http::HeaderValue;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,10 +48,30 @@ pub trait PushProvider: Send + Sync {
 pub struct Authorization {
     /// The value of the `authorization` header.
     pub value: Arc<str>,
+    /// The same as it goes out: made once, shared by every request, and marked so that HPACK never keeps it.
+    pub header: HeaderValue,
     /// Age at which a new one should be fetched while this one still works.
     pub renew_after: Duration,
     /// Age at which it no longer works.
     pub expires_after: Duration,
+}
+
+impl Authorization {
+    /// From the header's value.
+    ///
+    /// # Errors
+    /// `CredentialRefused`: it cannot be put into a header.
+    pub fn new(
+        value: &str,
+        renew_after: Duration,
+        expires_after: Duration,
+    ) -> Result<Authorization, Outcome> {
+        let mut header = HeaderValue::from_str(value).map_err(|_| Outcome::CredentialRefused {
+            reason: "the authorization cannot be put into a header".to_owned(),
+        })?;
+        header.set_sensitive(true);
+        Ok(Authorization { value: value.into(), header, renew_after, expires_after })
+    }
 }
 
 impl fmt::Debug for Authorization {
@@ -101,7 +122,7 @@ pub(crate) mod tests {
 
     pub(crate) fn some_authorization() -> Authorization {
         let hour = Duration::from_secs(3600);
-        Authorization { value: "bearer x.y.z".into(), renew_after: hour, expires_after: hour }
+        Authorization::new("bearer x.y.z", hour, hour).unwrap()
     }
 
     pub(crate) fn answer(status: u16, body: &str) -> Answer {

@@ -2,9 +2,11 @@
 //!
 //! It refuses to hammer a provider that does not accept our credential: it renews once, then it pauses.
 
-use crate::http2::{Client, Failure, Response};
+use crate::http2::{Ask, Client, Failure, Response};
 use crate::model::{Device, Outcome, Provider, Push};
 use crate::provider::{Answer, Authorization, PushProvider};
+use bytes::Bytes;
+use http::Request;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -59,6 +61,19 @@ impl Held {
     }
 }
 
+/// A push as its provider wants to be asked for it.
+struct Asked<'a> {
+    provider: &'a dyn PushProvider,
+    push: &'a Push,
+    authorization: &'a Authorization,
+}
+
+impl Ask for Asked<'_> {
+    fn request(&self) -> Result<Request<Bytes>, String> {
+        self.provider.request(self.push, self.authorization).map_err(|outcome| outcome.reason().to_owned())
+    }
+}
+
 impl Lane {
     pub(super) fn new(provider: Arc<dyn PushProvider>, client: Rc<Client>) -> Rc<Lane> {
         Rc::new(Lane {
@@ -102,10 +117,8 @@ impl Lane {
             Ok(Err(outcome)) => return self.noted(outcome),
             Err(_) => return Outcome::Unavailable { reason: "no authorization in time".to_owned() },
         };
-        let outcome = match self.provider.request(push, &authorization) {
-            Ok(request) => self.judge(self.client.send(&request, deadline).await),
-            Err(outcome) => outcome,
-        };
+        let asked = Asked { provider: &*self.provider, push, authorization: &authorization };
+        let outcome = self.judge(self.client.send(&asked, deadline).await);
         if matches!(outcome, Outcome::CredentialRefused { .. }) {
             self.distrust(&authorization);
         }
@@ -117,6 +130,7 @@ impl Lane {
             Ok(Response { status, retry_after, body }) => {
                 self.provider.outcome(&Answer { status, retry_after, body })
             }
+            Err(Failure::Unmade(reason)) => Outcome::Rejected { reason },
             Err(failure) => Outcome::Unavailable { reason: failure.to_string() },
         }
     }

@@ -3,70 +3,164 @@
 //!
 //! It refuses payloads above Apple's limit before Apple does.
 
-use crate::config::Origin;
-use crate::model::{Outcome, Push};
+use crate::config::ApnsCredential;
+use crate::model::{Device, Outcome, Push};
 use crate::provider::Authorization;
 use bytes::Bytes;
-use http::{Request, Version};
-use serde_json::json;
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, Method, Request, Uri, Version};
+use serde::Serialize;
 
 /// Largest VoIP payload, in bytes.
 const MAX_PAYLOAD_LEN: usize = 5120;
+/// What most payloads are shorter than.
+const USUAL_PAYLOAD_LEN: usize = 1024;
+
+const APNS_ID: HeaderName = HeaderName::from_static("apns-id");
+const APNS_PUSH_TYPE: HeaderName = HeaderName::from_static("apns-push-type");
+const APNS_PRIORITY: HeaderName = HeaderName::from_static("apns-priority");
+const APNS_EXPIRATION: HeaderName = HeaderName::from_static("apns-expiration");
+const APNS_TOPIC: HeaderName = HeaderName::from_static("apns-topic");
+const VOIP: HeaderValue = HeaderValue::from_static("voip");
+const AT_ONCE: HeaderValue = HeaderValue::from_static("10");
+
+/// What all requests with one credential have in common. `None` in it is what cannot be put into a request.
+pub(super) struct Fixed {
+    authority: Option<Authority>,
+    /// Each topic as text and as a header.
+    topics: Vec<(String, Option<HeaderValue>)>,
+}
+
+impl Fixed {
+    pub(super) fn new(credential: &ApnsCredential) -> Fixed {
+        let uri = credential.origin.base_url().parse::<Uri>().ok();
+        let topic = |topic: &String| (topic.clone(), HeaderValue::from_str(topic).ok());
+        Fixed {
+            authority: uri.and_then(|uri| uri.into_parts().authority),
+            topics: credential.topics.iter().map(topic).collect(),
+        }
+    }
+
+    fn topic(&self, device: &Device) -> Option<&HeaderValue> {
+        let found = match &device.app {
+            Some(app) => self.topics.iter().find(|(topic, _)| topic == app),
+            None => self.topics.first(),
+        };
+        found?.1.as_ref()
+    }
+
+    fn uri(&self, push: &Push) -> Option<Uri> {
+        let path = ["/3/device/", push.device.token.expose()].concat();
+        let uri = Uri::builder().scheme(Scheme::HTTPS).authority(self.authority.clone()?);
+        uri.path_and_query(PathAndQuery::from_maybe_shared(Bytes::from(path)).ok()?).build().ok()
+    }
+}
 
 pub(super) fn build(
     push: &Push,
-    topic: &str,
-    origin: &Origin,
+    fixed: &Fixed,
     authorization: &Authorization,
 ) -> Result<Request<Bytes>, Outcome> {
     let body = payload(push);
     if body.len() > MAX_PAYLOAD_LEN {
         return Err(Outcome::Rejected { reason: format!("payload of {} bytes is too large", body.len()) });
     }
-    Request::post(format!("{}/3/device/{}", origin.base_url(), push.device.token.expose()))
-        .version(Version::HTTP_2)
-        .header("authorization", &*authorization.value)
-        .header("apns-id", push.id().to_string())
-        .header("apns-push-type", "voip")
-        .header("apns-priority", "10")
-        .header("apns-expiration", push.expires_at_s)
-        .header("apns-topic", topic)
-        .body(body)
-        .map_err(|_| Outcome::Rejected { reason: "the topic cannot be put into a header".to_owned() })
+    let rejected =
+        |what: &str| Outcome::Rejected { reason: format!("the {what} cannot be put into a request") };
+    let topic = fixed.topic(&push.device).ok_or_else(|| rejected("topic"))?;
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = fixed.uri(push).ok_or_else(|| rejected("host"))?;
+    *request.version_mut() = Version::HTTP_2;
+    *request.headers_mut() = headers(push, topic, authorization);
+    Ok(request)
+}
+
+fn headers(push: &Push, topic: &HeaderValue, authorization: &Authorization) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(6);
+    headers.insert(AUTHORIZATION, authorization.header.clone());
+    headers.insert(APNS_ID, apns_id(push));
+    headers.insert(APNS_PUSH_TYPE, VOIP);
+    headers.insert(APNS_PRIORITY, AT_ONCE);
+    headers.insert(APNS_EXPIRATION, push.expires_at_s.into());
+    headers.insert(APNS_TOPIC, topic.clone());
+    headers
+}
+
+/// Never the same in two pushes, so it is kept out of HPACK's table (Apple, "Sending notification requests to APNs": only
+/// what comes again belongs there).
+fn apns_id(push: &Push) -> HeaderValue {
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let text = push.id().as_hyphenated().encode_lower(&mut text);
+    let mut id = HeaderValue::from_str(text).expect("hexadecimal digits and hyphens");
+    id.set_sensitive(true);
+    id
+}
+
+/// `aps`, which Apple wants to be there and PushKit does not look into.
+#[derive(Serialize)]
+struct Aps {}
+
+#[derive(Serialize)]
+#[allow(non_snake_case, reason = "the apps' names")]
+struct Payload<'a> {
+    aps: Aps,
+    call_id: &'a str,
+    caller: &'a str,
+    caller_number: &'a str,
+    sip_user: &'a str,
+    voip: &'a str,
+    id: &'a str,
+    uuid: &'a str,
+    nameCaller: &'a str,
+    callerName: &'a str,
+    handle: &'a str,
+    hasVideo: bool,
+    isVideo: bool,
 }
 
 fn payload(push: &Push) -> Bytes {
     let call = &push.call;
-    let id = call.uuid().to_string();
-    let payload = json!({
-        "aps": {},
-        "call_id": call.call_id,
-        "caller": call.caller,
-        "caller_number": call.caller,
-        "sip_user": call.callee.as_str(),
-        "voip": "true",
-        "id": id,
-        "uuid": id,
-        "nameCaller": call.caller,
-        "callerName": call.caller,
-        "handle": call.caller,
-        "hasVideo": false,
-        "isVideo": false,
-    });
-    payload.to_string().into()
+    let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+    let id = &*call.uuid().as_hyphenated().encode_lower(&mut id);
+    let payload = Payload {
+        aps: Aps {},
+        call_id: &call.call_id,
+        caller: &call.caller,
+        caller_number: &call.caller,
+        sip_user: call.callee.as_str(),
+        voip: "true",
+        id,
+        uuid: id,
+        nameCaller: &call.caller,
+        callerName: &call.caller,
+        handle: &call.caller,
+        hasVideo: false,
+        isVideo: false,
+    };
+    let mut body = Vec::with_capacity(USUAL_PAYLOAD_LEN);
+    serde_json::to_writer(&mut body, &payload)
+        .expect("texts and switches always are JSON, and a Vec takes all");
+    body.into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::provider::tests::{push_to, some_authorization};
+    use serde_json::json;
 
-    fn origin() -> Origin {
-        Origin { host: "api.push.apple.com".to_owned(), port: 443, ca_pem: None }
+    fn fixed() -> Fixed {
+        let topic = |name: &str| (name.to_owned(), Some(HeaderValue::from_str(name).unwrap()));
+        Fixed {
+            authority: Some(Authority::from_static("api.push.apple.com:443")),
+            topics: vec![topic("org.example.phone.voip"), topic("org.example.other.voip")],
+        }
     }
 
     fn built(push: &Push) -> Request<Bytes> {
-        build(push, "org.example.phone.voip", &origin(), &some_authorization()).unwrap()
+        build(push, &fixed(), &some_authorization()).unwrap()
     }
 
     #[test]
@@ -82,6 +176,23 @@ mod tests {
         assert_eq!(header("apns-expiration"), push.expires_at_s.to_string());
         assert_eq!(header("apns-id"), push.id().to_string());
         assert_eq!(header("authorization"), "bearer x.y.z");
+    }
+
+    #[test]
+    fn the_topic_is_the_devices_or_the_first() {
+        let mut push = push_to("ios", &"ab".repeat(32), "Alice");
+        push.device.app = Some("org.example.other.voip".to_owned());
+        assert_eq!(built(&push).headers()["apns-topic"], "org.example.other.voip");
+        push.device.app = Some("org.example.unknown".to_owned());
+        assert!(matches!(build(&push, &fixed(), &some_authorization()), Err(Outcome::Rejected { .. })));
+    }
+
+    #[test]
+    fn what_is_secret_or_comes_only_once_stays_out_of_the_table() {
+        let request = built(&push_to("ios", &"ab".repeat(32), "Alice"));
+        let kept_out = |name: &str| request.headers()[name].is_sensitive();
+        assert!(kept_out("authorization") && kept_out("apns-id"));
+        assert!(!kept_out("apns-topic") && !kept_out("apns-expiration"));
     }
 
     #[test]

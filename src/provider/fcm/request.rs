@@ -6,6 +6,7 @@ use crate::config::{FcmCredential, IosPushType};
 use crate::model::{Outcome, Platform, Push};
 use crate::provider::Authorization;
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{Request, Version};
 use serde_json::{Value, json};
 
@@ -25,7 +26,7 @@ pub(super) fn build(
     let origin = credential.origin.base_url();
     Request::post(format!("{origin}/v1/projects/{}/messages:send", credential.project_id))
         .version(Version::HTTP_2)
-        .header("authorization", &*authorization.value)
+        .header(AUTHORIZATION, authorization.header.clone())
         .header("content-type", "application/json")
         .body(body.into())
         .map_err(|_| Outcome::Rejected { reason: "the project cannot be put into a URL".to_owned() })
