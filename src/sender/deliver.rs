@@ -46,6 +46,9 @@ async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>) -> PushRes
         attempts += 1;
         let asked_at_ms = now_ms();
         let outcome = lane.attempt(push, deadline).await;
+        if matches!(outcome, Outcome::Accepted) {
+            return PushResult { provider: lane.provider(), outcome, attempts };
+        }
         let now = Instant::now().into_std();
         let next = next_attempt(&outcome, attempts, now, deadline.into_std(), crate::random::fraction());
         let Some(due) = next else {

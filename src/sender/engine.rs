@@ -68,10 +68,15 @@ impl Engine {
         let gathering = Rc::new(Gathering::new(job.pushes.len(), Box::new(done)));
         gathering.tell_if_complete();
         self.keep_a_beat();
+        // A call to one phone, which most are, needs no task beside its push.
+        let own_patience = job.patience.filter(|_| job.pushes.len() == 1);
+        let mut is_minded = false;
         for (push, place) in job.pushes {
-            self.start_push(push, place, job.handed_over, &gathering);
+            let is_started = self.start_push(push, place, (job.handed_over, own_patience), &gathering);
+            is_minded = is_started && own_patience.is_some();
         }
         if let Some(patience) = job.patience
+            && !is_minded
             && !gathering.is_told()
         {
             gathering.tell_after(patience);
@@ -91,19 +96,30 @@ impl Engine {
         });
     }
 
-    fn start_push(self: &Rc<Self>, push: Push, place: Place, handed_over: Instant, who: &Rc<Gathering>) {
+    /// Starts a push, unless the same is known already; true where it was started and minds the patience that was given.
+    fn start_push(
+        self: &Rc<Self>,
+        push: Push,
+        place: Place,
+        (handed_over, patience): (Instant, Option<Duration>),
+        who: &Rc<Gathering>,
+    ) -> bool {
         let id = push.id();
-        match self.window.borrow_mut().ask(id, who) {
+        match self.window.borrow_mut().ask(id, who, Instant::now()) {
             Asked::First => {}
-            Asked::UnderWay => return self.stats.count(Counter::Duplicates),
+            Asked::UnderWay => {
+                self.stats.count(Counter::Duplicates);
+                return false;
+            }
             Asked::Ended(result) => {
                 self.stats.count(Counter::Duplicates);
-                return who.add(result);
+                who.add(result);
+                return false;
             }
         }
         let (engine, who) = (Rc::clone(self), Rc::clone(who));
         tokio::task::spawn_local(async move {
-            let result = engine.push(&push, handed_over).await;
+            let result = who.wait_for(engine.push(&push, handed_over), patience).await;
             drop(place);
             let others = engine.window.borrow_mut().end(id, &result);
             for other in others {
@@ -111,6 +127,7 @@ impl Engine {
             }
             who.add(result);
         });
+        true
     }
 
     async fn push(&self, push: &Push, handed_over: Instant) -> PushResult {
