@@ -69,7 +69,8 @@ impl Client {
         let place = match self.ready_place() {
             Some(place) => place,
             None => {
-                let in_time = timeout_at(deadline, self.place()).await;
+                // Boxed: rare, and every request under way would keep room for it.
+                let in_time = Box::pin(timeout_at(deadline, self.place())).await;
                 in_time.map_err(|_| Failure::Connect("not in time".to_owned()))??
             }
         };

@@ -4,6 +4,7 @@
 //! what matters.
 
 use super::{Invalid, User, clean_line};
+use std::sync::OnceLock;
 use uuid::Uuid;
 
 /// Longest Call-ID taken, in bytes; longer ones are refused as RFC 3261 leaves it to us.
@@ -15,15 +16,25 @@ const MAX_CALLER_LEN: usize = 256;
 const NAMESPACE: Uuid = Uuid::from_u128(0x0661_7bac_56e9_5d5b_81fd_cf80_1e57_c455);
 
 /// One call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Call {
     /// Whom it is for.
     pub callee: User,
     /// Who calls, as the phone shows it: one line, at most 256 bytes.
     pub caller: String,
-    /// The SIP Call-ID.
+    /// The SIP Call-ID. Not to be changed once the UUID was asked for.
     pub call_id: String,
+    uuid: OnceLock<Uuid>,
 }
+
+impl PartialEq for Call {
+    fn eq(&self, other: &Call) -> bool {
+        let Call { callee, caller, call_id, uuid: _ } = self;
+        (callee, caller, call_id) == (&other.callee, &other.caller, &other.call_id)
+    }
+}
+
+impl Eq for Call {}
 
 impl Call {
     /// Takes a call from a routing script.
@@ -42,12 +53,17 @@ impl Call {
         if call_id.chars().any(char::is_control) {
             return Err(Invalid::new("call_id", "has a control character"));
         }
-        Ok(Call { callee, caller: clean_line(caller, MAX_CALLER_LEN), call_id: call_id.to_owned() })
+        Ok(Call {
+            callee,
+            caller: clean_line(caller, MAX_CALLER_LEN),
+            call_id: call_id.to_owned(),
+            uuid: OnceLock::new(),
+        })
     }
 
     /// The id that CallKit knows this call by; see [`call_uuid`].
     pub fn uuid(&self) -> Uuid {
-        call_uuid(&self.call_id)
+        *self.uuid.get_or_init(|| call_uuid(&self.call_id))
     }
 }
 

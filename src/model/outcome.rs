@@ -3,6 +3,7 @@
 //! It refuses to decide what happens next: providers produce outcomes, the sender alone acts on them.
 
 use super::{Call, Device, Provider};
+use std::sync::OnceLock;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -19,15 +20,23 @@ pub struct Push {
     pub ring: Duration,
     /// True where the device is from the token store, so that a dead token can be taken out of it.
     pub is_stored: bool,
+    id: OnceLock<Uuid>,
 }
 
 impl Push {
+    /// A push of a call to a device, which rings for `ring`, until `expires_at_s`.
+    pub fn new(call: Call, device: Device, expires_at_s: i64, ring: Duration, is_stored: bool) -> Push {
+        Push { call, device, expires_at_s, ring, is_stored, id: OnceLock::new() }
+    }
+
     /// The id of this push (`apns-id`): made from call, device and token, so a repeated attempt carries the same id and
-    /// the provider and the log can tell it from a second push.
+    /// the provider and the log can tell it from a second push. Made once; neither call nor device may be changed then.
     pub fn id(&self) -> Uuid {
-        let device = &self.device;
-        let name = format!("{}/{}/{}", device.user.as_str(), device.device_id, device.token.expose());
-        Uuid::new_v5(&self.call.uuid(), name.as_bytes())
+        *self.id.get_or_init(|| {
+            let device = &self.device;
+            let name = [device.user.as_str(), &device.device_id, device.token.expose()].join("/");
+            Uuid::new_v5(&self.call.uuid(), name.as_bytes())
+        })
     }
 }
 

@@ -117,7 +117,7 @@ pub(crate) mod tests {
             registered_at_ms: 1,
         };
         let call = Call::parse("564612", caller, "call-1").unwrap();
-        Push { call, device, expires_at_s: 1_900_000_030, ring: Duration::from_secs(30), is_stored: true }
+        Push::new(call, device, 1_900_000_030, Duration::from_secs(30), true)
     }
 
     pub(crate) fn some_authorization() -> Authorization {

@@ -24,11 +24,11 @@ pub(super) struct Delivery<'a> {
 }
 
 /// Sends a push until it has ended: by an answer that is final, or because the phone would have stopped ringing.
-pub(super) async fn deliver(delivery: Delivery<'_>) -> PushResult {
-    let Delivery { push, lane, handed_over, stats, .. } = delivery;
+pub(super) async fn deliver(delivery: &Delivery<'_>) -> PushResult {
+    let Delivery { push, lane, handed_over, stats, .. } = *delivery;
     let result = match (&delivery.refusal, lane) {
         (Some(refusal), _) => not_sent(push, refusal.clone()),
-        (None, Some(lane)) => attempt_until_done(&delivery, lane).await,
+        (None, Some(lane)) => attempt_until_done(delivery, lane).await,
         (None, None) => not_sent(push, no_credential(push)),
     };
     let took = handed_over.elapsed();

@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::model::{Device, Outcome, Push, PushResult, Report};
 use crate::stats::{Counter, Stats};
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,7 +120,8 @@ impl Engine {
         }
         let (engine, who) = (Rc::clone(self), Rc::clone(who));
         tokio::task::spawn_local(async move {
-            let result = who.wait_for(engine.push(&push, handed_over), patience).await;
+            let pushing = pin!(engine.push(&push, handed_over));
+            let result = who.wait_for(pushing, patience).await;
             drop(place);
             let others = engine.window.borrow_mut().end(id, &result);
             for other in others {
@@ -139,7 +141,7 @@ impl Engine {
             stats: &self.stats,
             graveyard: &self.graveyard,
         };
-        deliver(delivery).await
+        deliver(&delivery).await
     }
 
     fn lane_for(&self, device: &Device) -> Option<&Rc<Lane>> {

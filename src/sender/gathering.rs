@@ -4,7 +4,7 @@
 
 use crate::model::{PushResult, Report};
 use std::cell::RefCell;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
@@ -46,8 +46,11 @@ impl Gathering {
     }
 
     /// The end of a push that this call waits for alone; tells earlier where the patience is over.
-    pub(super) async fn wait_for<T>(&self, push: impl Future<Output = T>, patience: Option<Duration>) -> T {
-        let mut push = pin!(push);
+    pub(super) async fn wait_for<T>(
+        &self,
+        mut push: Pin<&mut impl Future<Output = T>>,
+        patience: Option<Duration>,
+    ) -> T {
         let Some(patience) = patience else { return push.await };
         match timeout(patience, &mut push).await {
             Ok(result) => result,

@@ -26,7 +26,7 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 pub(super) struct Lane {
     provider: Arc<dyn PushProvider>,
     client: Rc<Client>,
-    authorization: RefCell<Option<Held>>,
+    authorization: RefCell<Option<Rc<Held>>>,
     /// Held while an authorization is made, so that many pushes at once make one.
     renewing: Mutex<()>,
     last_forced: Cell<Option<Instant>>,
@@ -34,7 +34,6 @@ pub(super) struct Lane {
 }
 
 /// An authorization and when it was made, by the steady clock and by the wall clock.
-#[derive(Clone)]
 struct Held {
     authorization: Authorization,
     made_at: Instant,
@@ -112,15 +111,19 @@ impl Lane {
             };
         }
         let deadline = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
-        let authorization = match tokio::time::timeout_at(deadline, self.authorization()).await {
-            Ok(Ok(authorization)) => authorization,
-            Ok(Err(outcome)) => return self.noted(outcome),
-            Err(_) => return Outcome::Unavailable { reason: "no authorization in time".to_owned() },
+        let held = match self.held_authorization() {
+            Some(held) => held,
+            // Boxed: rare, and every push under way would keep room for it.
+            None => match Box::pin(tokio::time::timeout_at(deadline, self.authorization())).await {
+                Ok(Ok(made)) => made,
+                Ok(Err(outcome)) => return self.noted(outcome),
+                Err(_) => return Outcome::Unavailable { reason: "no authorization in time".to_owned() },
+            },
         };
-        let asked = Asked { provider: &*self.provider, push, authorization: &authorization };
+        let asked = Asked { provider: &*self.provider, push, authorization: &held.authorization };
         let outcome = self.judge(self.client.send(&asked, deadline).await);
         if matches!(outcome, Outcome::CredentialRefused { .. }) {
-            self.distrust(&authorization);
+            self.distrust(&held);
         }
         self.noted(outcome)
     }
@@ -137,9 +140,8 @@ impl Lane {
 
     /// Forgets a refused authorization and the connection that it was refused on (after ExpiredProviderToken a connection
     /// can stay wedged), unless that was done a short while ago: then the credential itself is wrong and is paused.
-    fn distrust(&self, refused: &Authorization) {
-        let held = self.authorization.borrow().as_ref().map(|held| Arc::clone(&held.authorization.value));
-        if held.is_some_and(|value| !Arc::ptr_eq(&value, &refused.value)) {
+    fn distrust(&self, refused: &Rc<Held>) {
+        if self.authorization.borrow().as_ref().is_some_and(|held| !Rc::ptr_eq(held, refused)) {
             return; // Somebody has renewed it meanwhile.
         }
         if self.last_forced.get().is_some_and(|last| last.elapsed() < FORCED_RENEWAL) {
@@ -168,17 +170,22 @@ impl Lane {
         outcome
     }
 
-    async fn authorization(self: &Rc<Self>) -> Result<Authorization, Outcome> {
-        let held = self.authorization.borrow().clone();
-        match held {
-            Some(held) if !held.should_renew() => Ok(held.authorization),
-            Some(held) if held.is_usable() => {
-                self.renew_in_background();
-                Ok(held.authorization)
+    /// The authorization that there is, while it works.
+    fn held_authorization(self: &Rc<Self>) -> Option<Rc<Held>> {
+        let held = self.authorization.borrow().clone()?;
+        if held.should_renew() {
+            if !held.is_usable() {
+                return None;
             }
-            // Boxed: rare, and every push under way would keep room for it.
-            _ => Box::pin(self.renew(held)).await,
+            self.renew_in_background();
         }
+        Some(held)
+    }
+
+    /// The same, or a new one.
+    async fn authorization(&self) -> Result<Rc<Held>, Outcome> {
+        let held = self.authorization.borrow().clone();
+        self.renew(held).await
     }
 
     /// Nobody waits for a renewal while the old one works.
@@ -196,15 +203,13 @@ impl Lane {
     }
 
     /// Makes a new authorization unless somebody else did so since `old` was read.
-    async fn renew(&self, old: Option<Held>) -> Result<Authorization, Outcome> {
+    async fn renew(&self, old: Option<Rc<Held>>) -> Result<Rc<Held>, Outcome> {
         let _turn = self.renewing.lock().await;
         if let Some(held) = self.authorization.borrow().as_ref()
-            && old
-                .as_ref()
-                .is_none_or(|old| !Arc::ptr_eq(&old.authorization.value, &held.authorization.value))
+            && old.as_ref().is_none_or(|old| !Rc::ptr_eq(old, held))
             && held.is_usable()
         {
-            return Ok(held.authorization.clone());
+            return Ok(Rc::clone(held));
         }
         let provider = Arc::clone(&self.provider);
         let made_at_wall = wall_clock();
@@ -215,12 +220,9 @@ impl Lane {
         let authorization = making
             .await
             .map_err(|_| Outcome::Unavailable { reason: "the authorization's thread ended".to_owned() })??;
-        self.authorization.replace(Some(Held {
-            authorization: authorization.clone(),
-            made_at,
-            made_at_wall,
-        }));
-        Ok(authorization)
+        let held = Rc::new(Held { authorization, made_at, made_at_wall });
+        self.authorization.replace(Some(Rc::clone(&held)));
+        Ok(held)
     }
 }
 

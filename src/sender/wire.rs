@@ -112,7 +112,7 @@ fn decode_pushes(from: &mut Reader<'_>, count: u32) -> Result<Vec<Push>, Garbled
     let call = Call::parse(from.text()?, from.text()?, from.text()?)?;
     let (expires_at_s, ring) = (from.u64()? as i64, Duration::from_millis(from.u64()?));
     let is_stored = from.u8()? == 1;
-    let push = |device| Push { call: call.clone(), device, expires_at_s, ring, is_stored };
+    let push = |device| Push::new(call.clone(), device, expires_at_s, ring, is_stored);
     (0..count).map(|_| decode_device(from, &call.callee).map(push)).collect()
 }
 
