@@ -19,9 +19,9 @@ impl Platform {
     /// # Errors
     /// Any other text.
     pub fn parse(text: &str) -> Result<Platform, Invalid> {
-        match text.to_ascii_lowercase().as_str() {
-            "ios" => Ok(Platform::Ios),
-            "android" => Ok(Platform::Android),
+        match text {
+            text if text.eq_ignore_ascii_case("ios") => Ok(Platform::Ios),
+            text if text.eq_ignore_ascii_case("android") => Ok(Platform::Android),
             _ => Err(Invalid::new("platform", "is neither ios nor android")),
         }
     }
@@ -53,9 +53,9 @@ impl Provider {
     /// # Errors
     /// Any other text.
     pub fn parse(text: &str) -> Result<Provider, Invalid> {
-        match text.to_ascii_lowercase().as_str() {
-            "apns" => Ok(Provider::Apns),
-            "fcm" => Ok(Provider::Fcm),
+        match text {
+            text if text.eq_ignore_ascii_case("apns") => Ok(Provider::Apns),
+            text if text.eq_ignore_ascii_case("fcm") => Ok(Provider::Fcm),
             _ => Err(Invalid::new("provider", "is neither apns nor fcm")),
         }
     }
@@ -85,9 +85,9 @@ impl Environment {
     /// # Errors
     /// Any other text.
     pub fn parse(text: &str) -> Result<Environment, Invalid> {
-        match text.to_ascii_lowercase().as_str() {
-            "production" => Ok(Environment::Production),
-            "sandbox" => Ok(Environment::Sandbox),
+        match text {
+            text if text.eq_ignore_ascii_case("production") => Ok(Environment::Production),
+            text if text.eq_ignore_ascii_case("sandbox") => Ok(Environment::Sandbox),
             _ => Err(Invalid::new("environment", "is neither production nor sandbox")),
         }
     }

@@ -109,16 +109,22 @@ impl TokenStore for SqliteStore {
     }
 
     fn devices(&mut self, user: &User) -> Result<Vec<Device>, StoreError> {
+        // Sorted here: SQLite would make a sorter for each lookup, which is dearer than the few devices that a user has.
         let sql = "SELECT device_id, token, platform, provider, app, environment, registered_at_ms
-            FROM push_tokens WHERE user_id = ?1 ORDER BY registered_at_ms DESC, device_id";
+            FROM push_tokens WHERE user_id = ?1";
         let mut statement = self.connection.prepare_cached(sql).map_err(|error| self.named(error))?;
         let rows = statement.query_map([user.as_str()], |row| Ok(device(user, row)));
         let rows =
             rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|error| self.named(error))?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| row.inspect_err(|why| log_odd_row(&self.path, why)).ok())
-            .collect())
+        let readable =
+            rows.into_iter().filter_map(|row| row.inspect_err(|why| log_odd_row(&self.path, why)).ok());
+        let mut devices: Vec<Device> = readable.collect();
+        let newest_first = |one: &Device, other: &Device| {
+            let by_time = other.registered_at_ms.cmp(&one.registered_at_ms);
+            by_time.then_with(|| one.device_id.cmp(&other.device_id))
+        };
+        devices.sort_by(newest_first);
+        Ok(devices)
     }
 
     fn delete(&mut self, user: &User, device_id: Option<&str>) -> Result<usize, StoreError> {
@@ -156,20 +162,21 @@ fn write<T>(
 
 /// A row as a device. Somebody may have written the row by hand, so it is checked as a registration is.
 fn device(user: &User, row: &Row<'_>) -> Result<Device, Invalid> {
-    let odd = |_| Invalid::new("row", "has a column of an unexpected type");
-    let text = |column| row.get::<_, String>(column).map_err(odd);
-    let provider = Provider::parse(&text(3)?)?;
+    let odd = || Invalid::new("row", "has a column of an unexpected type");
+    let optional = |column| {
+        let value = row.get_ref(column).map_err(|_| odd())?;
+        value.as_str_or_null().map_err(|_| odd())
+    };
+    let text = |column| optional(column)?.ok_or_else(odd);
+    let provider = Provider::parse(text(3)?)?;
     Ok(Device {
         user: user.clone(),
-        device_id: text(0)?,
-        token: Token::parse(provider, &text(1)?)?,
-        platform: Platform::parse(&text(2)?)?,
-        app: row.get(4).map_err(odd)?,
-        environment: match row.get::<_, Option<String>>(5).map_err(odd)? {
-            Some(text) => Some(Environment::parse(&text)?),
-            None => None,
-        },
-        registered_at_ms: row.get(6).map_err(odd)?,
+        device_id: text(0)?.to_owned(),
+        token: Token::parse(provider, text(1)?)?,
+        platform: Platform::parse(text(2)?)?,
+        app: optional(4)?.map(str::to_owned),
+        environment: optional(5)?.map(Environment::parse).transpose()?,
+        registered_at_ms: row.get(6).map_err(|_| odd())?,
     })
 }
 
