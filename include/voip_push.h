@@ -131,6 +131,11 @@
 #define VOIP_PUSH_ERR_STORE -301
 
 /**
+ * Token store: the user has as many devices as the configuration lets one have.
+ */
+#define VOIP_PUSH_ERR_TOO_MANY_DEVICES -302
+
+/**
  * Push: the user has no device. Nothing is wrong; let the call go on without a push.
  */
 #define VOIP_PUSH_ERR_NO_DEVICE -401
@@ -227,9 +232,12 @@ int32_t voip_push_shutdown(void);
  * Threads: any, also at the same time.
  * Fork: usable before and after; each process opens the token store for itself.
  * Blocks: on the disk, and up to 5 seconds while another process locks the token store.
- * Errors: NULL_POINTER, INVALID_UTF8, BAD_ARGUMENT, CONFIG (on first use), STORE, INTERNAL.
+ * Errors: TOO_MANY_DEVICES, NULL_POINTER, INVALID_UTF8, BAD_ARGUMENT, CONFIG (on first use),
+ * STORE, INTERNAL.
  */
-int32_t register_token(const char *user, const char *token, const char *platform);
+int32_t register_token(const char *user,
+                       const char *token,
+                       const char *platform);
 
 /**
  * Counts a user's devices, and gives token and platform ("ios" or "android") of the one
@@ -277,11 +285,13 @@ int32_t delete_token(const char *user);
  * Pushes a call to every device of the callee and waits for the providers' answers, at most
  * call.wait_ms. A token that its provider calls dead is deleted.
  *
- * user is the callee as it was registered. caller is what the phone shows, a name or a
- * number; control characters become spaces, and what is longer than 256 bytes is cut.
- * call_id is the SIP Call-ID, at most 512 bytes; the same Call-ID gives the app the same
+ * user is the callee as it was registered. caller is the value of a From header, such as
+ * "Alice" <sip:+4930123@example.org>;tag=x, or a SIP or tel URI, of which name, number and
+ * host are taken; any other text is what the phone shows, a name or a number. Control
+ * characters become spaces, and a part longer than 256 bytes is cut. call_id is the SIP Call-ID, at most 512 bytes; the same Call-ID gives the app the same
  * call UUID on every device. A device gets a call once: who asks again while the phone
- * may ring is told what became of the first push.
+ * may ring is told what became of the first push. It is an audio call; send_voip_push_with
+ * tells of a video call.
  *
  * Returns the number of devices whose provider accepted the push, at least 1. Whatever comes
  * back, let the SIP call go on: a negative status only says that no phone is known to wake.
@@ -298,7 +308,27 @@ int32_t send_voip_push(const char *user,
                        const char *call_id);
 
 /**
- * The same for one device that you name, for programs that keep the tokens themselves: the
+ * send_voip_push for a call that may have pictures.
+ *
+ * media is "audio" or "video"; NULL or "" means audio. user, caller and call_id are as in
+ * send_voip_push.
+ *
+ * Returns the number of devices whose provider accepted the push, at least 1.
+ *
+ * Ownership: the strings stay yours and are not kept.
+ * Threads: any, also at the same time.
+ * Fork: usable before and after; each process has connections of its own.
+ * Blocks: up to call.wait_ms, and on the disk as lookup_token does.
+ * Errors: NO_DEVICE, ALL_REJECTED, NO_ANSWER, CREDENTIAL_REFUSED, QUEUE_FULL, SENDER_GONE,
+ * NULL_POINTER, INVALID_UTF8, BAD_ARGUMENT, CONFIG (on first use), STORE, INTERNAL.
+ */
+int32_t send_voip_push_with(const char *user,
+                            const char *caller,
+                            const char *call_id,
+                            const char *media);
+
+/**
+ * send_voip_push for one device that you name, for programs that keep the tokens themselves: the
  * token store is neither asked nor changed.
  *
  * provider is "apns" or "fcm". token is the provider's token of the device. app is the

@@ -23,10 +23,12 @@
 //!     service           the verbs: register, lookup, delete, send
 //!       sender          what is sent when, what is tried again, which token dies
 //!         provider      apns, fcm: a push becomes a request, an answer an outcome
+//!           payload     what a push tells the app, a profile for each kind of app
 //!         http2         connections to a provider
 //!       store           tokens in SQLite
 //!       stats           counters in shared memory
 //!         config        the TOML file, checked
+//!         sip           SIP as text
 //!           model       users, devices, tokens, calls, outcomes
 //!           process     what forking makes necessary
 //! ```
@@ -38,11 +40,13 @@ pub mod config;
 mod host;
 pub mod http2;
 pub mod model;
+pub mod payload;
 pub mod process;
 pub mod provider;
 mod random;
 pub mod rest;
 pub mod sender;
 pub mod service;
+pub mod sip;
 pub mod stats;
 pub mod store;

@@ -89,6 +89,34 @@ fn unknown_and_missing_keys_and_bad_values_are_named() {
 }
 
 #[test]
+fn an_app_section_that_cannot_work_is_named() {
+    let app = |lines: &str| with_toml(|toml| format!("{toml}[[app]]\n{lines}\n"));
+    let phone = "name = \"org.example.phone.voip\"\n";
+    let unknown = app("name = \"org.example.fone.voip\"\nprofile = \"seed\"");
+    assert_says(
+        &unknown,
+        &["[[app]] org.example.fone.voip name", "there are: org.example.phone.voip, phone-example"],
+    );
+    assert_says(&app(&format!("{phone}profile = \"lin\"")), &["profile", "none of callkit, linphone, sylk"]);
+    assert_says(&app(phone), &["the key profile is missing"]);
+    assert_says(
+        &app(&format!("{phone}profile = \"seed\"\n[[app]]\n{phone}profile = \"seed\"")),
+        &["two [[app]]"],
+    );
+    let template = |text: &str| app(&format!("{phone}profile = \"template\"\ntemplate = '{text}'"));
+    assert_says(
+        &app(&format!("{phone}profile = \"template\"")),
+        &["[[app]] org.example.phone.voip template", "missing"],
+    );
+    assert_says(&template("{"), &["[[app]] org.example.phone.voip template", "is not JSON"]);
+    assert_says(&template(r#"{"a":"{nmae}"}"#), &["unknown placeholder {nmae}", "{name}"]);
+    let unused = app(&format!("{phone}profile = \"seed\"\ntemplate = \"{{}}\""));
+    assert_says(&unused, &["template", "set profile = \"template\""]);
+    let fcm = app("name = \"phone-example\"\nprofile = \"template\"\ntemplate = '{\"a\":1}'");
+    assert_says(&fcm, &["[[app]] phone-example template", "FCM takes texts only"]);
+}
+
+#[test]
 fn keys_that_are_missing_open_to_all_or_of_the_wrong_kind_are_named() {
     let gone = |name: &'static str| refusal(move |s| fs::remove_file(s.path().join(name)).unwrap());
     assert_says(&gone("AuthKey.p8"), &["[[apns]] key_file", "AuthKey.p8", "does not exist"]);

@@ -270,6 +270,78 @@ fn three_registrations_at_once_ring_the_phone_once() {
 }
 
 #[test]
+fn a_refused_registration_and_a_good_bye_wake_nobody() {
+    let shipped = Shipped::start("refused");
+    shipped.register_token("bob", &apns_token(1), "ios");
+    let mut caller = Phone::udp("alice", shipped.port());
+    let invite = caller.invite("bob");
+    shipped.simulator.wait_for_pushes(0, 1);
+    let mut bob = Phone::tcp("bob", shipped.port());
+    unregister(&mut bob);
+    // a star takes all contacts away, and only that (RFC 3261 section 10.2.2)
+    let star = bob.register_request(600);
+    bob.send(star.text.replace(&format!("<{}>", bob.contact()), "*").as_bytes());
+    assert!(bob.expect_final(&star).status() >= 400);
+    bob.settle();
+    assert!(shipped.kamailio.rpc(&["voip_push.stats"]).contains("woken_total: 0\n"));
+    assert_eq!(bob.count("INVITE"), 0);
+    bob.register();
+    talk(&mut caller, &invite, &mut bob);
+    assert_eq!(bob.count("INVITE"), 1);
+}
+
+#[test]
+fn a_planned_stop_answers_the_calls_that_wait() {
+    let shipped = Shipped::start("planned-stop");
+    shipped.register_token("bob", &apns_token(1), "ios");
+    let mut callers: Vec<Phone> = (0..3).map(|_| Phone::udp("alice", shipped.port())).collect();
+    let invites: Vec<Sent> = callers.iter_mut().map(|caller| caller.invite("bob")).collect();
+    let calls = || shipped.kamailio.rpc(&["voip_push.calls"]);
+    support::poll(DEADLINE, || calls().contains("parked: 3").then_some(())).expect("they wait");
+    let (status, log) = shipped.kamailio.stop();
+    assert!(status.success(), "{status}\n{log}");
+    for (caller, invite) in callers.iter_mut().zip(&invites) {
+        assert_eq!(caller.expect_final(invite).status(), 503, "{log}");
+    }
+}
+
+#[test]
+fn a_phone_whose_connection_is_gone_joins_a_call_that_rings_at_a_desk() {
+    let shipped = Shipped::start("stale-joins");
+    shipped.register_token("bob", &apns_token(1), "ios");
+    // a contact that does not change with the connection
+    let fixed = "sip:bob@192.0.2.9:5060;transport=tcp";
+    let register_as = |phone: &mut Phone| {
+        let register = phone.register_request(600);
+        phone
+            .send(register.text.replace(&format!("<{}>", phone.contact()), &format!("<{fixed}>")).as_bytes());
+        phone.expect_status(&register, 200);
+    };
+    let mut bob = Phone::tcp("bob", shipped.port());
+    register_as(&mut bob);
+    let port = bob.port();
+    drop(bob);
+    wait_until_closed(&shipped, port);
+    let mut desk = Phone::udp("bob", shipped.port());
+    desk.register();
+    let mut caller = Phone::udp("alice", shipped.port());
+    let invite = caller.invite("bob");
+    let at_desk = desk.expect_request("INVITE");
+    desk.answer(&at_desk, 180);
+    caller.expect_status(&invite, 180);
+    let mut awake = Phone::tcp("bob", shipped.port());
+    register_as(&mut awake);
+    let ring = awake.expect_request("INVITE");
+    answer(&mut caller, &invite, &mut awake, &ring);
+    let stop = desk.expect_request("CANCEL");
+    desk.answer(&stop, 200);
+    desk.answer(&at_desk, 487);
+    desk.expect_request("ACK");
+    assert_eq!((awake.count("INVITE"), desk.count("INVITE")), (1, 1));
+    assert_nothing_left(&shipped);
+}
+
+#[test]
 fn two_callers_both_reach_the_phone_that_wakes() {
     let shipped = Shipped::start("two");
     shipped.register_token("bob", &apns_token(1), "ios");
@@ -365,8 +437,12 @@ fn a_user_who_is_called_all_the_time_does_not_fill_the_memory() {
     let mut caller = Phone::udp("alice", shipped.port());
     let calls: Vec<Sent> = (0..8).map(|_| caller.invite("bob")).collect();
     shipped.simulator.wait_for_pushes(0, 8);
-    let ninth = caller.invite("bob");
-    expect_failure(&mut caller, &ninth, 480);
+    for _ in 0..3 {
+        let one_too_many = caller.invite("bob");
+        expect_failure(&mut caller, &one_too_many, 480);
+    }
+    assert!(shipped.kamailio.rpc(&["voip_push.stats"]).contains("too_many_calls_total: 3"));
+    assert_eq!(shipped.kamailio.log().matches("too many calls to one user").count(), 1);
     for call in &calls {
         let cancel = caller.cancel(call);
         caller.expect_status(&cancel, 200);
@@ -513,10 +589,11 @@ fn assert_quiet(shipped: &Shipped) {
     assert_nothing_left(shipped);
 }
 
-/// No call is left behind, in our tables or in tm.
+/// No call is left behind, with us or in tm.
 fn assert_nothing_left(shipped: &Shipped) {
-    let calls = shipped.kamailio.rpc(&["htable.dump", "vp_calls"]);
-    assert!(!calls.contains("name:"), "{calls}");
+    let calls = || shipped.kamailio.rpc(&["voip_push.calls"]);
+    let none = || calls().contains("parked: 0").then_some(());
+    support::poll(DEADLINE, none).unwrap_or_else(|| panic!("{}", calls()));
     let stats = || shipped.kamailio.rpc(&["tm.stats"]);
     let all_freed = || {
         let stats = stats();

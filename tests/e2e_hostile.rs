@@ -67,7 +67,7 @@ fn a_user_may_be_called_anything() {
         [("$ru", "$ru"), ("$(var(vp_user)", "$(var(vp_user)"), ("o'brien", "o'brien"), ("a,b", "a,b")];
     let escaped = [("bob", "%62%6fb"), ("50%", "50%25"), ("a/b", "a%2Fb"), ("$tU", "%24tU"), ("Bob", "Bob")];
     for (number, (name, user)) in users.into_iter().chain(escaped).enumerate() {
-        shipped.register_token(name, &apns_token(1), "ios");
+        shipped.register_token(name, &apns_token(number as u8 + 1), "ios");
         let mut caller = Phone::udp("alice", shipped.port());
         let invite = caller.invite(user);
         let pushes = shipped.simulator.wait_for_pushes(number as u64, 1);

@@ -88,8 +88,8 @@ fn a_user_is_percent_decoded_once() {
 #[test]
 fn many_devices_of_a_user_are_shown_whole() {
     let shipped = Shipped::start("devices");
-    let token = format!("x:APA91b{}", "y".repeat(1000));
     for device in 0..20 {
+        let token = format!("x{device}:APA91b{}", "y".repeat(1000));
         let body =
             json!({ "user": "bob", "token": token, "platform": "android", "device_id": device.to_string() });
         assert_eq!(post(&shipped, &body.to_string()).status, 201);

@@ -71,10 +71,22 @@ fn the_sample_settings_name_every_key() {
         .collect();
     assert!(keys.len() > 15, "{keys:?}");
     for key in keys {
-        let forms =
-            [format!("\n{key} = "), format!("\n# {key} = "), format!("\n[{key}]"), format!("\n[[{key}]]")];
-        assert!(forms.iter().any(|form| TOML.contains(form)), "{key} is not in voip-push.toml");
+        let setting = ["", "# ", "#     "].map(|start| format!("\n{start}{key} = "));
+        let section = [format!("\n[{key}]"), format!("\n[[{key}]]"), format!("\n#     [[{key}]]")];
+        let forms = setting.iter().chain(&section);
+        assert!(forms.clone().any(|form| TOML.contains(form)), "{key} is not in voip-push.toml");
     }
+}
+
+/// The example of an `[[app]]` section, which stands indented in a comment.
+#[test]
+fn the_sample_template_is_taken() {
+    let example =
+        TOML.lines().filter_map(|line| line.strip_prefix("#     ")).skip_while(|line| *line != "[[app]]");
+    let example: Vec<&str> = example.collect();
+    assert_eq!(example.len(), 4, "{example:?}");
+    let settings = placed(&Scratch::new("sample-app"), &format!("{TOML}\n{}\n", example.join("\n")));
+    assert!(matches!(settings.apns[0].profiles[..], [voip_push::config::Profile::Template(_)]));
 }
 
 #[test]
@@ -84,7 +96,7 @@ fn every_switch_makes_a_configuration_that_kamailio_takes() {
         &["WITH_MULTIDOMAIN"],
         &["WITHOUT_REST"],
         &["VOIP_PUSH_ON_BRANCH=REQINIT", "VOIP_PUSH_ON_REPLY=REQINIT", "VOIP_PUSH_ON_FAILURE=REQINIT"],
-        &["VOIP_PUSH_ON_NOBODY=REQINIT", "VOIP_PUSH_MAX_CALLS=1"],
+        &["VOIP_PUSH_ON_NOBODY=REQINIT"],
     ] {
         let output = check(&samples().join("kamailio.cfg"), defines);
         let log = String::from_utf8_lossy(&output.stderr);
@@ -117,7 +129,6 @@ fn hooked(stock: &str) -> String {
             "####### Routing Logic ########",
             format!("include_file \"{}/voip-push.cfg\"\n", samples().display()),
         ),
-        ("		if (t_check_trans()) {\n			route(RELAY);", "		route(VOIP_PUSH_CANCEL);\n".to_owned()),
         ("	if (!lookup(\"location\")) {", "	route(VOIP_PUSH_INVITE);\n".to_owned()),
     ] {
         assert_eq!(text.matches(before).count(), 1, "{before}");
@@ -130,12 +141,7 @@ fn hooked(stock: &str) -> String {
 
 #[test]
 fn debians_own_configuration_wakes_phones_with_the_lines_that_the_sample_names() {
-    for line in [
-        "include_file",
-        "route(VOIP_PUSH_CANCEL);",
-        "route(VOIP_PUSH_REGISTERED);",
-        "route(VOIP_PUSH_INVITE);",
-    ] {
+    for line in ["include_file", "route(VOIP_PUSH_REGISTERED);", "route(VOIP_PUSH_INVITE);"] {
         let (instructions, _) = ROUTES.split_once("\n####### Modules").unwrap();
         assert!(instructions.contains(line), "{line}");
     }

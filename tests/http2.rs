@@ -2,6 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "this is how a test fails")]
 
+#[path = "http2/leaving.rs"]
+mod leaving;
+#[path = "http2/living.rs"]
+mod living;
+#[path = "http2/raw.rs"]
+mod raw;
+
 use bytes::Bytes;
 use h2::server::SendResponse;
 use http::{Request, Response};
@@ -53,6 +60,35 @@ where
     S: Fn(Accepted, Rc<Seen>, usize) -> F + 'static,
     F: Future<Output = ()> + 'static,
 {
+    let serve = Rc::new(serve);
+    serve_tls(move |tls, seen, number| {
+        let serve = Rc::clone(&serve);
+        async move {
+            let mut builder = h2::server::Builder::new();
+            if let Ok(accepted) = builder.max_concurrent_streams(max_streams).handshake(tls).await {
+                serve(accepted, seen, number).await;
+            }
+        }
+    })
+    .await
+}
+
+/// The same below HTTP/2.
+async fn serve_tls<F, S>(serve: S) -> (Rc<Client>, Rc<Seen>)
+where
+    S: Fn(TlsStream<TcpStream>, Rc<Seen>, usize) -> F + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    let (origin, seen) = listen(serve).await;
+    let tls = Tls::new(&origin).unwrap();
+    (Client::new(origin, tls), seen)
+}
+
+async fn listen<F, S>(serve: S) -> (Origin, Rc<Seen>)
+where
+    S: Fn(TlsStream<TcpStream>, Rc<Seen>, usize) -> F + 'static,
+    F: Future<Output = ()> + 'static,
+{
     let (ca_pem, acceptor) = identity();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -63,16 +99,10 @@ where
             let (tcp, _) = listener.accept().await.unwrap();
             let Ok(tls) = acceptor.accept(tcp).await else { continue };
             let number = counted.connections.fetch_add(1, Ordering::Relaxed);
-            let mut builder = h2::server::Builder::new();
-            let Ok(accepted) = builder.max_concurrent_streams(max_streams).handshake(tls).await else {
-                continue;
-            };
-            tokio::task::spawn_local(serve(accepted, Rc::clone(&counted), number));
+            tokio::task::spawn_local(serve(tls, Rc::clone(&counted), number));
         }
     });
-    let origin = Origin { host: "127.0.0.1".to_owned(), port, ca_pem: Some(ca_pem) };
-    let tls = Tls::new(&origin).unwrap();
-    (Client::new(origin, tls), seen)
+    (Origin { host: "127.0.0.1".to_owned(), port, ca_pem: Some(ca_pem) }, seen)
 }
 
 fn request() -> Request<Bytes> {

@@ -11,20 +11,22 @@ use std::path::Path;
 
 /// Who may use whom. `model` (the nouns), `process` (forks, shared memory) and `random` (pauses that differ) are open to
 /// everybody.
-const LAW: [(&str, &[&str]); 15] = [
+const LAW: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("process", &[]),
     ("random", &[]),
     ("config", &[]),
     ("stats", &[]),
+    ("sip", &[]),
     ("http2", &["config"]),
     ("store", &["config"]),
-    ("provider", &["config"]),
+    ("payload", &["config"]),
+    ("provider", &["config", "payload"]),
     ("sender", &["config", "store", "provider", "http2", "stats"]),
-    ("service", &["config", "store", "sender", "stats"]),
+    ("service", &["config", "store", "sender", "stats", "sip"]),
     ("rest", &["service", "stats"]),
     ("c_api", &["service", "rest", "stats", "config"]),
-    ("host", &["service", "rest", "stats", "config"]),
+    ("host", &["service", "rest", "stats", "config", "sip"]),
     ("bin", &["service", "rest", "stats", "config"]),
     // lib.rs is a map: it names the rooms and uses none.
     ("", &[]),

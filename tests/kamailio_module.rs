@@ -58,6 +58,12 @@ macro_rules! on {
 
             $(#[$attribute])*
             #[test]
+            fn the_phone_is_told_who_calls_and_with_what() {
+                run(super::the_phone_is_told_who_calls_and_with_what);
+            }
+
+            $(#[$attribute])*
+            #[test]
             fn http_is_answered_by_the_rest_api() {
                 run(super::http_is_answered_by_the_rest_api);
             }
@@ -307,6 +313,38 @@ fn a_push_reaches_the_provider(installation: &Installation) {
     let (status, log) = kamailio.stop();
     assert!(status.success(), "{status}\n{log}");
     assert!(!log.contains(&token), "a token is in the log:\n{log}");
+}
+
+fn the_phone_is_told_who_calls_and_with_what(installation: &Installation) {
+    let place = Place::new("caller");
+    let simulator = Simulator::start(&place.scratch, &[]);
+    let kamailio = start_with(installation, place, &simulator.config());
+    let token = apns_token(8);
+    act(&kamailio, "register", &[("X-User", "alice"), ("X-Token", &token), ("X-Platform", "ios")], b"")
+        .expect(1);
+    let sdp = b"v=0\r\nm=audio 4000 RTP/AVP 0\r\nm=video 4002 RTP/AVP 96\r\n";
+    let caller = "\"Alice \\\"A\\\" M\u{fc}ller\" <sip:%2B4930123@example.org:5060>;tag=x";
+    act(&kamailio, "send-from", &[("X-Media", "video")], b"").expect(1);
+    act(&kamailio, "queue-from", &[("X-Caller", caller)], sdp).expect(1);
+    act(&kamailio, "queue-from", &[("X-Caller", "Bob")], &sdp[..sdp.len() - 30]).expect(1);
+    act(&kamailio, "send-body", &[], b"\"Al\xeece\" <sip:alice@example.org>").expect(1);
+    let pushes = simulator.wait_for_pushes(0, 4);
+    let told: Vec<String> = pushes.iter().map(|push| shown(&push["payload"])).collect();
+    for expected in [
+        "caller, caller, example.org, true",
+        "Alice \"A\" M\u{fc}ller, +4930123, example.org, true",
+        "Bob, Bob, , false",
+        "Al\u{fffd}ce, alice, example.org, false",
+    ] {
+        assert!(told.iter().any(|told| told == expected), "{expected} is not in {told:?}");
+    }
+    let odd = act(&kamailio, "send-from", &[("X-Media", "fax")], b"").expect(-6);
+    assert_eq!(odd.text("X-Reason"), "media: is none of audio, video and sdp");
+}
+
+fn shown(payload: &Value) -> String {
+    let text = |key: &str| payload[key].as_str().unwrap_or_default().to_owned();
+    [text("nameCaller"), text("handle"), text("caller_host"), payload["isVideo"].to_string()].join(", ")
 }
 
 fn http_is_answered_by_the_rest_api(installation: &Installation) {

@@ -5,6 +5,7 @@
 mod support;
 
 use serde_json::json;
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 use support::kamailio::{Installation, Kamailio, Options, Place};
 use support::phone::{Message, Phone, Sent};
@@ -36,6 +37,7 @@ on!(
         a_phone_that_registers_at_the_very_moment_rings_once,
         registrations_and_retransmissions_at_once_ring_the_phone_once,
         a_rejected_registration_wakes_nobody,
+        an_unauthenticated_registration_wakes_nobody,
         two_callers_both_reach_the_phone,
         a_caller_who_hangs_up_while_parked_gets_487,
         when_nobody_wakes_the_caller_gets_480_in_time,
@@ -45,14 +47,19 @@ on!(
         a_sleeping_phone_joins_a_call_that_rings_at_a_desk,
         when_the_desk_declines_the_call_waits_for_the_sleeping_phone,
         a_phone_whose_connection_is_gone_rings_on_its_new_one,
+        a_phone_whose_connection_is_gone_joins_a_call_on_its_new_one,
         a_planned_stop_answers_parked_calls,
         a_planned_stop_of_callers_on_tcp_is_announced,
         a_stopped_sender_ends_parked_calls_by_tm,
+        a_full_socket_ends_a_call_at_once_and_the_others_wait_on,
         an_administrator_is_answered,
         what_is_wrong_with_parking_is_told,
         registrations_of_others_do_not_reach_the_sender,
         cancel_and_registration_race_to_one_end,
         many_parked_calls_all_ring,
+        pushes_are_tried_no_more_when_the_caller_hangs_up,
+        pushes_are_tried_no_more_when_the_phone_has_come,
+        pushes_to_other_devices_are_tried_until_the_call_is_answered,
     ]
 );
 on!(
@@ -72,7 +79,8 @@ on!(
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kamailio_park.cfg");
 /// How long nothing may take that happens at once.
 const AT_ONCE: Duration = Duration::from_secs(6);
-const NO_LIMITS: (&str, &str) = ("[call]", "[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\n[call]");
+const NO_LIMITS: (&str, &str) =
+    ("[call]", "[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\ncalls_per_user = 0\n[call]");
 
 struct Rig {
     kamailio: Kamailio,
@@ -318,6 +326,7 @@ fn registrations_and_retransmissions_at_once_ring_the_phone_once(installation: &
         let invite = caller.invite("bob");
         caller.expect_status(&invite, 100);
         caller.send(invite.text.as_bytes());
+        rig.simulator.wait_for_pushes(0, round + 1);
         let register = bob.register_request(600);
         // The app's second thread: the same contact under a Call-ID of its own.
         let other = register.text.replace("Call-ID: reg-", "Call-ID: other-");
@@ -328,8 +337,7 @@ fn registrations_and_retransmissions_at_once_ring_the_phone_once(installation: &
         talk(&mut caller, &invite, &mut bob);
         bob.settle();
         assert_eq!(bob.count("INVITE"), 1, "round {round}");
-        let pushes = rig.simulator.wait_for_pushes(0, round + 1);
-        assert_eq!(pushes.len(), round + 1, "a repeated INVITE is no second push");
+        assert_eq!(rig.simulator.pushes().len(), round + 1, "a repeated INVITE is no second push");
         // A repeated INVITE may get its 100 late.
         let statuses: Vec<u16> =
             caller.statuses(&invite).into_iter().filter(|status| *status > 100).collect();
@@ -357,11 +365,46 @@ fn a_rejected_registration_wakes_nobody(installation: &Installation) {
     assert_eq!(mallory.count("INVITE"), 0);
 }
 
+fn an_unauthenticated_registration_wakes_nobody(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    let mut caller = rig.caller("alice");
+    let invite = rig.park(&mut caller, "bob");
+    let mut mallory = rig.tcp("bob");
+    let with = |request: &Sent, headers: &str| request.text.replace("Max-Forwards:", headers);
+    let bare = mallory.register_request(600);
+    mallory.send(with(&bare, "X-Digest: 1\r\nMax-Forwards:").as_bytes());
+    let challenge = mallory.expect_status(&bare, 401);
+    let nonce = challenge
+        .header("WWW-Authenticate")
+        .and_then(|text| text.split("nonce=\"").nth(1)?.split('"').next());
+    let guess = format!(
+        "X-Digest: 1\r\nAuthorization: Digest username=\"bob\", realm=\"sip.example.org\", nonce=\"{}\", \
+         uri=\"sip:sip.example.org\", response=\"{}\"\r\nMax-Forwards:",
+        nonce.unwrap(),
+        "0".repeat(32)
+    );
+    let guessed = mallory.register_request(600);
+    mallory.send(with(&guessed, &guess).as_bytes());
+    mallory.expect_status(&guessed, 401);
+    // Refused by the registrar: a star takes all contacts away, and only that (RFC 3261 section 10.2.2).
+    let star = mallory.register_request(600);
+    mallory.send(star.text.replace(&format!("<{}>", mallory.contact()), "*").as_bytes());
+    assert!(mallory.expect_final(&star).status() >= 400);
+    mallory.settle();
+    assert_eq!((rig.stat("parked"), rig.stat("woken_total"), mallory.count("INVITE")), (1, 0, 0));
+    let mut bob = rig.tcp("bob");
+    bob.register();
+    talk(&mut caller, &invite, &mut bob);
+    assert_eq!(mallory.count("INVITE"), 0);
+}
+
 fn two_callers_both_reach_the_phone(installation: &Installation) {
     let rig = start(installation, &[]);
     rig.register_token("bob", 1);
     let mut callers = [rig.caller("alice"), rig.caller("dave")];
     let invites = callers.each_mut().map(|caller| rig.park(caller, "bob"));
+    rig.simulator.wait_for_pushes(0, 2);
     let mut bob = rig.tcp("bob");
     bob.register();
     for _ in 0..2 {
@@ -536,23 +579,71 @@ fn when_the_desk_declines_the_call_waits_for_the_sleeping_phone(installation: &I
     rig.assert_quiet();
 }
 
+impl Rig {
+    /// A phone with this contact registers, and its connection ends without a word.
+    fn leave_a_stale_contact(&self, contact: &str) {
+        let mut bob = self.tcp("bob");
+        register_as(&mut bob, contact);
+        let port = bob.port();
+        drop(bob);
+        let gone =
+            || (!self.kamailio.rpc(&["core.tcp_list"]).contains(&format!("src_port: {port}"))).then_some(());
+        poll(DEADLINE, gone).expect("the server notices a closed connection");
+    }
+}
+
+/// Registers under a contact of the phone's own choice; the server reaches it through its connection.
+fn register_as(phone: &mut Phone, contact: &str) {
+    let register = phone.register_request(600);
+    let text = register.text.replace(&format!("<{}>", phone.contact()), &format!("<{contact}>"));
+    phone.send(text.as_bytes());
+    phone.expect_status(&register, 200);
+}
+
+/// A contact that does not change with the connection, as phones behind NAT may have it.
+const BEHIND_NAT: &str = "sip:bob@192.0.2.9:5060;transport=tcp";
+
 fn a_phone_whose_connection_is_gone_rings_on_its_new_one(installation: &Installation) {
-    let rig = start(installation, &[]);
-    rig.register_token("bob", 1);
-    let mut bob = rig.tcp("bob");
-    bob.register();
-    let port = bob.port();
-    drop(bob);
-    let gone =
-        || (!rig.kamailio.rpc(&["core.tcp_list"]).contains(&format!("src_port: {port}"))).then_some(());
-    poll(DEADLINE, gone).expect("the server notices a closed connection");
-    let mut caller = rig.caller("alice");
-    let invite = rig.park(&mut caller, "bob");
-    let mut awake = rig.tcp("bob");
-    awake.register();
-    talk(&mut caller, &invite, &mut awake);
-    assert_eq!((awake.count("INVITE"), rig.simulator.wait_for_pushes(0, 1).len()), (1, 1));
-    rig.assert_nothing_left();
+    for contact in [None, Some(BEHIND_NAT)] {
+        let rig = start(installation, &[]);
+        rig.register_token("bob", 1);
+        rig.leave_a_stale_contact(BEHIND_NAT);
+        let mut caller = rig.caller("alice");
+        let invite = rig.park(&mut caller, "bob");
+        rig.simulator.wait_for_pushes(0, 1);
+        let mut awake = rig.tcp("bob");
+        let own = awake.contact();
+        register_as(&mut awake, contact.unwrap_or(&own));
+        talk(&mut caller, &invite, &mut awake);
+        assert_eq!((awake.count("INVITE"), rig.simulator.wait_for_pushes(0, 1).len()), (1, 1));
+        rig.assert_nothing_left();
+    }
+}
+
+fn a_phone_whose_connection_is_gone_joins_a_call_on_its_new_one(installation: &Installation) {
+    for contact in [None, Some(BEHIND_NAT)] {
+        let rig = start(installation, &[]);
+        rig.register_token("bob", 1);
+        rig.leave_a_stale_contact(BEHIND_NAT);
+        let mut desk = rig.caller("bob");
+        desk.register();
+        let mut caller = rig.caller("alice");
+        let invite = caller.invite("bob");
+        let at_desk = desk.expect_request("INVITE");
+        desk.answer(&at_desk, 180);
+        caller.expect_status(&invite, 180);
+        let mut awake = rig.tcp("bob");
+        let own = awake.contact();
+        register_as(&mut awake, contact.unwrap_or(&own));
+        let ring = awake.expect_request("INVITE");
+        answer(&mut caller, &invite, &mut awake, &ring);
+        let stop = desk.expect_request("CANCEL");
+        desk.answer(&stop, 200);
+        desk.answer(&at_desk, 487);
+        desk.expect_request("ACK");
+        assert_eq!((awake.count("INVITE"), desk.count("INVITE")), (1, 1));
+        rig.assert_nothing_left();
+    }
 }
 
 fn a_planned_stop_answers_parked_calls(installation: &Installation) {
@@ -627,6 +718,34 @@ fn a_stopped_sender_ends_parked_calls_by_tm(installation: &Installation) {
     let mut bob = rig.tcp("bob");
     bob.register();
     talk(&mut caller, &invite, &mut bob);
+}
+
+fn a_full_socket_ends_a_call_at_once_and_the_others_wait_on(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    let mut callers = [rig.caller("alice"), rig.caller("alice")];
+    let waiting = rig.park(&mut callers[0], "bob");
+    let sender = rig.sender();
+    wait_until_idle(sender);
+    signal(sender, libc::SIGSTOP);
+    let mut full = HashSet::new();
+    let all_are_full = || {
+        // The worker that gets it hands over until its socket takes no more.
+        let fill = sip::request("MESSAGE", "sip:bob@sip.example.org", "X-Fill: 1\r\n", b"");
+        let answer = rig.kamailio.send_sip(fill);
+        assert_eq!(answer.header("X-Rc"), Some("-5"), "{}", answer.head);
+        full.insert(answer.header("X-Pid").unwrap().to_owned());
+        (full.len() == 3).then_some(())
+    };
+    poll(DEADLINE, all_are_full).expect("all three workers have their turn");
+    let refused = invite_with(&mut callers[1], "bob", "X-No-Push: 1\r\n");
+    let answer = expect_failure(&mut callers[1], &refused, 503);
+    assert_eq!(answer.header("X-Reason"), Some("too many pushes are waiting"));
+    signal(sender, libc::SIGCONT);
+    let mut bob = rig.tcp("bob");
+    bob.register();
+    talk(&mut callers[0], &waiting, &mut bob);
+    rig.assert_nothing_left();
 }
 
 fn what_is_wrong_with_parking_is_told(installation: &Installation) {
@@ -731,5 +850,82 @@ fn many_parked_calls_all_ring(installation: &Installation) {
         expect_failure(&mut caller, invite, 486);
     }
     assert_eq!((bob.count("INVITE"), rig.stat("woken_total")), (CALLS, CALLS as u64));
+    rig.assert_nothing_left();
+}
+
+impl Rig {
+    /// The provider has enough of this token for some seconds: the push waits to be tried again.
+    fn throttle(&self, number: u8) {
+        let refusal = json!([{ "status": 429, "reason": "TooManyRequests", "retry_after_s": 3 }]);
+        self.simulator.behave(&token(number), refusal);
+    }
+
+    fn expect_queued(&self, how_many: u64) {
+        let reached = poll(DEADLINE, || (self.stat("queued") == how_many).then_some(()));
+        reached.unwrap_or_else(|| panic!("{} are queued\n{}", self.stat("queued"), self.kamailio.log()));
+    }
+
+    /// Nothing is to be sent any more, and this much was.
+    fn expect_given_up(&self, stopped: u64, pushes: usize) {
+        self.expect_queued(0);
+        let seen = (self.stat("stopped_total"), self.stat("retries_total"), self.simulator.pushes().len());
+        assert_eq!(seen, (stopped, 0, pushes), "{}", self.kamailio.log());
+    }
+}
+
+fn pushes_are_tried_no_more_when_the_caller_hangs_up(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    rig.throttle(1);
+    let mut caller = rig.caller("alice");
+    let invite = rig.park(&mut caller, "bob");
+    rig.simulator.wait_for_pushes(0, 1);
+    let cancel = caller.cancel(&invite);
+    caller.expect_status(&cancel, 200);
+    expect_failure(&mut caller, &invite, 487);
+    rig.expect_given_up(1, 1);
+    // The next call is tried as often as always.
+    rig.throttle(1);
+    let invite = rig.park(&mut caller, "bob");
+    rig.simulator.wait_for_pushes(1, 2);
+    assert_eq!(rig.stat("retries_total"), 1);
+    let cancel = caller.cancel(&invite);
+    caller.expect_status(&cancel, 200);
+    expect_failure(&mut caller, &invite, 487);
+}
+
+fn pushes_are_tried_no_more_when_the_phone_has_come(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    rig.throttle(1);
+    let mut caller = rig.caller("alice");
+    let invite = rig.park(&mut caller, "bob");
+    rig.simulator.wait_for_pushes(0, 1);
+    let mut bob = rig.tcp("bob");
+    bob.register();
+    let ring = bob.expect_request("INVITE");
+    rig.expect_given_up(1, 1);
+    bob.answer(&ring, 180);
+    answer(&mut caller, &invite, &mut bob, &ring);
+    rig.assert_nothing_left();
+}
+
+fn pushes_to_other_devices_are_tried_until_the_call_is_answered(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register_token("bob", 1);
+    rig.register_token("bob", 2);
+    rig.throttle(2);
+    let mut caller = rig.caller("alice");
+    let invite = rig.park(&mut caller, "bob");
+    rig.simulator.wait_for_pushes(0, 2);
+    rig.expect_queued(1);
+    let mut bob = rig.tcp("bob");
+    bob.register();
+    let ring = bob.expect_request("INVITE");
+    bob.answer(&ring, 180);
+    caller.expect_status(&invite, 180);
+    assert_eq!((rig.stat("queued"), rig.stat("stopped_total")), (1, 0), "the other device sleeps still");
+    answer(&mut caller, &invite, &mut bob, &ring);
+    rig.expect_given_up(1, 2);
     rig.assert_nothing_left();
 }

@@ -37,6 +37,8 @@ on!(
         what_is_wrong_with_a_call_is_told_before_it_is_held,
         many_calls_at_once_are_all_answered,
         a_call_under_way_is_answered_when_the_server_stops,
+        what_is_lost_when_the_server_stops_is_written_down,
+        all_workers_share_one_connection,
         a_stopped_sender_costs_a_call_its_time_and_no_more,
         a_killed_sender_ends_the_server_and_nothing_hangs,
         a_call_that_goes_on_has_its_usual_time_to_ring,
@@ -310,6 +312,29 @@ fn a_call_under_way_is_answered_when_the_server_stops(installation: &Installatio
     assert_eq!((answer.status, answer.header("X-Status")), (480, Some("1")), "{}", answer.head);
     assert!(status.success(), "{status}\n{log}");
     assert!(log.contains("the sender stops; 1 pushes are under way"), "{log}");
+}
+
+fn what_is_lost_when_the_server_stops_is_written_down(installation: &Installation) {
+    let rig = start(installation, &[("[call]", "[sender]\nstop_ms = 300\n[call]")]);
+    rig.register("bob", 1);
+    rig.simulator.put("/behaviour/apns", &json!([{ "times": 0, "stall": true }]));
+    assert_eq!(rig.act("queue", "bob").header("X-Rc"), Some("1"));
+    rig.simulator.wait_for_pushes(0, 1);
+    let asked = Instant::now();
+    let (status, log) = rig.kamailio.stop();
+    assert!(status.success(), "{status}\n{log}");
+    // Not a measurement: the provider would have had five seconds, and the phone half a minute.
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+    assert!(log.contains("the sender stops with 1 pushes unanswered"), "{log}");
+}
+
+fn all_workers_share_one_connection(installation: &Installation) {
+    let rig = start(installation, &[NO_LIMITS]);
+    rig.register("bob", 1);
+    for _ in 0..30 {
+        assert_eq!(rig.act("async", "bob").header("X-Status"), Some("1"));
+    }
+    assert_eq!(rig.simulator.get("/stats")["connections"]["apns"]["opened"], 1);
 }
 
 fn a_stopped_sender_costs_a_call_its_time_and_no_more(installation: &Installation) {

@@ -9,7 +9,7 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 use support::Scratch;
 use support::simulator::Simulator;
-use voip_push::model::{Extra, Outcome};
+use voip_push::model::{Environment, Extra, Outcome};
 use voip_push::service::{Error, QuarantineAction, Service, Target};
 use voip_push::stats::Counter;
 
@@ -238,6 +238,60 @@ fn a_silent_provider_costs_the_caller_no_more_than_wait_ms() {
     assert!(asked.elapsed() < Duration::from_secs(4));
 }
 
+/// A provider that has enough for so long makes the next attempt wait.
+fn throttle(rig: &Rig, token: &str, seconds: u64) {
+    let refusal = json!([{ "status": 429, "reason": "TooManyRequests", "retry_after_s": seconds }]);
+    rig.simulator.behave(token, refusal);
+}
+
+fn wait_until_queued(rig: &Rig, how_many: u64) {
+    let reached =
+        support::poll(support::DEADLINE, || (count(rig, Counter::Queued) == how_many).then_some(()));
+    reached.unwrap_or_else(|| panic!("{} are queued", count(rig, Counter::Queued)));
+}
+
+#[test]
+fn a_push_that_waits_to_be_tried_again_is_given_up_with_its_call() {
+    let rig = Rig::new("push-given-up");
+    rig.register("bob", &iphone(1), "ios");
+    for call in ["c1", "c2"] {
+        throttle(&rig, &iphone(1), 2);
+        rig.service.queue("bob", "Alice", call, None, Vec::new()).unwrap();
+        rig.simulator.wait_for_pushes(u64::from(call == "c2"), 1);
+        if call == "c1" {
+            rig.service.give_up("Bob", call).unwrap();
+        }
+        wait_until_queued(&rig, 0);
+    }
+    // The first call was tried once, the second as often as it could be.
+    let calls: Vec<_> =
+        rig.simulator.pushes().into_iter().map(|push| push["payload"]["call_id"].clone()).collect();
+    assert_eq!(calls, ["c1", "c2", "c2"]);
+    assert_eq!((count(&rig, Counter::Stopped), count(&rig, Counter::Retries)), (1, 1));
+}
+
+#[test]
+fn a_push_that_waits_for_a_connection_is_given_up_and_one_that_was_sent_is_not() {
+    let rig = Rig::new("push-unsent");
+    rig.register("bob", &iphone(1), "ios");
+    // Apple allows one request until the first was answered, so the second one waits.
+    rig.simulator.behave(&iphone(1), json!([{ "delay_ms": 3000 }]));
+    rig.service.queue("bob", "Alice", "c1", None, Vec::new()).unwrap();
+    let streams = || rig.simulator.get("/stats")["connections"]["apns"]["max_concurrent_streams"].as_u64();
+    support::poll(support::DEADLINE, || (streams() == Some(1)).then_some(())).expect("it is sent");
+    rig.service.queue("bob", "Alice", "c2", None, Vec::new()).unwrap();
+    wait_until_queued(&rig, 2);
+    rig.service.give_up("bob", "c1").unwrap();
+    rig.service.give_up("bob", "c2").unwrap();
+    wait_until_queued(&rig, 1);
+    wait_until_queued(&rig, 0);
+    let pushes = rig.simulator.pushes();
+    assert_eq!(pushes.len(), 1, "{pushes:?}");
+    assert_eq!(pushes[0]["payload"]["call_id"], "c1");
+    assert_eq!(count(&rig, Counter::Stopped), 1);
+    assert_eq!(rig.outcome_of("bob", "c3"), Outcome::Accepted);
+}
+
 #[test]
 fn a_full_queue_says_so_at_once() {
     let changes = [("wait_ms = 800", "wait_ms = 10"), ("[call]", "[sender]\nmax_queued = 2\n[call]")];
@@ -258,6 +312,141 @@ fn a_topic_that_no_credential_serves_is_said_plainly() {
     let error = rig.service.send("bob", "Alice", "c1").unwrap_err();
     assert!(error.to_string().contains("com.other.voip"), "{error}");
     assert!(rig.simulator.pushes().is_empty());
+}
+
+/// A rig whose number 1 is bob's iPhone, of the sandbox although nobody said so.
+fn bob_of_the_sandbox(name: &str) -> Rig {
+    let rig = Rig::new(name);
+    rig.simulator.put(&format!("/tokens/{}", iphone(1)), &json!({ "environment": "sandbox" }));
+    rig.register("bob", &iphone(1), "ios");
+    rig
+}
+
+/// Environment and status of every push that arrived.
+fn arrived(rig: &Rig) -> Vec<(String, u64)> {
+    let seen = |push: &serde_json::Value| {
+        (push["environment"].as_str().unwrap_or_default().to_owned(), push["status"].as_u64().unwrap())
+    };
+    rig.simulator.pushes().iter().map(seen).collect()
+}
+
+fn of(environment: &str, status: u64) -> (String, u64) {
+    (environment.to_owned(), status)
+}
+
+#[test]
+fn a_token_of_the_other_environment_is_tried_there_once_and_the_next_push_goes_there_first() {
+    let rig = bob_of_the_sandbox("push-sandbox");
+    let report = rig.service.send("bob", "Alice", "c1").unwrap();
+    assert_eq!((report.accepted(), report.results[0].attempts), (1, 2));
+    assert_eq!(arrived(&rig), [of("production", 400), of("sandbox", 200)]);
+    assert_eq!(rig.service.lookup("bob").unwrap()[0].environment, Some(Environment::Sandbox));
+    // The app says the wrong thing at every start; what was seen to work counts.
+    let wrong = Extra { environment: Some("production"), ..Extra::default() };
+    rig.service.register("bob", &iphone(1), "ios", &wrong).unwrap();
+    assert_eq!(rig.outcome_of("bob", "c2"), Outcome::Accepted);
+    assert_eq!(arrived(&rig)[2..], [of("sandbox", 200)]);
+    assert_eq!(count(&rig, Counter::OtherEnvironment), 1);
+}
+
+#[test]
+fn a_token_that_is_dead_in_the_other_environment_is_deleted() {
+    let rig = bob_of_the_sandbox("push-sandbox-dead");
+    let dead = json!({ "environment": "sandbox", "state": "dead", "dead_since_ms": 4_000_000_000_000_i64 });
+    rig.simulator.put(&format!("/tokens/{}", iphone(1)), &dead);
+    assert_eq!(rig.outcome_of("bob", "c1").name(), "token_gone");
+    assert!(matches!(rig.service.lookup("bob"), Err(Error::NoDevice)));
+}
+
+#[test]
+fn a_device_that_the_caller_names_is_tried_elsewhere_too_and_nothing_is_kept_of_it() {
+    let rig = bob_of_the_sandbox("push-sandbox-to");
+    let token = iphone(1);
+    let target = Target { provider: "apns", token: &token, app: "" };
+    assert_eq!(rig.service.send_to(&target, "bob", "Alice", "c1").unwrap().accepted(), 1);
+    assert_eq!(rig.service.lookup("bob").unwrap()[0].environment, None);
+}
+
+#[test]
+fn without_a_credential_for_the_other_environment_nothing_is_tried() {
+    let rig = bob_of_the_sandbox("push-sandbox-none");
+    let production_only = std::fs::read_to_string(rig.simulator.config()).unwrap();
+    let sandbox = production_only.rfind("[[apns]]").unwrap()..production_only.find("[[fcm]]").unwrap();
+    let config = rig.simulator.config().with_file_name("production.toml");
+    std::fs::write(&config, [&production_only[..sandbox.start], &production_only[sandbox.end..]].concat())
+        .unwrap();
+    let service = Service::prepare(&config).unwrap();
+    assert!(matches!(service.send("bob", "Alice", "c1"), Err(Error::AllRejected(_))));
+    service.stop(Duration::from_secs(1));
+    assert_eq!(arrived(&rig), [of("production", 400)]);
+    assert_eq!(rig.service.lookup("bob").unwrap().len(), 1);
+}
+
+#[test]
+fn a_token_that_no_environment_knows_is_kept_and_rests_until_it_is_registered_again() {
+    let rig = Rig::with("push-unknown", &["--known-only"], &[]);
+    rig.register("bob", &iphone(1), "ios");
+    assert_eq!(rig.outcome_of("bob", "c1").reason(), "BadDeviceToken");
+    assert_eq!(arrived(&rig), [of("production", 400), of("sandbox", 400)]);
+    assert_eq!(rig.outcome_of("bob", "c2").reason(), "BadDeviceToken, in quarantine");
+    assert_eq!((arrived(&rig).len(), rig.service.lookup("bob").unwrap().len()), (2, 1));
+    assert_eq!((count(&rig, Counter::PairsQuarantined), count(&rig, Counter::PairsInQuarantine)), (1, 1));
+    rig.simulator.put(&format!("/tokens/{}", iphone(1)), &json!({}));
+    rig.register("bob", &iphone(1), "ios");
+    assert_eq!(rig.outcome_of("bob", "c3"), Outcome::Accepted);
+    assert_eq!(count(&rig, Counter::PairsInQuarantine), 0);
+}
+
+#[test]
+fn a_token_of_another_app_is_kept_and_rests_for_a_while() {
+    let rig = Rig::with("push-not-for-topic", &[], &[("[call]", "[quarantine]\npair_seconds = 1\n[call]")]);
+    let token = format!("/tokens/{}", iphone(1));
+    rig.simulator.put(&token, &json!({ "topics": ["org.example.other.voip"] }));
+    rig.register("bob", &iphone(1), "ios");
+    rig.register("carol", &iphone(2), "ios");
+    assert_eq!(rig.outcome_of("bob", "c1").reason(), "DeviceTokenNotForTopic");
+    assert_eq!(rig.outcome_of("bob", "c2").reason(), "DeviceTokenNotForTopic, in quarantine");
+    assert_eq!(rig.outcome_of("carol", "c3"), Outcome::Accepted, "only the one device rests");
+    assert_eq!((arrived(&rig).len(), rig.service.lookup("bob").unwrap().len()), (2, 1));
+    rig.simulator.put(&token, &json!({}));
+    let mut call = 0;
+    let rested = support::poll(support::DEADLINE, || {
+        call += 1;
+        (rig.outcome_of("bob", &format!("again-{call}")) == Outcome::Accepted).then_some(())
+    });
+    assert!(rested.is_some());
+    assert_eq!((count(&rig, Counter::PairsQuarantined), count(&rig, Counter::PairsInQuarantine)), (1, 0));
+}
+
+#[test]
+fn a_topic_that_our_key_may_not_push_to_rests_for_all_its_devices() {
+    let more = [("[\"org.example.phone.voip\"]", "[\"org.example.phone.voip\", \"com.other.voip\"]")];
+    let rig = Rig::with("push-disallowed", &[], &more);
+    let other = Extra { app: Some("com.other.voip"), ..Extra::default() };
+    for (user, number) in [("bob", 1), ("carol", 2)] {
+        rig.service.register(user, &iphone(number), "ios", &other).unwrap();
+    }
+    rig.register("dave", &iphone(3), "ios");
+    assert_eq!(rig.outcome_of("bob", "c1").reason(), "TopicDisallowed");
+    assert_eq!(rig.outcome_of("carol", "c2").reason(), "TopicDisallowed, in quarantine");
+    rig.service.register("carol", &iphone(2), "ios", &other).unwrap();
+    assert_eq!(rig.outcome_of("carol", "c3").reason(), "TopicDisallowed, in quarantine");
+    assert_eq!(rig.outcome_of("dave", "c4"), Outcome::Accepted, "the key's other topic goes on");
+    assert_eq!(arrived(&rig).len(), 2);
+    assert_eq!((rig.service.lookup("bob").unwrap().len(), count(&rig, Counter::PairsInQuarantine)), (1, 1));
+    rig.service.quarantine(QuarantineAction::Drop).unwrap();
+    assert_eq!(rig.outcome_of("bob", "c5").reason(), "TopicDisallowed");
+    assert_eq!((arrived(&rig).len(), count(&rig, Counter::PairsQuarantined)), (3, 2));
+}
+
+#[test]
+fn a_token_of_another_firebase_project_is_kept_and_rests() {
+    let rig = Rig::new("push-sender-id");
+    rig.simulator.put(&format!("/tokens/{}", android(1)), &json!({ "project": "another-project" }));
+    rig.register("bob", &android(1), "android");
+    assert_eq!(rig.outcome_of("bob", "c1").reason(), "SENDER_ID_MISMATCH");
+    assert_eq!(rig.outcome_of("bob", "c2").reason(), "SENDER_ID_MISMATCH, in quarantine");
+    assert_eq!((arrived(&rig).len(), rig.service.lookup("bob").unwrap().len()), (1, 1));
 }
 
 #[test]
@@ -341,6 +530,17 @@ fn when_many_tokens_die_at_once_no_more_are_deleted_until_an_administrator_says_
     let gone = support::poll(support::DEADLINE, || (count(&rig, Counter::Retired) == 6).then_some(()));
     assert!(gone.is_some());
     assert_eq!((devices_left(&rig), count(&rig, Counter::InQuarantine)), (0, 0));
+}
+
+/// The provider's clock is years ahead; what was registered after its answer is newer all the same.
+#[test]
+fn a_device_that_registers_while_its_old_token_waits_in_quarantine_is_kept() {
+    let rig = six_deaths("push-comeback");
+    rig.register("user-3", &iphone(3), "ios");
+    rig.service.quarantine(QuarantineAction::Release).unwrap();
+    let gone = support::poll(support::DEADLINE, || (count(&rig, Counter::Retired) == 5).then_some(()));
+    assert!(gone.is_some());
+    assert_eq!((devices_left(&rig), rig.service.lookup("user-3").unwrap().len()), (1, 1));
 }
 
 #[test]

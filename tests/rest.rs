@@ -80,8 +80,8 @@ fn the_seeds_three_requests() {
 #[test]
 fn a_user_with_several_devices_is_shown_whole_and_forgets_one_at_a_time() {
     let api = Api::new("rest-devices");
-    for device_id in ["one", "two"] {
-        let body = json!({ "user": "sip:bob@Example.org", "token": token(), "platform": "ios", "device_id": device_id,
+    for (device_id, token) in [("one", token()), ("two", "cd".repeat(32))] {
+        let body = json!({ "user": "sip:bob@Example.org", "token": token, "platform": "ios", "device_id": device_id,
             "app": "org.example.phone.voip", "environment": "sandbox", "something_of_the_app": 1 });
         assert_eq!(api.register(&body).status, 201);
     }
@@ -112,6 +112,10 @@ fn what_is_wrong_with_a_registration_is_named_and_nothing_is_stored() {
         ("environment", json!("test")),
         ("device_id", json!("a b")),
         ("app", json!("a\nb")),
+        ("provider", json!("webpush")),
+        ("expires", json!(0)),
+        ("alert_token", json!("not-a-token")),
+        ("alert_app", json!("org.example.phone")),
     ] {
         let response = with(key, value);
         assert_eq!((response.status, &parsed(&response)["field"]), (400, &json!(key)));

@@ -121,6 +121,8 @@ fn obey(service: &'static Service, sender: libc::pid_t, line: &str) {
         }
         ["quietly", user, call] => say(&verdict(service.queue(user, "Alice", call, None, Vec::new()))),
         ["tell", what] => say(&verdict(service.tell_sender(what.as_bytes().to_vec()).map(|()| 1))),
+        ["give-up", user, call] => say(&verdict(service.give_up(user, call).map(|()| 1))),
+        ["stopped"] => say(&service.stats().get(Counter::Stopped).to_string()),
         ["queued"] => say(&service.stats().get(Counter::Queued).to_string()),
         ["worker", user, call] => another_worker(service, user, call),
         other => panic!("{other:?}"),
@@ -254,6 +256,19 @@ fn a_stop_gives_pushes_under_way_their_time() {
     signal(sender, libc::SIGTERM);
     assert_eq!(rig.server.answer(), "noted c2 1/1");
     assert_eq!(rig.simulator.wait_for_pushes(0, 2).len(), 2);
+}
+
+#[test]
+fn a_call_that_is_over_is_tried_no_more() {
+    let mut rig = rig("process-over", &[]);
+    rig.simulator
+        .behave(&token(1), json!([{ "status": 429, "reason": "TooManyRequests", "retry_after_s": 2 }]));
+    assert_eq!(rig.server.order("quietly bob c1"), "1");
+    rig.simulator.wait_for_pushes(0, 1);
+    assert_eq!(rig.server.order("give-up bob c1"), "1");
+    let emptied = poll(DEADLINE, || (rig.server.order("queued") == "0").then_some(()));
+    assert!(emptied.is_some());
+    assert_eq!((rig.server.order("stopped").as_str(), rig.simulator.pushes().len()), ("1", 1));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{Scratch, run};
-use voip_push::model::{Extra, NewDevice, Provider, Token, User};
+use voip_push::model::{Device, Environment, Extra, NewDevice, Provider, Token, User};
 use voip_push::store::{Registered, SqliteStore, TokenStore};
 
 fn file(scratch: &Scratch) -> PathBuf {
@@ -28,6 +28,22 @@ fn phone(user: &str, device_id: &str, number: usize) -> NewDevice {
     NewDevice::parse(user, &hex(number), "ios", &extra).unwrap()
 }
 
+fn phone_with(user: &str, device_id: &str, number: usize, extra: Extra<'_>) -> NewDevice {
+    NewDevice::parse(user, &hex(number), "ios", &Extra { device_id: Some(device_id), ..extra }).unwrap()
+}
+
+/// More than any test registers, where the limit is not what it is about.
+const MANY: u32 = u32::MAX;
+
+/// Registers without a limit, and it works.
+fn register(store: &mut SqliteStore, device: &NewDevice, now_ms: i64) -> Registered {
+    store.register(device, now_ms, MANY).unwrap().unwrap()
+}
+
+fn devices(store: &mut SqliteStore, name: &str) -> Vec<Device> {
+    store.devices(&user(name), 0).unwrap()
+}
+
 fn user(text: &str) -> User {
     User::parse(text).unwrap()
 }
@@ -41,9 +57,9 @@ fn sqlite(path: &Path, sql: &str) -> String {
 fn the_seeds_registration_is_one_token_per_user_replaced_when_registered_again() {
     let scratch = Scratch::new("store-seed");
     let mut store = open(&file(&scratch));
-    assert_eq!(store.register(&phone("564612", "", 1), 1000).unwrap(), Registered::New);
-    assert_eq!(store.register(&phone("564612", "", 2), 2000).unwrap(), Registered::Renewed);
-    let devices = store.devices(&user("564612")).unwrap();
+    assert_eq!(register(&mut store, &phone("564612", "", 1), 1000), Registered::New);
+    assert_eq!(register(&mut store, &phone("564612", "", 2), 2000), Registered::Renewed);
+    let devices = devices(&mut store, "564612");
     assert_eq!(devices.len(), 1);
     assert_eq!((devices[0].token.expose(), devices[0].registered_at_ms), (hex(2).as_str(), 2000));
 }
@@ -53,19 +69,19 @@ fn a_user_has_many_devices_and_the_newest_comes_first() {
     let scratch = Scratch::new("store-many");
     let mut store = open(&file(&scratch));
     for (number, device_id) in ["a", "b", "c"].into_iter().enumerate() {
-        store.register(&phone("bob", device_id, number), 1000 + number as i64).unwrap();
+        register(&mut store, &phone("bob", device_id, number), 1000 + number as i64);
     }
-    store.register(&phone("bob", "a", 9), 5000).unwrap();
-    store.register(&phone("alice", "a", 7), 6000).unwrap();
+    register(&mut store, &phone("bob", "a", 9), 5000);
+    register(&mut store, &phone("alice", "a", 7), 6000);
     let ids = |store: &mut SqliteStore| -> Vec<String> {
-        store.devices(&user("bob")).unwrap().into_iter().map(|device| device.device_id).collect()
+        devices(store, "bob").into_iter().map(|device| device.device_id).collect()
     };
     assert_eq!(ids(&mut store), ["a", "c", "b"]);
     assert_eq!(store.delete(&user("bob"), Some("c")).unwrap(), 1);
     assert_eq!(store.delete(&user("bob"), Some("c")).unwrap(), 0);
     assert_eq!(ids(&mut store), ["a", "b"]);
     assert_eq!(store.delete(&user("bob"), None).unwrap(), 2);
-    assert_eq!(store.devices(&user("alice")).unwrap().len(), 1);
+    assert_eq!(devices(&mut store, "alice").len(), 1);
 }
 
 #[test]
@@ -73,21 +89,21 @@ fn a_dead_token_goes_unless_it_was_registered_again_or_is_another_one() {
     let scratch = Scratch::new("store-dead");
     let mut store = open(&file(&scratch));
     let token = |number| Token::parse(Provider::Apns, &hex(number)).unwrap();
-    store.register(&phone("bob", "", 1), 2000).unwrap();
+    register(&mut store, &phone("bob", "", 1), 2000);
     assert!(!store.retire(&user("bob"), "", &token(1), 1999).unwrap(), "registered after it was found dead");
     assert!(!store.retire(&user("bob"), "", &token(2), 9999).unwrap(), "another token by now");
     assert!(!store.retire(&user("eve"), "", &token(1), 9999).unwrap(), "another user");
     assert!(store.retire(&user("bob"), "", &token(1), 2000).unwrap());
-    assert!(store.devices(&user("bob")).unwrap().is_empty());
+    assert!(devices(&mut store, "bob").is_empty());
 }
 
 #[test]
 fn a_clock_that_was_set_back_loses_no_registration() {
     let scratch = Scratch::new("store-clock");
     let mut store = open(&file(&scratch));
-    store.register(&phone("bob", "", 1), 9000).unwrap();
-    store.register(&phone("bob", "", 2), 1000).unwrap();
-    let device = store.devices(&user("bob")).unwrap().remove(0);
+    register(&mut store, &phone("bob", "", 1), 9000);
+    register(&mut store, &phone("bob", "", 2), 1000);
+    let device = devices(&mut store, "bob").remove(0);
     assert_eq!((device.token.expose(), device.registered_at_ms), (hex(2).as_str(), 9000));
 }
 
@@ -134,23 +150,175 @@ fn the_seeds_own_table_is_taken_over() {
         );
     }
     let mut store = open(&file(&scratch));
-    let ios = store.devices(&user("ios")).unwrap().remove(0);
+    let ios = devices(&mut store, "ios").remove(0);
     assert_eq!((ios.provider(), ios.registered_at_ms), (Provider::Apns, 1_767_323_045_000));
-    assert_eq!(store.devices(&user("droid")).unwrap()[0].provider(), Provider::Fcm);
-    assert!(store.devices(&user("odd")).unwrap().is_empty());
+    assert_eq!(devices(&mut store, "droid")[0].provider(), Provider::Fcm);
+    assert!(devices(&mut store, "odd").is_empty());
     drop(store);
+    assert_eq!(sqlite(&file(&scratch), "PRAGMA user_version"), "2");
+    register(&mut open(&file(&scratch)), &phone("ios", "", 3), 1);
+}
+
+/// In the seed's table nothing kept a token from standing at many users, nor in capital letters.
+#[test]
+fn a_token_of_several_users_of_the_seeds_table_stays_the_last_ones() {
+    let scratch = Scratch::new("store-migrate-twice");
+    let seed = "CREATE TABLE push_tokens (user_id VARCHAR(50) PRIMARY KEY, token TEXT, platform VARCHAR(10),
+        created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP);";
+    sqlite(&file(&scratch), seed);
+    for (name, token, day) in
+        [("older", hex(0xab), 1), ("last", hex(0xab).to_uppercase(), 3), ("old", hex(0xab), 2)]
+    {
+        let row = format!("('{name}', '{token}', 'iOS', '2026-01-0{day} 00:00:00')");
+        sqlite(&file(&scratch), &format!("INSERT INTO push_tokens VALUES {row}"));
+    }
+    let mut store = open(&file(&scratch));
+    let left = ["older", "last", "old"].map(|name| devices(&mut store, name).len());
+    assert_eq!(left, [0, 1, 0]);
+    let token = Token::parse(Provider::Apns, &hex(0xab)).unwrap();
+    assert!(store.retire(&user("last"), "", &token, i64::MAX).unwrap(), "capital letters are no other token");
+}
+
+/// `store/v1.db` was written by the version that had schema 1.
+#[test]
+fn a_file_of_schema_1_is_taken_over() {
+    let scratch = Scratch::new("store-v1");
+    let v1 = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/store/v1.db");
+    std::fs::copy(v1, file(&scratch)).unwrap();
     assert_eq!(sqlite(&file(&scratch), "PRAGMA user_version"), "1");
-    open(&file(&scratch)).register(&phone("ios", "", 3), 1).unwrap();
+    let mut store = open(&file(&scratch));
+    let bobs = devices(&mut store, "bob");
+    assert_eq!(bobs.iter().map(|device| device.device_id.as_str()).collect::<Vec<_>>(), ["ipad", ""]);
+    assert_eq!(
+        (bobs[0].environment, bobs[0].app.as_deref()),
+        (Some(Environment::Sandbox), Some("org.example.pad.voip"))
+    );
+    assert_eq!(
+        (bobs[1].registered_at_ms, bobs[1].expires_at_ms, &bobs[1].alert),
+        (1_700_000_000_000, None, &None)
+    );
+    assert_eq!(devices(&mut store, "carol")[0].provider(), Provider::Fcm);
+    // One phone stood there for two users, and once under two device ids: the last registration keeps it.
+    assert_eq!((devices(&mut store, "alice").len(), devices(&mut store, "dave").len()), (0, 1));
+    let erins = devices(&mut store, "erin");
+    assert_eq!((erins.len(), erins[0].device_id.as_str()), (1, "new"));
+    assert_eq!(register(&mut store, &phone("alice", "", 7), 1_800_000_000_000), Registered::New);
+    assert!(devices(&mut store, "dave").is_empty());
+    drop(store);
+    assert_eq!(sqlite(&file(&scratch), "PRAGMA user_version"), "2");
+    assert_eq!(sqlite(&file(&scratch), "PRAGMA integrity_check"), "ok");
+}
+
+#[test]
+fn a_schema_of_a_later_version_is_not_touched() {
+    let scratch = Scratch::new("store-later");
+    drop(open(&file(&scratch)));
+    sqlite(&file(&scratch), "PRAGMA user_version = 3");
+    let refused = SqliteStore::open(&file(&scratch)).err().unwrap().to_string();
+    assert!(refused.contains("schema 3") && refused.contains("install a newer one"), "{refused}");
+}
+
+#[test]
+fn a_token_that_moves_to_another_user_leaves_the_old_one() {
+    let scratch = Scratch::new("store-moves");
+    let mut store = open(&file(&scratch));
+    register(&mut store, &phone("alice", "handset", 1), 1000);
+    register(&mut store, &phone("alice", "tablet", 2), 1000);
+    assert_eq!(register(&mut store, &phone("bob", "handset", 1), 2000), Registered::New);
+    let left = devices(&mut store, "alice");
+    assert_eq!((left.len(), left[0].device_id.as_str()), (1, "tablet"));
+    // The same phone under another name: it must not ring twice.
+    register(&mut store, &phone("bob", "", 1), 3000);
+    assert_eq!(devices(&mut store, "bob").len(), 1);
+    // An old rejection of the token, meant for alice, takes nothing from bob.
+    let token = Token::parse(Provider::Apns, &hex(1)).unwrap();
+    assert!(!store.retire(&user("alice"), "handset", &token, i64::MAX).unwrap());
+    assert_eq!(devices(&mut store, "bob").len(), 1);
+}
+
+#[test]
+fn a_device_that_has_expired_is_not_found_and_goes_with_the_next_registration() {
+    let scratch = Scratch::new("store-expires");
+    let mut store = open(&file(&scratch));
+    let minute = Extra { expires_s: Some(60), ..Extra::default() };
+    register(&mut store, &phone_with("bob", "short", 1, minute), 1_000);
+    register(&mut store, &phone("bob", "long", 2), 1_000);
+    let found = |store: &mut SqliteStore, now_ms| store.devices(&user("bob"), now_ms).unwrap().len();
+    assert_eq!((found(&mut store, 60_999), found(&mut store, 61_000)), (2, 1));
+    let rows = || sqlite(&file(&scratch), "SELECT count(*) FROM push_tokens");
+    assert_eq!(rows(), "2");
+    register(&mut store, &phone("carol", "", 3), 61_000);
+    assert_eq!(rows(), "2", "the expired one has gone, another came");
+    // Renewed in time, it stays; renewed without an expiry, for good.
+    register(&mut store, &phone_with("bob", "short", 1, minute), 61_000);
+    register(&mut store, &phone_with("bob", "short", 1, minute), 100_000);
+    assert_eq!(found(&mut store, 159_999), 2);
+    register(&mut store, &phone("bob", "short", 1), 101_000);
+    assert_eq!(found(&mut store, i64::MAX), 2);
+}
+
+#[test]
+fn a_user_has_so_many_devices_and_no_more_and_a_refusal_changes_nothing() {
+    let scratch = Scratch::new("store-limit");
+    let mut store = open(&file(&scratch));
+    let minute = Extra { expires_s: Some(60), ..Extra::default() };
+    assert!(store.register(&phone("bob", "a", 1), 0, 2).unwrap().is_some());
+    assert!(store.register(&phone_with("bob", "b", 2, minute), 0, 2).unwrap().is_some());
+    register(&mut store, &phone("alice", "", 3), 0);
+    assert_eq!(store.register(&phone("bob", "c", 3), 1, 2).unwrap(), None);
+    assert_eq!(devices(&mut store, "alice").len(), 1, "her token was not taken for nothing");
+    assert_eq!(devices(&mut store, "bob").len(), 2);
+    assert_eq!(store.register(&phone("bob", "a", 4), 1, 2).unwrap(), Some(Registered::Renewed));
+    // What has expired makes room, and so does a phone that only changes its name.
+    assert_eq!(store.register(&phone("bob", "c", 3), 60_000, 2).unwrap(), Some(Registered::New));
+    assert_eq!(store.register(&phone("bob", "d", 3), 60_000, 2).unwrap(), Some(Registered::New));
+}
+
+#[test]
+fn what_was_proven_of_a_token_outlives_what_the_app_says_and_ends_with_the_token() {
+    let scratch = Scratch::new("store-proven");
+    let mut store = open(&file(&scratch));
+    let says = Extra { environment: Some("production"), ..Extra::default() };
+    register(&mut store, &phone_with("bob", "", 1, says), 0);
+    let device = devices(&mut store, "bob").remove(0);
+    assert_eq!(device.environment, Some(Environment::Production));
+    assert!(store.prove_environment(&device, Environment::Sandbox).unwrap());
+    register(&mut store, &phone_with("bob", "", 1, says), 1);
+    assert_eq!(devices(&mut store, "bob")[0].environment, Some(Environment::Sandbox));
+    register(&mut store, &phone_with("bob", "", 2, says), 2);
+    assert_eq!(devices(&mut store, "bob")[0].environment, Some(Environment::Production));
+    assert!(!store.prove_environment(&device, Environment::Sandbox).unwrap(), "another token by now");
+}
+
+#[test]
+fn everything_that_was_registered_is_found_again() {
+    let scratch = Scratch::new("store-all");
+    let mut store = open(&file(&scratch));
+    let alert = hex(9);
+    let extra = Extra {
+        app: Some("org.example.phone.voip"),
+        expires_s: Some(3600),
+        alert_token: Some(&alert),
+        alert_app: Some("org.example.phone"),
+        ..Extra::default()
+    };
+    register(&mut store, &phone_with("bob", "handset", 1, extra), 1_000);
+    let device = devices(&mut store, "bob").remove(0);
+    assert_eq!(device.expires_at_ms, Some(3_601_000));
+    let alert = device.alert.unwrap();
+    assert_eq!((alert.token.expose(), alert.app.as_deref()), (hex(9).as_str(), Some("org.example.phone")));
+    register(&mut store, &phone("bob", "handset", 1), 2_000);
+    assert_eq!(devices(&mut store, "bob")[0].alert, None);
 }
 
 #[test]
 fn a_row_that_somebody_spoiled_by_hand_does_not_hide_the_others() {
     let scratch = Scratch::new("store-odd");
     let mut store = open(&file(&scratch));
-    store.register(&phone("bob", "good", 1), 1).unwrap();
-    store.register(&phone("bob", "bad", 2), 2).unwrap();
+    register(&mut store, &phone("bob", "good", 1), 1);
+    register(&mut store, &phone("bob", "bad", 2), 2);
     sqlite(&file(&scratch), "UPDATE push_tokens SET token = 'zz' WHERE device_id = 'bad'");
-    let devices = store.devices(&user("bob")).unwrap();
+    let devices = devices(&mut store, "bob");
     assert_eq!(devices.len(), 1);
     assert_eq!(devices[0].device_id, "good");
 }
@@ -165,7 +333,8 @@ fn several_processes_write_at_once_and_nothing_is_lost() {
         let path = PathBuf::from(std::env::var("STORE_TEST_FILE").unwrap());
         let mut store = open(&path);
         for turn in 0..EACH {
-            store.register(&phone("bob", &format!("{number}-{turn}"), turn), 1).unwrap();
+            let own = number.parse::<usize>().unwrap() * EACH + turn;
+            register(&mut store, &phone("bob", &format!("{number}-{turn}"), own), 1);
         }
         return;
     }
@@ -183,5 +352,5 @@ fn several_processes_write_at_once_and_nothing_is_lost() {
     for mut writer in writers {
         assert!(writer.wait().unwrap().success());
     }
-    assert_eq!(open(&file(&scratch)).devices(&user("bob")).unwrap().len(), PROCESSES * EACH);
+    assert_eq!(devices(&mut open(&file(&scratch)), "bob").len(), PROCESSES * EACH);
 }

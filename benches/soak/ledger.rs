@@ -153,10 +153,14 @@ impl Ledger {
         for cell in self.pushes.as_slice() {
             let state = cell.load(SeqCst);
             let (ends, is_taken) = (state / ENDED, state & TAKEN != 0);
+            faults.taken += u64::from(is_taken);
             faults.ended_twice += u64::from(ends > 1);
             faults.never_ended += u64::from(is_taken && ends == 0);
             faults.ended_unasked += u64::from(ends > 0 && (state & MEANT == 0 || state & GIVEN_UP != 0));
-            faults.unknown += u64::from(state & MEANT != 0 && !is_taken && state & GIVEN_UP == 0);
+            let is_unknown = state & MEANT != 0 && !is_taken && state & GIVEN_UP == 0;
+            faults.unknown += u64::from(is_unknown);
+            faults.unknown_ended += u64::from(is_unknown && ends > 0);
+            faults.never_meant += u64::from(state == 0);
         }
         faults
     }
@@ -178,14 +182,20 @@ impl Ledger {
 /// Pushes whose ends do not fit what was handed over.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Faults {
+    /// No fault: handed over, and said so.
+    pub taken: u64,
     /// More than one end.
     pub ended_twice: u64,
     /// Handed over, and no end.
     pub never_ended: u64,
     /// An end, although nothing was handed over.
     pub ended_unasked: u64,
-    /// No fault: a worker was killed in the middle, so nobody knows.
+    /// No fault: a worker was killed in the middle, so nobody knows whether it was handed over.
     pub unknown: u64,
+    /// Of these, those that ended, so they were.
+    pub unknown_ended: u64,
+    /// No fault: a worker was killed when it had just taken the number.
+    pub never_meant: u64,
 }
 
 /// What the store should say of a user.

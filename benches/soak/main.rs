@@ -115,15 +115,19 @@ fn lines_of(server: &mut Child) -> Receiver<String> {
     lines
 }
 
-/// The last line, which is JSON; what comes before are refusals, which there must not be.
+/// The last line, which is JSON; what comes before are refusals, which there must not be, and the sender's reasons.
 fn outcome(lines: &Receiver<String>) -> Value {
-    let mut refusals = 0;
+    let (mut refusals, mut reasons) = (0, Value::Null);
     loop {
         let line = lines.recv().expect("the server says what came of it");
         match serde_json::from_str::<Value>(&line) {
+            Ok(Value::Object(mut told)) if told.contains_key("reasons") => {
+                reasons = told.remove("reasons").unwrap();
+            }
             Ok(Value::Object(told)) => {
                 let mut told = Value::Object(told);
                 told["refusals"] = json!(refusals);
+                told["reasons"] = reasons;
                 return told;
             }
             _ => {
@@ -151,26 +155,59 @@ fn make_faults(simulator: &Simulator, is_over: &AtomicBool) {
     simulator.put("/behaviour/apns", &json!([]));
 }
 
+/// Every half second, how much memory the sender has of its own.
 fn watch_memory(sender: libc::pid_t, is_over: &AtomicBool, samples_kb: &std::sync::Mutex<Vec<f64>>) {
     while !is_over.load(Ordering::SeqCst) {
-        if let Some(kb) = private_kb(sender) {
+        if let Some(kb) = own_kb(sender) {
             samples_kb.lock().unwrap().push(kb);
         }
-        std::thread::sleep(Duration::from_millis(500));
+        std::thread::sleep(MEMORY_PAUSE);
     }
 }
 
-fn private_kb(pid: libc::pid_t) -> Option<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:"))?;
+/// Without the ledger, whose pages it shares with workers that die.
+fn own_kb(pid: libc::pid_t) -> Option<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
     line.trim().trim_end_matches("kB").trim().parse().ok()
 }
 
+/// Both sides' sums.
+struct Sums<'a> {
+    pushes: u64,
+    told: &'a Value,
+    requests: &'a Value,
+}
+
+impl Sums<'_> {
+    /// A number that the server told.
+    fn told(&self, name: &str) -> u64 {
+        self.told[name].as_u64().unwrap_or_else(|| panic!("{name} is no number in {}", self.told))
+    }
+
+    fn ended(&self, outcome: &str) -> u64 {
+        self.told["outcomes"][outcome].as_u64().unwrap_or_else(|| panic!("{outcome} in {}", self.told))
+    }
+
+    /// Requests that the simulator answered so; "none" are those that it did not answer on purpose.
+    fn answered(&self, status: &str) -> u64 {
+        self.requests["requests"]["apns"][status].as_u64().unwrap_or(0)
+    }
+
+    fn all_answered(&self) -> u64 {
+        ["200", "410", "429", "500", "none"].iter().map(|status| self.answered(status)).sum()
+    }
+
+    /// How often the simulator did so, or saw it.
+    fn fault(&self, name: &str) -> u64 {
+        self.requests["faults"]["apns"][name].as_u64().unwrap_or(0)
+    }
+}
+
 fn check(pushes: u64, told: &Value, requests: &Value, memory_kb: &[f64], took: Duration) -> Vec<String> {
-    let number = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("{told}"));
-    let answers = &requests["requests"]["apns"];
-    let answered = |status: &str| answers[status].as_u64().unwrap_or(0);
-    println!("{} pushes in {:.0} s\n{told:#}\nanswers: {answers}", pushes, took.as_secs_f64());
+    println!("{} pushes in {:.0} s\n{told:#}", pushes, took.as_secs_f64());
+    println!("answers: {}", requests["requests"]["apns"]);
+    println!("faults: {}", requests["faults"]["apns"]);
     println!("connections: {}", requests["connections"]["apns"]);
     let mut failed = Vec::new();
     let mut must = |holds: bool, what: &str| {
@@ -179,51 +216,117 @@ fn check(pushes: u64, told: &Value, requests: &Value, memory_kb: &[f64], took: D
             failed.push(what.to_owned());
         }
     };
-    let zero = |name: &str| told[name].as_u64() == Some(0);
+    let sums = Sums { pushes, told, requests };
+    check_ends(&sums, &mut must);
+    check_both_sides(&sums, &mut must);
+    check_faults(&sums, &mut must);
+    check_memory(pushes, memory_kb, &mut must);
+    failed
+}
+
+fn check_ends(sums: &Sums<'_>, must: &mut impl FnMut(bool, &str)) {
+    let zero = |name: &str| sums.told(name) == 0;
     must(zero("ended_twice"), "no push ended twice");
     must(zero("never_ended"), "every push that was handed over ended");
     must(zero("ended_unasked"), "nothing ended that was not handed over");
     must(zero("refusals"), "no hand-over was refused for good");
-    must(told["outcomes"] == told["counters"], "the counters are those of the ends");
-    let all: u64 = told["outcomes"].as_object().unwrap().values().map(number).sum();
-    must(all == number(&told["ended"]), "each end had exactly one outcome");
+    let handed_over = sums.told("taken") + sums.told("unknown_ended");
+    must(sums.told("ended") == handed_over, "as many ended as were handed over");
+    let unknown = sums.told("unknown") - sums.told("unknown_ended") + sums.told("never_meant");
+    must(
+        handed_over + unknown == sums.pushes,
+        "every push was handed over, or its worker died before it could",
+    );
+    must(sums.told["outcomes"] == sums.told["counters"], "the counters are those of the ends");
+    let all: u64 = ledger::OUTCOMES.iter().map(|outcome| sums.ended(outcome)).sum();
+    must(all == sums.told("ended"), "each end had exactly one outcome");
     must(zero("queued"), "no place in the queue was kept");
     must(zero("panics") && zero("sender_status"), "the sender never panicked and ended well");
     must(zero("wrongly_gone"), "no token is gone that was not answered with 410");
     must(zero("wrongly_there"), "every token that was answered with 410 is gone");
-    let gone = number(&told["outcomes"]["token_gone"]);
-    // Of an answer that came too late, or on a connection that was just ending, nobody heard; there must be few.
-    let unheard = answered("410").checked_sub(gone);
     must(
-        unheard.is_some_and(|unheard| unheard <= gone / 50),
-        "every 410 that was heard became one dead token's outcome",
+        sums.ended("rejected") + sums.ended("credential_refused") == 0,
+        "no push ended in a way that no fault explains",
     );
-    let accepted = number(&told["outcomes"]["accepted"]);
-    must(answered("200") >= accepted, "nothing was accepted that the provider did not accept");
-    let hundredth = pushes / 100;
-    // In a short run chance may leave one of them out.
-    if hundredth >= 100 {
-        for status in ["410", "429", "500", "none"] {
-            must(answered(status) >= hundredth * 6 / 10, &format!("the fault {status} happened"));
-        }
-        let opened = number(&requests["connections"]["apns"]["opened"]);
-        must(opened > 3, &format!("GOAWAY happened ({opened} connections)"));
-        must(number(&told["workers_killed"]) > 0, "workers were killed");
-    }
-    check_memory(memory_kb, &mut must);
-    failed
+    let reasons = sums.told["reasons"].as_object().unwrap();
+    let early = |reason: &&String| !reason.starts_with("token_gone") && !reason.ends_with(" 2 attempts");
+    let early: Vec<_> = reasons.keys().filter(early).collect();
+    must(early.is_empty(), &format!("no push was given up before its second attempt {early:?}"));
 }
 
-/// Samples of the first minute count for nothing: until then the window of remembered pushes still fills.
-fn check_memory(samples_kb: &[f64], must: &mut impl FnMut(bool, &str)) {
-    const MINUTE: usize = 120;
-    let steady = samples_kb.get(MINUTE..).unwrap_or_default();
-    if steady.len() < MINUTE {
-        println!("skipped memory is flat: the run was too short to tell ({} samples)", samples_kb.len());
-        return;
+/// What the sender says that it sent and heard is what the simulator says that it got and answered.
+fn check_both_sides(sums: &Sums<'_>, must: &mut impl FnMut(bool, &str)) {
+    let (answered, unread) = (sums.all_answered(), sums.fault("unread"));
+    must(
+        sums.told("attempts") == answered + unread,
+        &format!("every attempt arrived once: {} = {answered} + {unread} unread", sums.told("attempts")),
+    );
+    let silent = sums.answered("none");
+    must(silent == sums.fault("reset") + sums.fault("stall"), "only resets and stalls were not answered");
+    // Lost is what was reset or stalled, and what was answered when the sender had waited its five seconds.
+    let late = sums.told("lost").checked_sub(silent + unread);
+    must(late.is_some(), &format!("every reset and stall was noticed ({} lost)", sums.told("lost")));
+    let late = late.unwrap_or(0);
+    let unheard = |status: &str, outcome: &str| sums.answered(status).checked_sub(sums.ended(outcome));
+    let (accepted, gone) = (unheard("200", "accepted"), unheard("410", "token_gone"));
+    must(
+        accepted.zip(gone).is_some_and(|(accepted, gone)| accepted + gone <= late),
+        &format!(
+            "every 200 is an accepted push and every 410 a dead token, but for {late} that came too late"
+        ),
+    );
+    println!(
+        "       of those too late: {accepted:?} of 200, {gone:?} of 410; the simulator knows of {}",
+        sums.fault("unheard")
+    );
+}
+
+/// One in a hundred each, give or take five standard deviations of so many throws.
+fn check_faults(sums: &Sums<'_>, must: &mut impl FnMut(bool, &str)) {
+    let hundredth = sums.all_answered() as f64 / 100.0;
+    let faults = ["410", "429", "500"].map(|status| (status, sums.answered(status)));
+    let others = ["goaway", "reset", "stall"].map(|fault| (fault, sums.fault(fault)));
+    for (fault, times) in faults.into_iter().chain(others) {
+        let is_near = (times as f64 - hundredth).abs() <= 5.0 * hundredth.sqrt();
+        must(
+            is_near,
+            &format!("the fault {fault} met one request in a hundred: {times}, expected {hundredth:.0}"),
+        );
     }
-    let most = |samples: &[f64]| samples.iter().copied().fold(0.0, f64::max);
-    let (early, late) = steady.split_at(steady.len() / 2);
-    let (early, late) = (most(early), most(late));
-    must(late < early * 1.1 + 2048.0, &format!("memory is flat: at most {early:.0} KB, later {late:.0} KB"));
+    must(sums.told("workers_killed") >= sums.pushes / 50_000, "workers were killed");
+}
+
+const MEMORY_PAUSE: Duration = Duration::from_millis(500);
+/// Until then the window of remembered pushes still fills: twice the ring time, and some.
+const WARM_UP: usize = 80;
+/// Flatness is judged by at least so many samples: half a minute.
+const ENOUGH: usize = 60;
+
+/// A run of full size must be long enough to tell.
+fn check_memory(pushes: u64, samples_kb: &[f64], must: &mut impl FnMut(bool, &str)) {
+    let curve: Vec<_> = samples_kb.iter().step_by(10).map(|kb| format!("{:.0}", kb / 1024.0)).collect();
+    println!("memory of the sender, every 5 s, in MB: {}", curve.join(" "));
+    let steady = samples_kb.get(WARM_UP..).unwrap_or_default();
+    if steady.len() < ENOUGH {
+        if pushes >= 1_000_000 {
+            must(false, "the run was long enough to tell whether memory is flat");
+        }
+        return println!(
+            "skipped memory is flat: the run was too short to tell ({} samples)",
+            samples_kb.len()
+        );
+    }
+    let thirds: Vec<f64> = steady.chunks(steady.len().div_ceil(3)).map(median).collect();
+    let most = samples_kb.iter().copied().fold(0.0, f64::max);
+    println!(
+        "memory: medians of thirds after warm-up {thirds:.0?} KB, at most {most:.0} KB, {} samples",
+        steady.len()
+    );
+    must(thirds[2] <= thirds[0] * 1.05 + 512.0, "memory is flat");
+}
+
+fn median(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }

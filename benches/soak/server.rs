@@ -38,7 +38,7 @@ pub fn run(config: &Path, pushes: u64) {
             ledger.end(Slip::decode(note), &report);
         };
         service.run_sender(Rc::new(host)).unwrap_or_else(|why| panic!("{why}"));
-        println!("=> reasons {:?}", reasons.borrow());
+        println!("=> {}", json!({ "reasons": &*reasons.borrow() }));
     });
     println!("=> {sender}");
     let killed = drive(service, ledger, pushes);
@@ -137,7 +137,8 @@ fn token_of(user: usize, generation: u64) -> String {
 /// One line of JSON: what was handed over, how it ended, and what does not add up.
 fn tell(service: &Service, ledger: &Ledger, killed: u64, sender_status: i32) {
     let total = |total| ledger.total(total).load(SeqCst);
-    let Faults { ended_twice, never_ended, ended_unasked, unknown } = ledger.faults();
+    let Faults { taken, ended_twice, never_ended, ended_unasked, unknown, unknown_ended, never_meant } =
+        ledger.faults();
     let outcomes: Vec<_> = (0..OUTCOMES.len()).map(|at| ledger.outcome(at).load(SeqCst)).collect();
     let counted = |outcome: &str| {
         let label = format!("outcome=\"{outcome}\"");
@@ -151,11 +152,12 @@ fn tell(service: &Service, ledger: &Ledger, killed: u64, sender_status: i32) {
     let (wrongly_gone, wrongly_there, unsure) = compare_store(service, ledger);
     let plain = |name: &str| service.stats().read().iter().find(|one| one.name == name).map(|one| one.value);
     let told = json!({
-        "taken": total(Total::Taken), "ended": total(Total::Ended), "attempts": total(Total::Attempts),
+        "taken": taken, "ended": total(Total::Ended), "attempts": total(Total::Attempts),
         "ended_twice": ended_twice, "never_ended": never_ended, "ended_unasked": ended_unasked, "unknown": unknown,
+        "unknown_ended": unknown_ended, "never_meant": never_meant,
         "outcomes": OUTCOMES.iter().zip(&outcomes).map(|(name, n)| (*name, *n)).collect::<BTreeMap<_, _>>(),
         "counters": OUTCOMES.map(|name| (name, counted(name))).into_iter().collect::<BTreeMap<_, _>>(),
-        "retries": plain("retries_total"), "retired": plain("retired_total"), "queued": plain("queued"),
+        "retries": plain("retries_total"), "lost": plain("lost_total"), "retired": plain("retired_total"), "queued": plain("queued"),
         "duplicates": plain("duplicates_total"), "quarantined": plain("quarantined_total"), "panics": plain("panics_total"),
         "wrongly_gone": wrongly_gone, "wrongly_there": wrongly_there, "unsure": unsure,
         "workers_killed": killed, "sender_status": sender_status,

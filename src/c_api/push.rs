@@ -1,20 +1,23 @@
-//! Waking phones from C: `send_voip_push` and `send_voip_push_to`.
+//! Waking phones from C: `send_voip_push`, `send_voip_push_with` and `send_voip_push_to`.
 //!
 //! It refuses to call a push sent before its provider has accepted it.
 
 use super::guard::{count, entry};
 use super::instance;
 use super::pointers::InText;
-use crate::service::Target;
+use crate::model::Media;
+use crate::service::{Error, Target};
 
 /// Pushes a call to every device of the callee and waits for the providers' answers, at most
 /// call.wait_ms. A token that its provider calls dead is deleted.
 ///
-/// user is the callee as it was registered. caller is what the phone shows, a name or a
-/// number; control characters become spaces, and what is longer than 256 bytes is cut.
-/// call_id is the SIP Call-ID, at most 512 bytes; the same Call-ID gives the app the same
+/// user is the callee as it was registered. caller is the value of a From header, such as
+/// "Alice" <sip:+4930123@example.org>;tag=x, or a SIP or tel URI, of which name, number and
+/// host are taken; any other text is what the phone shows, a name or a number. Control
+/// characters become spaces, and a part longer than 256 bytes is cut. call_id is the SIP Call-ID, at most 512 bytes; the same Call-ID gives the app the same
 /// call UUID on every device. A device gets a call once: who asks again while the phone
-/// may ring is told what became of the first push.
+/// may ring is told what became of the first push. It is an audio call; send_voip_push_with
+/// tells of a video call.
 ///
 /// Returns the number of devices whose provider accepted the push, at least 1. Whatever comes
 /// back, let the SIP call go on: a negative status only says that no phone is known to wake.
@@ -33,7 +36,29 @@ pub extern "C" fn send_voip_push(user: InText, caller: InText, call_id: InText) 
     })
 }
 
-/// The same for one device that you name, for programs that keep the tokens themselves: the
+/// send_voip_push for a call that may have pictures.
+///
+/// media is "audio" or "video"; NULL or "" means audio. user, caller and call_id are as in
+/// send_voip_push.
+///
+/// Returns the number of devices whose provider accepted the push, at least 1.
+///
+/// Ownership: the strings stay yours and are not kept.
+/// Threads: any, also at the same time.
+/// Fork: usable before and after; each process has connections of its own.
+/// Blocks: up to call.wait_ms, and on the disk as lookup_token does.
+/// Errors: NO_DEVICE, ALL_REJECTED, NO_ANSWER, CREDENTIAL_REFUSED, QUEUE_FULL, SENDER_GONE,
+/// NULL_POINTER, INVALID_UTF8, BAD_ARGUMENT, CONFIG (on first use), STORE, INTERNAL.
+#[unsafe(no_mangle)]
+pub extern "C" fn send_voip_push_with(user: InText, caller: InText, call_id: InText, media: InText) -> i32 {
+    entry(|| {
+        let (user, caller, call_id) = (user.text("user")?, caller.text("caller")?, call_id.text("call_id")?);
+        let media = Media::parse(media.optional("media")?.unwrap_or_default()).map_err(Error::from)?;
+        Ok(count(instance::get()?.send_media(user, caller, call_id, media)?.accepted()))
+    })
+}
+
+/// send_voip_push for one device that you name, for programs that keep the tokens themselves: the
 /// token store is neither asked nor changed.
 ///
 /// provider is "apns" or "fcm". token is the provider's token of the device. app is the

@@ -25,6 +25,8 @@ pub const VOIP_PUSH_ERR_ALREADY_INITIALISED: i32 = -202;
 
 /// Token store: it cannot be reached, or it is full.
 pub const VOIP_PUSH_ERR_STORE: i32 = -301;
+/// Token store: the user has as many devices as the configuration lets one have.
+pub const VOIP_PUSH_ERR_TOO_MANY_DEVICES: i32 = -302;
 
 /// Push: the user has no device. Nothing is wrong; let the call go on without a push.
 pub const VOIP_PUSH_ERR_NO_DEVICE: i32 = -401;
@@ -47,7 +49,7 @@ pub const VOIP_PUSH_ERR_NOT_READY: i32 = -407;
 pub const VOIP_PUSH_ERR_INTERNAL: i32 = -901;
 
 /// Every negative status with its name.
-const NAMES: [(i32, &CStr); 15] = [
+const NAMES: [(i32, &CStr); 16] = [
     (VOIP_PUSH_ERR_NULL_POINTER, c"VOIP_PUSH_ERR_NULL_POINTER"),
     (VOIP_PUSH_ERR_INVALID_UTF8, c"VOIP_PUSH_ERR_INVALID_UTF8"),
     (VOIP_PUSH_ERR_BAD_ARGUMENT, c"VOIP_PUSH_ERR_BAD_ARGUMENT"),
@@ -55,6 +57,7 @@ const NAMES: [(i32, &CStr); 15] = [
     (VOIP_PUSH_ERR_CONFIG, c"VOIP_PUSH_ERR_CONFIG"),
     (VOIP_PUSH_ERR_ALREADY_INITIALISED, c"VOIP_PUSH_ERR_ALREADY_INITIALISED"),
     (VOIP_PUSH_ERR_STORE, c"VOIP_PUSH_ERR_STORE"),
+    (VOIP_PUSH_ERR_TOO_MANY_DEVICES, c"VOIP_PUSH_ERR_TOO_MANY_DEVICES"),
     (VOIP_PUSH_ERR_NO_DEVICE, c"VOIP_PUSH_ERR_NO_DEVICE"),
     (VOIP_PUSH_ERR_ALL_REJECTED, c"VOIP_PUSH_ERR_ALL_REJECTED"),
     (VOIP_PUSH_ERR_NO_ANSWER, c"VOIP_PUSH_ERR_NO_ANSWER"),
@@ -92,6 +95,7 @@ impl From<Error> for Failure {
             Error::Argument(_) => VOIP_PUSH_ERR_BAD_ARGUMENT,
             Error::Config(_) => VOIP_PUSH_ERR_CONFIG,
             Error::Store(_) => VOIP_PUSH_ERR_STORE,
+            Error::TooManyDevices { .. } => VOIP_PUSH_ERR_TOO_MANY_DEVICES,
             Error::NoDevice => VOIP_PUSH_ERR_NO_DEVICE,
             Error::AllRejected(_) => VOIP_PUSH_ERR_ALL_REJECTED,
             Error::NoAnswer(_) => VOIP_PUSH_ERR_NO_ANSWER,

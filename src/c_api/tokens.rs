@@ -21,7 +21,8 @@ use crate::model::Extra;
 /// Threads: any, also at the same time.
 /// Fork: usable before and after; each process opens the token store for itself.
 /// Blocks: on the disk, and up to 5 seconds while another process locks the token store.
-/// Errors: NULL_POINTER, INVALID_UTF8, BAD_ARGUMENT, CONFIG (on first use), STORE, INTERNAL.
+/// Errors: TOO_MANY_DEVICES, NULL_POINTER, INVALID_UTF8, BAD_ARGUMENT, CONFIG (on first use),
+/// STORE, INTERNAL.
 #[unsafe(no_mangle)]
 pub extern "C" fn register_token(user: InText, token: InText, platform: InText) -> i32 {
     entry(|| {

@@ -3,10 +3,11 @@
 //! It refuses keys that could never sign what their provider asks for, while an operator is still looking.
 
 use super::secret::{read_public, read_secret};
-use super::{ConfigError, raw};
+use super::{ConfigError, Profile, raw};
 use crate::model::Environment;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,18 +35,27 @@ impl Origin {
 pub struct SigningKey {
     key: EncodingKey,
     algorithm: Algorithm,
+    /// Tells keys apart; never shown.
+    mark: u64,
 }
 
 impl SigningKey {
-    fn check(key: EncodingKey, algorithm: Algorithm) -> Result<Self, ()> {
-        let signing = SigningKey { key, algorithm };
+    fn check(key: EncodingKey, algorithm: Algorithm, pem: &str) -> Result<Self, ()> {
+        let mut hasher = DefaultHasher::new();
+        pem.hash(&mut hasher);
+        let signing = SigningKey { key, algorithm, mark: hasher.finish() };
         signing.sign("", &serde_json::json!({})).map(|_| signing).map_err(|_| ())
     }
 
     /// A key that signs nothing anybody would accept.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
-        SigningKey { key: EncodingKey::from_secret(b"test"), algorithm: Algorithm::HS256 }
+        SigningKey { key: EncodingKey::from_secret(b"test"), algorithm: Algorithm::HS256, mark: 0 }
+    }
+
+    /// The same for the same key, another for another; stands in no log and on no wire.
+    pub(crate) fn mark(&self) -> u64 {
+        self.mark
     }
 
     /// A compact JWT with this key id and these claims.
@@ -80,6 +90,8 @@ pub struct ApnsCredential {
     pub key: SigningKey,
     /// The topics, each `<bundle>.voip`; the first is the default.
     pub topics: Vec<String>,
+    /// What pushes to the app of each topic hold, in the order of the topics.
+    pub profiles: Vec<Profile>,
     /// Production or sandbox.
     pub environment: Environment,
     /// The host to send to.
@@ -110,11 +122,20 @@ pub struct FcmCredential {
     pub token_uri: String,
     /// What iPhones get.
     pub ios_push_type: IosPushType,
+    /// What pushes to the project's apps hold.
+    pub profile: Profile,
     /// The host to send to.
     pub origin: Origin,
 }
 
 impl ApnsCredential {
+    /// What pushes for this topic hold.
+    pub fn profile(&self, topic: &str) -> &Profile {
+        const DEFAULT: &Profile = &Profile::Callkit;
+        let at = self.topics.iter().position(|known| known == topic);
+        at.and_then(|at| self.profiles.get(at)).unwrap_or(DEFAULT)
+    }
+
     pub(super) fn from_raw(file: &Path, raw: raw::Apns) -> Result<Self, ConfigError> {
         let refuse = |key: &str, why: String| ConfigError::new(file, format!("[[apns]] {key}"), why);
         apple_id(&raw.team_id).map_err(|why| refuse("team_id", why))?;
@@ -132,6 +153,7 @@ impl ApnsCredential {
                 .map_err(|(key, why)| refuse(key, why))?,
             team_id: raw.team_id,
             key_id: raw.key_id,
+            profiles: vec![Profile::default(); raw.topics.len()],
             topics: raw.topics,
             environment,
         })
@@ -161,6 +183,7 @@ impl FcmCredential {
             token_uri: account.token_uri,
             key,
             ios_push_type,
+            profile: Profile::default(),
         })
     }
 }
@@ -199,7 +222,7 @@ fn load_p8(file: &Path, key_file: &Path) -> Result<SigningKey, String> {
     let key = EncodingKey::from_ec_pem(pem.expose().as_bytes()).map_err(|_| {
         format!("{shown} is not a private EC key in PEM form; take the .p8 file as Apple gave it")
     })?;
-    SigningKey::check(key, Algorithm::ES256).map_err(|()| {
+    SigningKey::check(key, Algorithm::ES256, pem.expose()).map_err(|()| {
         format!("{shown} is not a key on curve P-256, which APNs needs; take the .p8 file as Apple gave it")
     })
 }
@@ -214,7 +237,8 @@ fn load_service_account(file: &Path, json_file: &Path) -> Result<(raw::ServiceAc
     https_uri(&account.token_uri).map_err(|why| format!("{shown}: token_uri {why}"))?;
     let unusable = || format!("{shown}: private_key is not an RSA key in PEM form; download the file again");
     let key = EncodingKey::from_rsa_pem(account.private_key.as_bytes()).map_err(|_| unusable())?;
-    Ok((account, SigningKey::check(key, Algorithm::RS256).map_err(|()| unusable())?))
+    let key = SigningKey::check(key, Algorithm::RS256, &account.private_key).map_err(|()| unusable())?;
+    Ok((account, key))
 }
 
 fn origin(file: &Path, url: &str, ca_file: Option<&Path>) -> Result<Origin, (&'static str, String)> {

@@ -4,7 +4,9 @@
 
 use super::credential::beside;
 use super::secret::read_secret;
-use super::{ApnsCredential, ConfigError, FcmCredential, IosPushType, Quarantine, Secret, Settings, raw};
+use super::{
+    ApnsCredential, ConfigError, FcmCredential, IosPushType, Quarantine, Secret, Settings, SipSettings, raw,
+};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -31,12 +33,19 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
             as u32,
         caller_per_minute: number("[limits] caller_per_minute", raw.limits.caller_per_minute, 0..=1_000_000)?
             as u32,
+        calls_per_user: number("[limits] calls_per_user", raw.limits.calls_per_user, 0..=10_000)? as u32,
+        devices_per_user: number("[limits] devices_per_user", raw.limits.devices_per_user, 0..=1_000)? as u32,
         quarantine: Quarantine {
             dead_tokens: number("[quarantine] dead_tokens", raw.quarantine.dead_tokens, 1..=100_000)?
                 as usize,
             window: Duration::from_secs(number(
                 "[quarantine] window_seconds",
                 raw.quarantine.window_seconds,
+                1..=86_400,
+            )?),
+            pair: Duration::from_secs(number(
+                "[quarantine] pair_seconds",
+                raw.quarantine.pair_seconds,
                 1..=86_400,
             )?),
         },
@@ -48,14 +57,21 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
             .collect::<Result<_, _>>()?,
         fcm: raw.fcm.into_iter().map(|fcm| FcmCredential::from_raw(file, fcm)).collect::<Result<_, _>>()?,
         api_keys,
+        sip: SipSettings::from_raw(file, &raw.sip)?,
         log_level: log_level(file, &raw.log.level)?,
         warnings: Vec::new(),
     };
+    super::profile::apply(file, &raw.app, &mut settings)?;
     settings.warnings = warnings(&settings);
     Ok(settings)
 }
 
-fn in_range(file: &Path, key: &str, value: i64, range: RangeInclusive<i64>) -> Result<u64, ConfigError> {
+pub(super) fn in_range(
+    file: &Path,
+    key: &str,
+    value: i64,
+    range: RangeInclusive<i64>,
+) -> Result<u64, ConfigError> {
     match u64::try_from(value) {
         Ok(number) if range.contains(&value) => Ok(number),
         _ => {

@@ -6,12 +6,18 @@
 mod credential;
 mod error;
 mod load;
+mod profile;
 mod raw;
 mod secret;
+mod sip;
+mod template;
 
 pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey};
 pub use error::ConfigError;
+pub use profile::{MAX_APNS_LEN, MAX_FCM_LEN, Profile};
 pub use secret::Secret;
+pub use sip::SipSettings;
+pub use template::{Field, Piece, Template};
 
 use crate::model::Provider;
 use std::path::{Path, PathBuf};
@@ -38,6 +44,10 @@ pub struct Settings {
     pub device_per_minute: u32,
     /// `[limits] caller_per_minute`: pushes that one caller may cause; 0 is no limit.
     pub caller_per_minute: u32,
+    /// `[limits] calls_per_user`: calls to one user that may wait for a phone or ring; 0 is no limit.
+    pub calls_per_user: u32,
+    /// `[limits] devices_per_user`: devices that one user may have; 0 is no limit.
+    pub devices_per_user: u32,
     /// `[quarantine]`.
     pub quarantine: Quarantine,
     /// `[sender] stop_ms`: how long pushes under way may still be answered when the server stops.
@@ -48,19 +58,25 @@ pub struct Settings {
     pub fcm: Vec<FcmCredential>,
     /// `[rest] api_keys_file`: the keys; `None` where there is no `[rest]` section, which switches the REST API off.
     pub api_keys: Option<Vec<Secret>>,
+    /// `[sip]`.
+    pub sip: SipSettings,
     /// `[log] level`.
     pub log_level: log::LevelFilter,
     /// What is odd but no reason to stop; for the log.
     pub warnings: Vec<String>,
 }
 
-/// `[quarantine]`: when so many tokens of one credential die within so long, none is deleted any more.
+/// `[quarantine]`: when so many tokens of one credential die within so long, none is deleted any more; and how long a pair
+/// that a provider has refused is left alone.
 #[derive(Debug, Clone, Copy)]
 pub struct Quarantine {
     /// How many may die.
     pub dead_tokens: usize,
     /// Within how long.
     pub window: Duration,
+    /// `pair_seconds`: how long a credential is not used for an app, or a device not pushed to, after the provider has said
+    /// that the two do not belong together.
+    pub pair: Duration,
 }
 
 impl Settings {

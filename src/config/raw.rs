@@ -15,7 +15,9 @@ pub(super) struct File {
     pub quarantine: Quarantine,
     pub apns: Vec<Apns>,
     pub fcm: Vec<Fcm>,
+    pub app: Vec<App>,
     pub rest: Option<Rest>,
+    pub sip: Sip,
     pub log: Log,
 }
 
@@ -64,11 +66,13 @@ impl Default for Sender {
 pub(super) struct Limits {
     pub device_per_minute: i64,
     pub caller_per_minute: i64,
+    pub calls_per_user: i64,
+    pub devices_per_user: i64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { device_per_minute: 30, caller_per_minute: 300 }
+        Limits { device_per_minute: 30, caller_per_minute: 300, calls_per_user: 8, devices_per_user: 20 }
     }
 }
 
@@ -77,11 +81,12 @@ impl Default for Limits {
 pub(super) struct Quarantine {
     pub dead_tokens: i64,
     pub window_seconds: i64,
+    pub pair_seconds: i64,
 }
 
 impl Default for Quarantine {
     fn default() -> Self {
-        Quarantine { dead_tokens: 50, window_seconds: 60 }
+        Quarantine { dead_tokens: 50, window_seconds: 60, pair_seconds: 600 }
     }
 }
 
@@ -118,8 +123,38 @@ fn alert() -> String {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct App {
+    pub name: String,
+    pub profile: String,
+    pub template: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Rest {
     pub api_keys_file: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Sip {
+    pub min_expires_seconds: i64,
+    pub pnsreg_seconds: i64,
+    pub brief: String,
+    pub unsupported: String,
+    pub keep_tokens: String,
+}
+
+impl Default for Sip {
+    fn default() -> Self {
+        Sip {
+            min_expires_seconds: 180,
+            pnsreg_seconds: 130,
+            brief: "refuse".to_owned(),
+            unsupported: "forward".to_owned(),
+            keep_tokens: "until_dead".to_owned(),
+        }
+    }
 }
 
 #[derive(Deserialize)]

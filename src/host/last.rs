@@ -141,6 +141,16 @@ impl Last {
             .with(BODY, &response.body)
     }
 
+    /// The SIP request in hand is to be answered with this: false for the script, the number in `$push(status)`.
+    pub fn refusal(status: u16, reason: &str) -> Last {
+        Last { code: -6, status: i32::from(status), ..Last::default() }.with(REASON, reason)
+    }
+
+    /// Adds header lines for an answer.
+    pub fn with_headers(self, headers: &str) -> Last {
+        self.with(HEADERS, headers)
+    }
+
     /// Adds how many devices it was about.
     pub fn with_devices(self, devices: usize) -> Last {
         Last { devices, ..self }

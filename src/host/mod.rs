@@ -5,11 +5,15 @@
 
 mod kamailio;
 mod last;
+mod limiter;
 mod note;
+mod opensips;
 mod parked;
+mod symbol;
 mod verbs;
 mod waiting;
 
+use crate::model::Invalid;
 use crate::service::{Error, Service, installed};
 use crate::stats::Counter;
 use last::Last;
@@ -55,17 +59,22 @@ static CONSTRUCTOR: extern "C" fn() = constructor;
 enum Claim {
     /// Another program.
     NotMine,
-    /// A server that we know: what it wants to see.
+    /// A Kamailio that we know: what it wants to see.
     Taken { version: CString, flags: CString },
-    /// That server, but not one that we know; the text says why.
+    /// A Kamailio, but not one that we know; the text says why.
     Refused(String),
+    /// An OpenSIPS: what it wants to see is in the table, even where that is a refusal.
+    Filled,
 }
 
 extern "C" fn constructor() {
     // A panic must not leave a constructor; without a claim the server refuses the module by itself.
-    let claim = catch_unwind(|| kamailio::claim(&exports)).unwrap_or(Claim::NotMine);
-    match claim {
-        Claim::NotMine => {}
+    let claim = catch_unwind(|| match kamailio::claim(&exports) {
+        Claim::NotMine => opensips::claim(&exports),
+        claim => claim,
+    });
+    match claim.unwrap_or(Claim::NotMine) {
+        Claim::NotMine | Claim::Filled => {}
         Claim::Taken { version, flags } => stamp(version, flags),
         Claim::Refused(why) => stamp(CString::new(why).unwrap_or_default(), CString::default()),
     }
@@ -98,7 +107,7 @@ fn script_code(error: &Error) -> i32 {
         Error::NoAnswer(_) => -3,
         Error::CredentialRefused(_) => -4,
         Error::QueueFull | Error::SenderGone => -5,
-        Error::Argument(_) => -6,
+        Error::Argument(_) | Error::TooManyDevices { .. } => -6,
         Error::Store(_) => -7,
         Error::Config(_) | Error::Internal(_) => INTERNAL,
     }
@@ -106,6 +115,35 @@ fn script_code(error: &Error) -> i32 {
 
 /// The number of an internal error.
 const INTERNAL: i32 = -8;
+
+/// The one argument that is never refused: how somebody calls themselves must not keep a phone from ringing.
+const CALLER: &str = "caller";
+
+/// The value of an argument as text; empty where a variable in the middle of a text has no value.
+fn argument(name: &'static str, value: Vec<u8>) -> Result<String, Invalid> {
+    /// What both servers print for such a variable.
+    const NO_VALUE: &[u8] = b"<null>";
+    if value == NO_VALUE {
+        return Ok(String::new());
+    }
+    if name == CALLER {
+        return Ok(String::from_utf8_lossy(&value).into_owned());
+    }
+    if value.contains(&0) {
+        return Err(Invalid::new(name, "has a NUL byte"));
+    }
+    String::from_utf8(value).map_err(|_| Invalid::new(name, "is not valid UTF-8"))
+}
+
+/// Panics become lines of the log: the place only, as what a panic says may carry what it was about.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| match panic.location() {
+        Some(at) => {
+            log::error!("panic at {}:{}; this is a bug in voip_push, please report it", at.file(), at.line());
+        }
+        None => log::error!("panic at an unknown place; this is a bug in voip_push, please report it"),
+    }));
+}
 
 /// Runs what a server asked for, so that no panic reaches the server: it would end, and with it everybody's calls. The panic hook
 /// has logged where it was.
@@ -138,6 +176,7 @@ fn log_failure(name: &str, error: &Error) {
     let level = match error {
         Error::NoDevice => log::Level::Debug,
         Error::Argument(_)
+        | Error::TooManyDevices { .. }
         | Error::AllRejected(_)
         | Error::NoAnswer(_)
         | Error::CredentialRefused(_)
@@ -151,7 +190,7 @@ fn log_failure(name: &str, error: &Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Invalid, Report};
+    use crate::model::Report;
 
     #[test]
     fn every_error_has_its_number_and_none_stops_the_script() {
@@ -163,6 +202,7 @@ mod tests {
             (Error::QueueFull, -5),
             (Error::SenderGone, -5),
             (Error::Argument(Invalid::new("user", "is empty")), -6),
+            (Error::TooManyDevices { limit: 20 }, -6),
             (Error::Internal(String::new()), -8),
         ];
         for (error, number) in numbers {
@@ -176,7 +216,17 @@ mod tests {
     }
 
     #[test]
+    fn an_argument_is_text_or_is_refused_by_name() {
+        assert_eq!(argument("user", b"alice".to_vec()), Ok("alice".to_owned()));
+        assert_eq!(argument("user", b"<null>".to_vec()), Ok(String::new()));
+        assert_eq!(argument("user", b"al\0ice".to_vec()).unwrap_err().to_string(), "user: has a NUL byte");
+        assert_eq!(argument(CALLER, b"Al\xeec\0e".to_vec()), Ok("Al\u{fffd}c\0e".to_owned()));
+        assert_eq!(argument("user", vec![0xff]).unwrap_err().to_string(), "user: is not valid UTF-8");
+    }
+
+    #[test]
     fn nothing_is_claimed_in_a_program_that_is_no_sip_server() {
         assert!(matches!(kamailio::claim(&exports), Claim::NotMine));
+        assert!(matches!(opensips::claim(&exports), Claim::NotMine));
     }
 }

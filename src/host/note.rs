@@ -27,6 +27,8 @@ pub(super) struct Park {
     pub within: Duration,
     /// Registrations from this moment on may have been missed by its own look for contacts.
     pub missed_since: Moment,
+    /// It was counted in [`super::waiting::Waiting`] for this note.
+    pub is_counted: bool,
 }
 
 /// A call that rings; phones that register are to ring too.
@@ -37,6 +39,8 @@ pub(super) struct Follow {
     pub id: CallId,
     /// Registrations from this moment on may have been missed by its own look for contacts.
     pub missed_since: Moment,
+    /// It was counted in [`super::waiting::Waiting`] for this note.
+    pub is_counted: bool,
     /// The contacts that it went to since, as the registrar names them.
     pub rung: Vec<String>,
 }
@@ -86,18 +90,20 @@ impl Note {
             Note::Async { user, sip_call_id, id, route } => {
                 ["async", user, sip_call_id, &id.words(), route].join("\0")
             }
-            Note::Park(Park { user, sip_call_id, id, route, within, missed_since }) => {
+            Note::Park(Park { user, sip_call_id, id, route, within, missed_since, is_counted }) => {
                 let (within, at) = (within.as_millis().to_string(), missed_since.to_string());
-                ["park", user, sip_call_id, &id.words(), route, &within, &at].join("\0")
+                let id = id.words();
+                ["park", user, sip_call_id, &id, route, &within, &at, flag(*is_counted)].join("\0")
             }
-            Note::Follow(Follow { user, sip_call_id, id, missed_since, rung }) => {
+            Note::Follow(Follow { user, sip_call_id, id, missed_since, is_counted, rung }) => {
                 let (id, since) = (id.words(), missed_since.to_string());
                 let rung = rung.iter().map(String::as_str);
-                let parts = ["follow", user, sip_call_id, &id, &since].into_iter().chain(rung);
+                let parts = ["follow", user, sip_call_id, &id, &since, flag(*is_counted)];
+                let parts = parts.into_iter().chain(rung);
                 parts.collect::<Vec<&str>>().join("\0")
             }
             Note::Wake(Wake { user, aor, moment, tells_contacts, contacts }) => {
-                let (moment, tells) = (moment.to_string(), if *tells_contacts { "1" } else { "0" });
+                let (moment, tells) = (moment.to_string(), flag(*tells_contacts));
                 let contacts = contacts.iter().map(String::as_str);
                 let parts: Vec<&str> =
                     ["wake", user, aor, &moment, tells].into_iter().chain(contacts).collect();
@@ -127,19 +133,21 @@ impl Note {
                 id: CallId::parse(id)?,
                 route: owned(route),
             },
-            ["park", user, call, id, route, within, at] => Note::Park(Park {
+            ["park", user, call, id, route, within, at, counted] => Note::Park(Park {
                 user: owned(user),
                 sip_call_id: owned(call),
                 id: CallId::parse(id)?,
                 route: owned(route),
                 within: Duration::from_millis(within.parse().ok()?),
                 missed_since: at.parse().ok()?,
+                is_counted: *counted == "1",
             }),
-            ["follow", user, call, id, since, rung @ ..] => Note::Follow(Follow {
+            ["follow", user, call, id, since, counted, rung @ ..] => Note::Follow(Follow {
                 user: owned(user),
                 sip_call_id: owned(call),
                 id: CallId::parse(id)?,
                 missed_since: since.parse().ok()?,
+                is_counted: *counted == "1",
                 rung: rung.iter().map(|contact| owned(contact)).collect(),
             }),
             ["wake", user, aor, moment, tells, contacts @ ..] => Note::Wake(Wake {
@@ -155,6 +163,10 @@ impl Note {
             _ => return None,
         })
     }
+}
+
+fn flag(is_set: bool) -> &'static str {
+    if is_set { "1" } else { "0" }
 }
 
 fn owned(text: &str) -> String {
@@ -188,6 +200,7 @@ mod tests {
                 sip_call_id: sip_call_id.clone(),
                 id,
                 missed_since: 3,
+                is_counted: true,
                 rung: vec!["a".to_owned()],
             }),
             Note::Rung { id, contact: "uloc-1".to_owned() },
@@ -214,6 +227,7 @@ mod tests {
                 route: "WOKEN".to_owned(),
                 within: Duration::from_secs(15),
                 missed_since: 9,
+                is_counted: false,
             }),
             Note::Async { user, sip_call_id, id, route: "PUSHED".into() },
         ] {

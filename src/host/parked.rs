@@ -4,6 +4,7 @@
 
 use super::note::{CallId, Follow, Park, Wake};
 use super::waiting::{Moment, Waiting};
+use crate::service::Needless;
 use crate::stats::{Counter, Stats};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -62,6 +63,12 @@ pub(super) enum Act {
         id: CallId,
         aor: String,
     },
+    /// What was not sent yet of a call's pushes is needed no more.
+    GiveUp {
+        user: String,
+        sip_call_id: String,
+        why: Needless,
+    },
 }
 
 struct Call {
@@ -76,6 +83,12 @@ struct Call {
     push: Option<Verdict>,
     /// When its time to wait is over, from the first time that it was parked: a call that is parked again gets no more.
     deadline: Option<Instant>,
+}
+
+impl Call {
+    fn give_up(&self, why: Needless) -> Act {
+        Act::GiveUp { user: self.user.clone(), sip_call_id: self.sip_call_id.clone(), why }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,14 +137,16 @@ impl Parked {
 
     /// A worker has suspended a call; it was told in [`Waiting`], once for each note.
     pub fn park(&mut self, park: Park, now: Instant) -> Option<Act> {
-        let Park { user, sip_call_id, id, route, within, missed_since } = park;
+        let Park { user, sip_call_id, id, route, within, missed_since, is_counted } = park;
         // Read now: what was told before this note was read has been read before it, too.
         let last_wake = self.waiting.last_wake(&user);
         let verdict = match self.early.get(&id) {
             Some(Early::Verdict(verdict)) => Some(verdict.clone()),
             Some(Early::Over) | None => None,
         };
-        self.enlist(&user, sip_call_id, id, now);
+        if let Some(over) = self.enlist(&user, sip_call_id, id, is_counted, now) {
+            return Some(over);
+        }
         let call = self.calls.get_mut(&id)?;
         let deadline = *call.deadline.get_or_insert(now + within);
         if call.state != State::Parked {
@@ -156,11 +171,18 @@ impl Parked {
     }
 
     /// A call rings: phones that register from then on are to ring too.
-    pub fn follow(&mut self, follow: Follow, now: Instant) -> Option<Act> {
-        let Follow { user, sip_call_id, id, missed_since, rung } = follow;
-        self.enlist(&user, sip_call_id, id, now);
+    pub fn follow(&mut self, follow: Follow, now: Instant) -> Vec<Act> {
+        let Follow { user, sip_call_id, id, missed_since, is_counted, rung } = follow;
+        if let Some(over) = self.enlist(&user, sip_call_id, id, is_counted, now) {
+            return vec![over];
+        }
+        let came = rung.into_iter().filter_map(|contact| self.rung(id, contact)).last();
+        came.into_iter().chain(self.catch_up(&user, id, missed_since, now)).collect()
+    }
+
+    /// A call that rings gets the phone that has registered since it has looked for contacts.
+    fn catch_up(&mut self, user: &str, id: CallId, missed_since: Moment, now: Instant) -> Option<Act> {
         let call = self.calls.get_mut(&id)?;
-        call.rung.extend(rung);
         call.seen = call.seen.max(missed_since.saturating_sub(1));
         let state = call.state;
         // A registration that was told before this was.
@@ -170,10 +192,24 @@ impl Parked {
     }
 
     /// Puts a call on its user's list, unless it is over. Where it is on it already, it was counted once too often.
-    fn enlist(&mut self, user: &str, sip_call_id: String, id: CallId, now: Instant) {
+    fn enlist(
+        &mut self,
+        user: &str,
+        sip_call_id: String,
+        id: CallId,
+        is_counted: bool,
+        now: Instant,
+    ) -> Option<Act> {
         let is_over = matches!(self.take_early(id), Some(Early::Over));
         if is_over || self.calls.contains_key(&id) {
-            return self.waiting.leave(user);
+            if is_counted {
+                self.waiting.leave(user);
+            }
+            let why = Needless::CallOver;
+            return is_over.then(|| Act::GiveUp { user: user.to_owned(), sip_call_id, why });
+        }
+        if !is_counted {
+            self.waiting.arrive(user);
         }
         self.set_time(id, now + FORGOTTEN);
         self.of_user.entry(user.to_owned()).or_default().push(id);
@@ -188,6 +224,7 @@ impl Parked {
             deadline: None,
         };
         self.calls.insert(id, call);
+        None
     }
 
     /// A phone of a user has registered.
@@ -220,11 +257,11 @@ impl Parked {
         }
     }
 
-    /// A call went to a contact.
-    pub fn rung(&mut self, id: CallId, contact: String) {
-        if let Some(call) = self.calls.get_mut(&id) {
-            call.rung.insert(contact);
-        }
+    /// A call went to a contact. One that has waited has found its phone so.
+    pub fn rung(&mut self, id: CallId, contact: String) -> Option<Act> {
+        let call = self.calls.get_mut(&id)?;
+        call.rung.insert(contact);
+        call.deadline.map(|_| call.give_up(Needless::PhoneCame))
     }
 
     /// Whether a call is here already.
@@ -249,13 +286,18 @@ impl Parked {
     }
 
     /// The caller has a final answer, or has hung up.
-    pub fn over(&mut self, id: CallId, now: Instant) {
-        match self.calls.get(&id).map(|call| call.state) {
-            Some(State::Parked) => self.missed(id, now),
-            Some(State::Rings) => self.forget(id),
-            Some(State::Missed) => {}
-            None => self.keep_early(id, Early::Over, now),
+    pub fn over(&mut self, id: CallId, now: Instant) -> Option<Act> {
+        let Some(call) = self.calls.get(&id) else {
+            self.keep_early(id, Early::Over, now);
+            return None;
+        };
+        let act = call.give_up(Needless::CallOver);
+        match call.state {
+            State::Parked => self.missed(id, now),
+            State::Rings => self.forget(id),
+            State::Missed => return None,
         }
+        Some(act)
     }
 
     /// The call that is to go on could not: its transaction is gone.
@@ -315,6 +357,7 @@ impl Parked {
         self.set_time(id, now + self.late);
         if let Some(call) = self.calls.get_mut(&id) {
             self.stats.lower(Counter::ParkedNow, 1);
+            self.waiting.end(&call.user);
             call.state = State::Missed;
         }
     }
@@ -325,7 +368,10 @@ impl Parked {
         if call.state == State::Parked {
             self.stats.lower(Counter::ParkedNow, 1);
         }
-        self.waiting.leave(&call.user);
+        match call.state {
+            State::Missed => self.waiting.leave_ended(&call.user),
+            State::Parked | State::Rings => self.waiting.leave(&call.user),
+        }
         if let Some(ids) = self.of_user.get_mut(&call.user) {
             ids.retain(|other| *other != id);
             if ids.is_empty() {
@@ -384,9 +430,14 @@ mod tests {
         }
 
         fn arrive(&mut self, id: CallId, missed_since: Moment) -> Option<Why> {
+            self.act_of_arrival(id, missed_since).map(why)
+        }
+
+        fn act_of_arrival(&mut self, id: CallId, missed_since: Moment) -> Option<Act> {
             let (user, sip_call_id, route) = ("bob".to_owned(), "c1".to_owned(), "WOKEN".to_owned());
-            let park = Park { user, sip_call_id, id, route, within: 15 * SECOND, missed_since };
-            self.parked.park(park, self.now).map(why)
+            let park =
+                Park { user, sip_call_id, id, route, within: 15 * SECOND, missed_since, is_counted: true };
+            self.parked.park(park, self.now)
         }
 
         /// What a worker does when a phone registers.
@@ -404,14 +455,14 @@ mod tests {
         }
 
         /// What a worker does when it relays a call.
-        fn follow(&mut self, id: CallId) -> Option<Act> {
+        fn follow(&mut self, id: CallId) -> Vec<Act> {
             let since = self.parked.waiting.arrive("bob");
             self.followed(id, since)
         }
 
-        fn followed(&mut self, id: CallId, since: Moment) -> Option<Act> {
+        fn followed(&mut self, id: CallId, since: Moment) -> Vec<Act> {
             let (user, sip_call_id, rung) = ("bob".to_owned(), "c1".to_owned(), vec!["desk".to_owned()]);
-            let follow = Follow { user, sip_call_id, id, missed_since: since, rung };
+            let follow = Follow { user, sip_call_id, id, missed_since: since, is_counted: true, rung };
             self.parked.follow(follow, self.now)
         }
 
@@ -425,15 +476,20 @@ mod tests {
                 && self.parked.time_of.is_empty()
                 && self.parked.of_user.is_empty()
                 && self.parked.early.is_empty()
+                && self.parked.waiting.interested("bob") == 0
                 && self.parked.waiting.count("bob") == 0
                 && !self.waits()
         }
     }
 
+    fn give_up(why: Needless) -> Act {
+        Act::GiveUp { user: "bob".to_owned(), sip_call_id: "c1".to_owned(), why }
+    }
+
     fn why(act: Act) -> Why {
         match act {
             Act::GoOn(go_on) => go_on.why,
-            Act::Append { .. } => panic!("{act:?}"),
+            Act::Append { .. } | Act::GiveUp { .. } => panic!("{act:?}"),
         }
     }
 
@@ -515,7 +571,8 @@ mod tests {
     fn what_comes_before_its_call_is_kept_for_it() {
         let mut rig = rig();
         rig.parked.over(ID, rig.now);
-        assert_eq!(rig.park(ID), None);
+        let since = rig.parked.waiting.arrive("bob");
+        assert_eq!(rig.act_of_arrival(ID, since), Some(give_up(Needless::CallOver)));
         assert!(rig.is_empty(), "it was over before it was parked");
         assert_eq!(rig.parked.pushed(ID, verdict(-2, true), rig.now), None);
         assert_eq!(rig.park(ID), Some(Why::Hopeless));
@@ -545,16 +602,30 @@ mod tests {
         let mut rig = rig();
         let since = rig.parked.waiting.arrive("bob");
         assert_eq!(rig.wake(&["phone"]), []);
-        assert!(matches!(rig.followed(ID, since), Some(Act::Append { aor, .. }) if aor == "sip:bob@x"));
-        assert_eq!(rig.follow(ID), None, "it is followed already");
+        assert!(matches!(&*rig.followed(ID, since), [Act::Append { aor, .. }] if aor == "sip:bob@x"));
+        assert_eq!(rig.follow(ID), [], "it is followed already");
         rig.parked.over(ID, rig.now);
         assert!(rig.is_empty());
     }
 
     #[test]
+    fn pushes_are_given_up_when_the_call_is_over_or_has_found_its_phone() {
+        let mut rig = rig();
+        rig.follow(ID);
+        assert_eq!(rig.parked.rung(ID, "desk".to_owned()), None, "a desk is not who is waited for");
+        rig.park(ID);
+        rig.wake(&["phone"]);
+        assert_eq!(rig.parked.rung(ID, "phone".to_owned()), Some(give_up(Needless::PhoneCame)));
+        assert_eq!(rig.parked.over(ID, rig.now), Some(give_up(Needless::CallOver)));
+        rig.park(ID);
+        assert_eq!(rig.parked.over(ID, rig.now), Some(give_up(Needless::CallOver)));
+        assert_eq!(rig.parked.over(ID, rig.now), None, "once is enough");
+    }
+
+    #[test]
     fn a_call_that_rings_elsewhere_is_joined_and_may_be_parked_later() {
         let mut rig = rig();
-        assert_eq!(rig.follow(ID), None);
+        assert_eq!(rig.follow(ID), []);
         assert!(rig.parked.was_rung(ID, "desk") && !rig.parked.was_rung(ID, "phone"));
         assert_eq!(rig.wake(&["desk"]), []);
         assert_eq!(rig.wake(&["desk", "phone"]).len(), 1);

@@ -3,8 +3,8 @@
 //! It refuses to know how a server passes arguments.
 
 use super::last::Last;
-use crate::model::{Extra, Report};
-use crate::service::{Error, Service, Target};
+use crate::model::{Extra, Media, Report};
+use crate::service::{Error, Offer, Service, SipRegister, Target};
 
 /// `register_token(user, token, platform [, device_id [, app]])`; empty means absent.
 pub(super) fn register_token(
@@ -28,9 +28,13 @@ pub(super) fn delete_token(service: &Service, user: &str, device_id: Option<&str
     service.delete(user, device_id).map(counted)
 }
 
-/// `send_voip_push(user, caller, call_id)`.
-pub(super) fn send_voip_push(service: &Service, [user, caller, call_id]: [&str; 3]) -> Result<Last, Error> {
-    service.send(user, caller, call_id).map(|report| pushed(&report))
+/// `send_voip_push(user, caller, call_id [, media])`.
+pub(super) fn send_voip_push(
+    service: &Service,
+    [user, caller, call_id]: [&str; 3],
+    media: Media,
+) -> Result<Last, Error> {
+    service.send_media(user, caller, call_id, media).map(|report| pushed(&report))
 }
 
 /// `send_voip_push_to(provider, token, app, user, caller, call_id)`.
@@ -40,6 +44,24 @@ pub(super) fn send_voip_push_to(
 ) -> Result<Last, Error> {
     let target = Target { provider, token, app };
     service.send_to(&target, user, caller, call_id).map(|report| pushed(&report))
+}
+
+/// `check_contact([user])`: what the answer to the REGISTER in hand is to say about push.
+pub(super) fn check_contact(service: &Service, register: &SipRegister<'_>) -> Result<Last, Error> {
+    Ok(match service.check_register(register) {
+        Offer::Push { devices, headers } => counted(devices).with_headers(&headers),
+        Offer::Nothing(why) => Last::nothing(why),
+        Offer::Refuse { status, reason, headers } => Last::refusal(status, &reason).with_headers(&headers),
+    })
+}
+
+/// `register_contact([user])`.
+pub(super) fn register_contact(service: &Service, register: &SipRegister<'_>) -> Result<Last, Error> {
+    let done = service.register_contacts(register)?;
+    if done.stored > 0 {
+        return Ok(counted(done.stored));
+    }
+    Ok(Last::nothing("none stored, some forgotten").with_devices(done.forgotten))
 }
 
 /// Pushes that at least one provider accepted.

@@ -1,6 +1,6 @@
 //! The pause between attempts to connect, longer after every failure, and different in every process.
 //!
-//! It refuses to make a caller wait: within the pause the answer is no, at once.
+//! It refuses to make a caller wait long: within a longer pause the answer is no, at once.
 
 use super::Failure;
 use std::time::Duration;
@@ -10,6 +10,8 @@ use tokio::time::Instant;
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(10);
+/// A request waits for the end of a pause that is over so soon: a provider that restarts is back within this.
+const SHORT: Duration = Duration::from_millis(400);
 
 /// Failures in a row, and until when nobody knocks.
 #[derive(Default)]
@@ -20,11 +22,17 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    pub(super) fn check(&self) -> Result<(), Failure> {
+    /// When it may be tried again, where that is soon.
+    pub(super) fn check(&self) -> Result<Option<Instant>, Failure> {
         match self.until {
-            Some(until) if Instant::now() < until => Err(Failure::Connect(self.last.clone())),
-            _ => Ok(()),
+            Some(until) if Instant::now() + SHORT < until => Err(Failure::Connect(self.last.clone())),
+            until => Ok(until),
         }
+    }
+
+    /// When it may be tried again, however late that is.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.until
     }
 
     pub(super) fn succeeded(&mut self) {
@@ -61,15 +69,23 @@ mod tests {
             let pause = pause(failures, jitter);
             prop_assert!(pause >= FIRST / 2 && pause <= LONGEST);
         }
+
+        #[test]
+        fn a_pause_is_another_for_everybody(failures in any::<u32>(), one in 0.0f64..1.0, other in 0.0f64..1.0) {
+            prop_assume!((one - other).abs() > 1e-6);
+            prop_assert_ne!(pause(failures, one), pause(failures, other));
+        }
     }
 
     #[test]
-    fn after_a_failure_the_answer_is_no_and_after_a_success_it_is_yes() {
+    fn after_some_failures_the_answer_is_no_and_after_a_success_it_is_yes() {
         let mut backoff = Backoff::default();
-        assert_eq!(backoff.check(), Ok(()));
+        assert_eq!(backoff.check(), Ok(None));
         backoff.failed(&Failure::Connect("refused".to_owned()));
+        assert!(matches!(backoff.check(), Ok(Some(_))), "a short pause is waited for");
+        (0..4).for_each(|_| backoff.failed(&Failure::Connect("refused".to_owned())));
         assert_eq!(backoff.check(), Err(Failure::Connect("refused".to_owned())));
         backoff.succeeded();
-        assert_eq!(backoff.check(), Ok(()));
+        assert_eq!(backoff.check(), Ok(None));
     }
 }

@@ -1,19 +1,18 @@
 //! The way to one origin with one credential: as many warm connections as its streams need, opened when first needed.
 //!
-//! It refuses to send more than one request on a new connection until that one was answered well, and to knock at a
-//! closed door without a pause.
+//! It refuses to send more than one request on a new connection until that one was answered well, to put anything onto a
+//! connection that the provider wants to end, and to knock at a closed door without a pause.
 
 use super::backoff::Backoff;
 use super::connection::{Connection, Place};
-use super::{Ask, Failure, Response, Tls};
+use super::dial::system_dns;
+use super::{Ask, Failure, Patience, Resolve, Response, Tls};
 use crate::config::Origin;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// How often a request goes out again at once because the provider says that it did not process it.
-const MAX_MOVES: u32 = 3;
 /// More connections than this are never opened; each carries up to a thousand requests at once.
 const MAX_CONNECTIONS: usize = 16;
 
@@ -21,6 +20,9 @@ const MAX_CONNECTIONS: usize = 16;
 pub struct Client {
     origin: Origin,
     tls: Tls,
+    resolve: Resolve,
+    patience: Patience,
+    /// Those that take requests. One that is to end leaves the list at once, and ends with its last request.
     connections: RefCell<Vec<Rc<Connection>>>,
     /// Held while a connection is opened, so that many requests at once open one.
     opening: Mutex<()>,
@@ -32,9 +34,16 @@ pub struct Client {
 impl Client {
     /// Opens nothing yet.
     pub fn new(origin: Origin, tls: Tls) -> Rc<Self> {
+        Self::with(origin, tls, Patience::default(), Rc::new(system_dns))
+    }
+
+    /// The same with other times and another resolver.
+    pub fn with(origin: Origin, tls: Tls, patience: Patience, resolve: Resolve) -> Rc<Self> {
         Rc::new(Client {
             origin,
             tls,
+            resolve,
+            patience,
             connections: RefCell::default(),
             opening: Mutex::new(()),
             is_growing: Cell::new(false),
@@ -43,20 +52,28 @@ impl Client {
     }
 
     /// Sends a request and waits for the answer, at most until `deadline`. What the provider did not process for its own
-    /// reasons (GOAWAY, REFUSED_STREAM) goes out again on a new connection at once.
+    /// reasons (GOAWAY, REFUSED_STREAM) goes out again on another connection at once, as often as it takes; where a new
+    /// connection cannot be had, after the pause between attempts to connect.
     ///
     /// # Errors
     /// No answer; see [`Failure`].
     pub async fn send(self: &Rc<Self>, request: &dyn Ask, deadline: Instant) -> Result<Response, Failure> {
-        let mut moves = 0;
+        let mut is_moved = false;
         loop {
-            match self.send_once(request, deadline).await {
-                Err(Failure::NotProcessed(why)) if moves < MAX_MOVES => {
-                    log::debug!("{} did not process a request: {why}", self.origin.host);
-                    moves += 1;
+            let failure = match self.send_once(request, deadline).await {
+                Err(failure @ Failure::NotProcessed(_)) => failure,
+                Err(failure @ Failure::Connect(_)) if is_moved => {
+                    let until = self.backoff.borrow().until();
+                    sleep_until(until.unwrap_or(deadline).min(deadline)).await;
+                    failure
                 }
                 done => return done,
+            };
+            log::debug!("{}: {failure}", self.origin.host);
+            if Instant::now() >= deadline {
+                return Err(failure);
             }
+            is_moved = true;
         }
     }
 
@@ -71,36 +88,47 @@ impl Client {
             None => {
                 // Boxed: rare, and every request under way would keep room for it.
                 let in_time = Box::pin(timeout_at(deadline, self.place())).await;
-                in_time.map_err(|_| Failure::Connect("not in time".to_owned()))??
+                in_time.map_err(|_| Failure::NotProcessed("no connection in time".to_owned()))??
             }
         };
         let connection = place.connection();
-        let done = if connection.is_proven() {
+        if connection.is_proven() {
             connection.send(request, deadline).await
         } else {
-            Box::pin(connection.prove(request, deadline)).await
-        };
-        if matches!(done, Err(Failure::NotProcessed(_))) {
-            self.forget(connection);
+            let done = Box::pin(connection.prove(request, deadline)).await;
+            if connection.is_proven() {
+                self.backoff.borrow_mut().succeeded();
+            }
+            done
         }
-        done
     }
 
     /// A place on the least busy connection that needs no asking; the usual case, without waiting for anything. None
     /// where all streams are taken and another connection may be opened.
     fn ready_place(self: &Rc<Self>) -> Option<Place> {
-        let connections = self.connections.borrow();
-        let trusted = connections.iter().filter(|known| known.is_trusted());
-        let best = trusted.min_by_key(|known| known.in_flight())?;
-        if connections.len() < MAX_CONNECTIONS {
-            if best.is_full() {
-                return None;
+        loop {
+            let best = self.least_busy(|known| known.is_trusted())?;
+            if best.is_leaving() {
+                self.retire(&best);
+                continue;
             }
-            if best.is_nearly_full() {
-                self.grow();
+            if self.connections.borrow().len() < MAX_CONNECTIONS {
+                if best.is_full() {
+                    return None;
+                }
+                if best.is_nearly_full() {
+                    self.grow();
+                }
             }
+            return Some(Place::on(&best));
         }
-        Some(Place::on(best))
+    }
+
+    /// One with room before one without, and one that is proven before one where the first request still runs.
+    fn least_busy(&self, which: impl Fn(&Connection) -> bool) -> Option<Rc<Connection>> {
+        let connections = self.connections.borrow();
+        let which = connections.iter().filter(|known| which(known));
+        which.min_by_key(|known| (known.is_full(), known.is_being_proven(), known.in_flight())).cloned()
     }
 
     /// Opens another connection before the last is full; nobody waits for it.
@@ -123,33 +151,43 @@ impl Client {
         if let Some(ready) = self.ready_place() {
             return Ok(ready); // Somebody else has opened it meanwhile.
         }
-        let known = self.connections.borrow().clone();
-        for connection in known.iter().filter(|known| !known.is_full()) {
-            if Box::pin(connection.is_usable()).await {
-                return Ok(Place::on(connection));
+        // One only: where it does not answer, the others may be as dead, and each ping takes its time.
+        if let Some(doubtful) = self.least_busy(|known| known.is_in_doubt() && !known.is_full()) {
+            if Box::pin(doubtful.answers()).await {
+                return Ok(Place::on(&doubtful));
             }
-            self.forget(connection);
+            self.retire(&doubtful);
+        }
+        if self.connections.borrow().len() >= MAX_CONNECTIONS
+            && let Some(any) = self.least_busy(|known| !known.is_leaving())
+        {
+            return Ok(Place::on(&any));
         }
         Ok(Place::on(&self.open().await?))
     }
 
     async fn open(&self) -> Result<Rc<Connection>, Failure> {
-        self.backoff.borrow().check()?;
-        // Boxed: every request that waits for its place would keep room for a TLS handshake otherwise.
-        match Box::pin(Connection::open(&self.origin, &self.tls)).await {
-            Ok(opened) => {
-                self.backoff.borrow_mut().succeeded();
-                self.connections.borrow_mut().push(Rc::clone(&opened));
-                Ok(opened)
-            }
-            Err(failure) => {
-                self.backoff.borrow_mut().failed(&failure);
-                Err(failure)
-            }
+        let pause = self.backoff.borrow().check()?;
+        if let Some(until) = pause {
+            sleep_until(until).await;
         }
+        // Boxed: every request that waits for its place would keep room for a TLS handshake otherwise.
+        let opened = Box::pin(Connection::open(&self.origin, &self.tls, &self.resolve, self.patience)).await;
+        match &opened {
+            Ok(opened) => self.connections.borrow_mut().push(Rc::clone(opened)),
+            Err(failure) => self.backoff.borrow_mut().failed(failure),
+        }
+        opened
     }
 
-    fn forget(&self, connection: &Rc<Connection>) {
-        self.connections.borrow_mut().retain(|known| !Rc::ptr_eq(known, connection));
+    /// Puts nothing more onto a connection. If it leaves without a single good answer, that is a door that is shut, too.
+    fn retire(&self, connection: &Rc<Connection>) {
+        let mut connections = self.connections.borrow_mut();
+        let before = connections.len();
+        connections.retain(|known| !Rc::ptr_eq(known, connection));
+        if connections.len() < before && !connection.is_proven() {
+            let failure = Failure::NotProcessed("it leaves before its first answer".to_owned());
+            self.backoff.borrow_mut().failed(&failure);
+        }
     }
 }

@@ -2,28 +2,20 @@
 //!
 //! It refuses to reconnect; a connection that broke stays broken.
 
-use super::{Ask, Coalesced, Failure, Response, Tls};
+use super::dial::dial;
+use super::{Ask, Coalesced, Failure, IS_SENT, Patience, Resolve, Response, Tls};
 use crate::config::Origin;
 use bytes::{Bytes, BytesMut};
-use h2::client::SendRequest;
+use h2::client::{ResponseFuture, SendRequest};
 use h2::{Ping, PingPong};
 use http::{HeaderMap, Request};
-use rustls::pki_types::ServerName;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsConnector;
+use tokio::time::{Instant, timeout, timeout_at};
 
-/// How long opening may take: DNS, TCP and TLS together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Idle for longer than this, a connection is asked with a ping first: firewalls drop silent connections.
-const TRUSTED_IDLE: Duration = Duration::from_secs(60);
-/// How long such a ping may take.
-const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// More of a body than this is not read; a provider's error has some hundred bytes.
 const MAX_BODY_LEN: usize = 16 * 1024;
 /// More header bytes than this end the connection.
@@ -33,17 +25,22 @@ const MAX_HEADERS_LEN: u32 = 16 * 1024;
 const STREAMS_BEFORE_SETTINGS: usize = 100;
 
 pub(super) struct Connection {
-    requests: SendRequest<Bytes>,
+    requests: RefCell<SendRequest<Bytes>>,
     pings: Mutex<Option<PingPong>>,
-    is_broken: Rc<Cell<bool>>,
-    /// Set when an answer is overdue: the next sender asks with a ping before it trusts the connection.
+    patience: Patience,
+    /// Set when it has ended, or when the provider refused a stream: it wants less from us than we thought.
+    is_leaving: Rc<Cell<bool>>,
+    /// Set when an answer is overdue and nothing else came: the next sender asks with a ping before it trusts the connection.
     is_doubtful: Cell<bool>,
     /// Set by the first good answer. Apple allows one stream until then.
     is_proven: Cell<bool>,
     /// Held by the first request (Apple: one stream until a request with a valid token succeeded).
     proving: Mutex<()>,
+    /// Set when somebody has waited in vain for the first answer.
+    is_slow: Cell<bool>,
     in_flight: Cell<usize>,
     last_used: Cell<Instant>,
+    last_heard: Cell<Instant>,
 }
 
 /// One request's place on a connection, counted from the choice of the connection until the request has ended, however
@@ -68,23 +65,25 @@ impl Drop for Place {
 }
 
 impl Connection {
-    pub(super) async fn open(origin: &Origin, tls: &Tls) -> Result<Rc<Connection>, Failure> {
-        match timeout(CONNECT_TIMEOUT, Self::handshake(origin, tls)).await {
+    pub(super) async fn open(
+        origin: &Origin,
+        tls: &Tls,
+        resolve: &Resolve,
+        patience: Patience,
+    ) -> Result<Rc<Connection>, Failure> {
+        match timeout(patience.connect, Self::handshake(origin, tls, resolve, patience)).await {
             Ok(done) => done.map_err(Failure::Connect),
-            Err(_) => Err(Failure::Connect("not within 5 s".to_owned())),
+            Err(_) => Err(Failure::Connect(format!("not within {:?}", patience.connect))),
         }
     }
 
-    async fn handshake(origin: &Origin, tls: &Tls) -> Result<Rc<Connection>, String> {
-        let tcp = connect(origin).await?;
-        let name = ServerName::try_from(origin.host.clone()).map_err(|_| "not a host name".to_owned())?;
-        let stream = TlsConnector::from(Arc::clone(&tls.config))
-            .connect(name, tcp)
-            .await
-            .map_err(|error| format!("TLS: {error}"))?;
-        if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-            return Err("the server does not speak HTTP/2".to_owned());
-        }
+    async fn handshake(
+        origin: &Origin,
+        tls: &Tls,
+        resolve: &Resolve,
+        patience: Patience,
+    ) -> Result<Rc<Connection>, String> {
+        let stream = dial(origin, tls, resolve).await?;
         let (requests, mut driver) = h2::client::Builder::new()
             .enable_push(false)
             .initial_max_send_streams(STREAMS_BEFORE_SETTINGS)
@@ -93,29 +92,47 @@ impl Connection {
             .await
             .map_err(|error| format!("HTTP/2: {error}"))?;
         let pings = Mutex::new(driver.ping_pong());
-        let is_broken = Rc::new(Cell::new(false));
-        let broken = Rc::clone(&is_broken);
+        let is_leaving = Rc::new(Cell::new(false));
+        let has_ended = Rc::clone(&is_leaving);
         tokio::task::spawn_local(async move {
             if let Err(error) = driver.await {
                 log::debug!("connection ended: {error}");
             }
-            broken.set(true);
+            has_ended.set(true);
         });
+        let now = Instant::now();
         Ok(Rc::new(Connection {
-            requests,
+            requests: RefCell::new(requests),
             pings,
-            is_broken,
+            patience,
+            is_leaving,
             is_doubtful: Cell::new(false),
             is_proven: Cell::new(false),
             proving: Mutex::new(()),
+            is_slow: Cell::new(false),
             in_flight: Cell::new(0),
-            last_used: Cell::new(Instant::now()),
+            last_used: Cell::new(now),
+            last_heard: Cell::new(now),
         }))
+    }
+
+    /// True where nothing more may go onto it: it has ended, or the provider wants it to. h2 knows of a GOAWAY as soon as
+    /// the frame was read; the driver ends only with the last stream.
+    pub(super) fn is_leaving(&self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        self.is_leaving.get()
+            || matches!(self.requests.borrow_mut().poll_ready(&mut context), Poll::Ready(Err(_)))
     }
 
     /// True where it may be used without asking.
     pub(super) fn is_trusted(&self) -> bool {
-        !self.is_broken.get() && !self.is_doubtful.get() && self.last_used.get().elapsed() < TRUSTED_IDLE
+        !self.is_in_doubt() && (self.is_proven.get() || !self.is_slow.get())
+    }
+
+    /// True where a ping should tell whether it is still there: an answer is overdue, or it was idle (firewalls drop silent
+    /// connections).
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.is_doubtful.get() || self.last_used.get().elapsed() >= self.patience.idle
     }
 
     /// How many requests are under way.
@@ -125,12 +142,16 @@ impl Connection {
 
     /// True when all streams that the server allows at this moment are taken.
     pub(super) fn is_full(&self) -> bool {
-        self.in_flight.get() >= self.requests.current_max_send_streams()
+        self.in_flight.get() >= self.limit()
     }
 
     /// True when nine tenths of them are.
     pub(super) fn is_nearly_full(&self) -> bool {
-        self.in_flight.get() * 10 >= self.requests.current_max_send_streams().saturating_mul(9)
+        self.in_flight.get() * 10 >= self.limit().saturating_mul(9)
+    }
+
+    fn limit(&self) -> usize {
+        self.requests.borrow().current_max_send_streams()
     }
 
     /// True once a request was answered well.
@@ -138,17 +159,15 @@ impl Connection {
         self.is_proven.get()
     }
 
-    /// False once it ended or does not answer a ping that was due.
-    pub(super) async fn is_usable(&self) -> bool {
-        if self.is_broken.get() {
-            return false;
-        }
-        if self.is_trusted() {
-            return true;
-        }
-        let is_alive = self.answers_a_ping().await;
+    /// True while its first request runs; others would have to wait for that one.
+    pub(super) fn is_being_proven(&self) -> bool {
+        !self.is_proven.get() && self.in_flight.get() > 0
+    }
+
+    /// Asks with a ping.
+    pub(super) async fn answers(&self) -> bool {
+        let is_alive = !self.is_leaving() && self.answers_a_ping().await;
         self.is_doubtful.set(!is_alive);
-        self.is_broken.set(self.is_broken.get() || !is_alive);
         self.last_used.set(Instant::now());
         is_alive
     }
@@ -156,19 +175,25 @@ impl Connection {
     async fn answers_a_ping(&self) -> bool {
         let mut pings = self.pings.lock().await;
         let Some(pings) = pings.as_mut() else { return false };
-        matches!(timeout(PING_TIMEOUT, pings.ping(Ping::opaque())).await, Ok(Ok(_)))
+        matches!(timeout(self.patience.ping, pings.ping(Ping::opaque())).await, Ok(Ok(_)))
     }
 
-    /// Sends a request alone on a new connection; those that come meanwhile wait for its end.
+    /// Sends a request alone on a new connection; those that come meanwhile wait for its end, though not for long: where the
+    /// first answer is slow, they may have another connection.
     pub(super) async fn prove(&self, request: &dyn Ask, deadline: Instant) -> Result<Response, Failure> {
-        let Ok(turn) = tokio::time::timeout_at(deadline, self.proving.lock()).await else {
-            return Err(Failure::Connect("not in time".to_owned()));
+        let patience = deadline.min(Instant::now() + self.patience.first_answer);
+        let Ok(turn) = timeout_at(patience, self.proving.lock()).await else {
+            self.is_slow.set(patience < deadline);
+            return Err(Failure::NotProcessed("the first answer on the connection is late".to_owned()));
         };
-        if self.is_broken.get() {
-            return Err(Failure::NotProcessed("the connection has ended".to_owned()));
+        if self.is_leaving() {
+            return Err(Failure::NotProcessed("the connection is to end".to_owned()));
         }
         if self.is_proven.get() {
             drop(turn);
+            if self.in_flight.get() > self.limit() {
+                return Err(Failure::NotProcessed("the connection allows fewer streams".to_owned()));
+            }
             return self.send(request, deadline).await;
         }
         let done = self.send(request, deadline).await;
@@ -179,24 +204,39 @@ impl Connection {
 
     /// Sends one request and waits for its answer, at most until `deadline`.
     pub(super) async fn send(&self, request: &dyn Ask, deadline: Instant) -> Result<Response, Failure> {
-        self.last_used.set(Instant::now());
-        match tokio::time::timeout_at(deadline, self.exchange(request)).await {
-            Ok(done) => done,
+        let sent_at = Instant::now();
+        self.last_used.set(sent_at);
+        match timeout_at(deadline, self.exchange(request)).await {
+            Ok(done) => {
+                self.heard(&done);
+                done
+            }
             Err(_) => {
-                self.is_doubtful.set(true);
+                self.is_doubtful.set(self.is_doubtful.get() || self.last_heard.get() <= sent_at);
                 Err(Failure::Lost("not in time".to_owned()))
             }
         }
     }
 
+    fn heard(&self, done: &Result<Response, Failure>) {
+        match done {
+            Ok(_) => self.last_heard.set(Instant::now()),
+            Err(Failure::NotProcessed(_)) => {
+                self.is_leaving.set(true);
+                note_sent(false);
+            }
+            Err(Failure::Unmade(_) | Failure::Connect(_) | Failure::Lost(_)) => {}
+        }
+    }
+
     async fn exchange(&self, request: &dyn Ask) -> Result<Response, Failure> {
-        let refused = |error: h2::Error| Failure::NotProcessed(error.to_string());
-        let requests = self.requests.clone().ready().await.map_err(refused)?;
-        let response = start(requests, request.request().map_err(Failure::Unmade)?).map_err(refused)?;
+        let request = request.request().map_err(Failure::Unmade)?;
+        let response = self.start(request).map_err(|error| Failure::NotProcessed(error.to_string()))?;
         let (parts, body) = response.await.map_err(judge)?.into_parts();
         Ok(Response {
             status: parts.status.as_u16(),
             retry_after: retry_after(&parts.headers),
+            // Boxed: what is accepted has none, and every push under way would keep room for it.
             body: if body.is_end_stream() {
                 Bytes::new()
             } else {
@@ -204,19 +244,24 @@ impl Connection {
             },
         })
     }
+
+    /// Nothing has left this process when it returns, so whatever fails here was not processed.
+    fn start(&self, request: Request<Bytes>) -> Result<ResponseFuture, h2::Error> {
+        let (parts, body) = request.into_parts();
+        let head = Request::from_parts(parts, ());
+        let mut requests = self.requests.borrow().clone();
+        note_sent(true);
+        let (response, mut sending) = requests.send_request(head, body.is_empty())?;
+        if !body.is_empty() {
+            sending.send_data(body, true)?;
+        }
+        Ok(response)
+    }
 }
 
-/// Puts a request on its way. Not a part of the waiting, which would keep room for all of this.
-fn start(
-    mut requests: SendRequest<Bytes>,
-    request: Request<Bytes>,
-) -> Result<h2::client::ResponseFuture, h2::Error> {
-    let (parts, body) = request.into_parts();
-    let (response, mut sending) = requests.send_request(Request::from_parts(parts, ()), body.is_empty())?;
-    if !body.is_empty() {
-        sending.send_data(body, true)?;
-    }
-    Ok(response)
+/// An error is a task that does not want to know.
+fn note_sent(may_have_arrived: bool) {
+    let _ = IS_SENT.try_with(|is_sent| is_sent.set(may_have_arrived));
 }
 
 /// The provider said itself that it did not process the stream (RFC 9113 §8.7), or the request may have arrived.
@@ -226,24 +271,6 @@ fn judge(error: h2::Error) -> Failure {
         return Failure::NotProcessed(error.to_string());
     }
     Failure::Lost(error.to_string())
-}
-
-async fn connect(origin: &Origin) -> Result<TcpStream, String> {
-    let host = (origin.host.as_str(), origin.port);
-    let addresses =
-        tokio::net::lookup_host(host).await.map_err(|_| format!("{} is not known to DNS", origin.host))?;
-    let mut last = format!("{} has no address", origin.host);
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(tcp) => {
-                // Without it a push alone was measured waiting 40 ms for an acknowledgement.
-                tcp.set_nodelay(true).map_err(|error| error.to_string())?;
-                return Ok(tcp);
-            }
-            Err(error) => last = format!("{address}: {error}"),
-        }
-    }
-    Err(last)
 }
 
 async fn read(mut body: h2::RecvStream) -> Result<Bytes, h2::Error> {

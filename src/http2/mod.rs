@@ -6,16 +6,49 @@ mod backoff;
 mod client;
 mod coalesced;
 mod connection;
+mod dial;
 mod tls;
 
 pub use client::Client;
 pub use coalesced::Coalesced;
+pub use dial::{Addresses, Resolve};
 pub use tls::Tls;
 
 use bytes::Bytes;
 use http::Request;
+use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
+
+/// How long a client waits for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Opening a connection: DNS, TCP and TLS together.
+    pub connect: Duration,
+    /// Unused for longer than this, a connection is asked with a ping before it is trusted.
+    pub idle: Duration,
+    /// The answer to such a ping.
+    pub ping: Duration,
+    /// The first answer on a new connection, on which no other request may go out before. After this another is opened.
+    pub first_answer: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            connect: Duration::from_secs(4),
+            idle: Duration::from_secs(60),
+            ping: Duration::from_secs(2),
+            first_answer: Duration::from_secs(1),
+        }
+    }
+}
+
+tokio::task_local! {
+    /// Where a task has one, set once its request is written: from then on the provider may have it, unless it says that it
+    /// did not process it.
+    pub static IS_SENT: Cell<bool>;
+}
 
 /// What is asked. The request is made when it goes out, and once more where it has to go out again, so that nothing of it takes
 /// memory while its answer is awaited.
@@ -49,9 +82,9 @@ pub struct Response {
 pub enum Failure {
     /// There can be no such request, and nothing was sent.
     Unmade(String),
-    /// There is no connection, and the request was not sent.
+    /// No connection could be made, so the request was not sent.
     Connect(String),
-    /// The provider did not process the request (GOAWAY, REFUSED_STREAM): it may be sent again at once.
+    /// The request was not sent, or the provider did not process it (GOAWAY, REFUSED_STREAM): it may be sent again at once.
     NotProcessed(String),
     /// The request may have arrived, but no answer came.
     Lost(String),

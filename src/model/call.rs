@@ -3,14 +3,12 @@
 //! It refuses nothing but an empty Call-ID: a strange caller name is made harmless, not rejected, since the call is
 //! what matters.
 
-use super::{Invalid, User, clean_line};
+use super::{Caller, Invalid, Media, User};
 use std::sync::OnceLock;
 use uuid::Uuid;
 
 /// Longest Call-ID taken, in bytes; longer ones are refused as RFC 3261 leaves it to us.
 pub const MAX_CALL_ID_LEN: usize = 512;
-/// Longest caller shown on a phone, in bytes; cut at a character.
-const MAX_CALLER_LEN: usize = 256;
 
 /// A namespace of our own: uuid5(NAMESPACE_URL, "sip:call-id"). A constant, since a hash of it costs as much as one of a Call-ID.
 const NAMESPACE: Uuid = Uuid::from_u128(0x0661_7bac_56e9_5d5b_81fd_cf80_1e57_c455);
@@ -20,28 +18,38 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x0661_7bac_56e9_5d5b_81fd_cf80_1e57_c45
 pub struct Call {
     /// Whom it is for.
     pub callee: User,
-    /// Who calls, as the phone shows it: one line, at most 256 bytes.
-    pub caller: String,
+    /// Who calls.
+    pub caller: Caller,
     /// The SIP Call-ID. Not to be changed once the UUID was asked for.
     pub call_id: String,
+    /// Audio or video.
+    pub media: Media,
     uuid: OnceLock<Uuid>,
 }
 
 impl PartialEq for Call {
     fn eq(&self, other: &Call) -> bool {
-        let Call { callee, caller, call_id, uuid: _ } = self;
-        (callee, caller, call_id) == (&other.callee, &other.caller, &other.call_id)
+        let Call { callee, caller, call_id, media, uuid: _ } = self;
+        (callee, caller, call_id, media) == (&other.callee, &other.caller, &other.call_id, &other.media)
     }
 }
 
 impl Eq for Call {}
 
 impl Call {
-    /// Takes a call from a routing script.
+    /// Takes an audio call from a routing script; what `caller` may be, [`Caller::parse`] says.
+    ///
+    /// # Errors
+    /// As [`Call::new`].
+    pub fn parse(user: &str, caller: &str, call_id: &str) -> Result<Call, Invalid> {
+        Call::new(user, Caller::parse(caller), call_id, Media::Audio)
+    }
+
+    /// Takes a call whose caller is known.
     ///
     /// # Errors
     /// The user (see [`User::parse`]) or the Call-ID: empty, longer than 512 bytes, or with control characters.
-    pub fn parse(user: &str, caller: &str, call_id: &str) -> Result<Call, Invalid> {
+    pub fn new(user: &str, caller: Caller, call_id: &str, media: Media) -> Result<Call, Invalid> {
         let callee = User::parse(user)?;
         if call_id.is_empty() {
             return Err(Invalid::new("call_id", "is empty"));
@@ -53,12 +61,7 @@ impl Call {
         if call_id.chars().any(char::is_control) {
             return Err(Invalid::new("call_id", "has a control character"));
         }
-        Ok(Call {
-            callee,
-            caller: clean_line(caller, MAX_CALLER_LEN),
-            call_id: call_id.to_owned(),
-            uuid: OnceLock::new(),
-        })
+        Ok(Call { callee, caller, call_id: call_id.to_owned(), media, uuid: OnceLock::new() })
     }
 
     /// The id that CallKit knows this call by; see [`call_uuid`].
@@ -92,10 +95,10 @@ mod tests {
     #[test]
     fn a_caller_cannot_inject_lines_and_a_call_id_must_be_one() {
         let call = Call::parse("bob", "Eve\r\nX: y", "c1").unwrap();
-        assert_eq!(call.caller, "Eve  X: y");
+        assert_eq!(call.caller.shown(), "Eve  X: y");
         assert_eq!(Call::parse("bob", "a", "").unwrap_err().what, "call_id");
         assert_eq!(Call::parse("bob", "a", "x\r\ny").unwrap_err().what, "call_id");
         assert_eq!(Call::parse("bob", "a", &"x".repeat(513)).unwrap_err().what, "call_id");
-        assert_eq!(Call::parse("bob", &"é".repeat(1000), "c").unwrap().caller.len(), 256);
+        assert_eq!(Call::parse("bob", &"é".repeat(1000), "c").unwrap().caller.shown().len(), 256);
     }
 }

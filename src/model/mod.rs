@@ -3,15 +3,19 @@
 //! It refuses to do I/O, to read a clock and to know any provider's wire format.
 
 mod call;
+mod caller;
 mod device;
+mod media;
 mod outcome;
 mod text;
 mod token;
 mod user;
 
 pub use call::{Call, MAX_CALL_ID_LEN, call_uuid};
-pub use device::{Device, Environment, Extra, NewDevice, Platform, Provider, parse_app};
+pub use caller::{Caller, MAX_CALLER_LEN, MAX_HOST_LEN};
+pub use device::{Alert, Device, Environment, Extra, NewDevice, Platform, Provider, parse_app};
+pub use media::Media;
 pub use outcome::{Outcome, Push, PushResult, Report};
 pub use text::{Invalid, clean_line, cut_to};
 pub use token::Token;
-pub use user::User;
+pub use user::{MAX_USER_LEN, User};

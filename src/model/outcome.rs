@@ -107,7 +107,7 @@ pub struct PushResult {
     pub provider: Provider,
     /// The last answer.
     pub outcome: Outcome,
-    /// How often the provider was asked.
+    /// How often the provider was asked: requests that it took, or may have.
     pub attempts: u32,
 }
 

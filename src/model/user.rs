@@ -6,7 +6,7 @@ use super::Invalid;
 use std::fmt;
 
 /// Longest user that is taken, in bytes. RFC 3261 sets no limit; a longer one is an attack or a mistake.
-const MAX_LEN: usize = 255;
+pub const MAX_USER_LEN: usize = 255;
 
 /// The callee's address: `alice` or `alice@example.org`. A leading `sip:` or `sips:` and URI parameters are dropped,
 /// and the host is folded to lower case (RFC 3261 §19.1.4: the user part is case-sensitive, the host is not).
@@ -24,10 +24,10 @@ impl User {
         if bare.is_empty() {
             return Err(Invalid::new("user", "is empty"));
         }
-        if bare.len() > MAX_LEN {
+        if bare.len() > MAX_USER_LEN {
             return Err(Invalid::new(
                 "user",
-                format!("is {} bytes long, at most {MAX_LEN} are taken", bare.len()),
+                format!("is {} bytes long, at most {MAX_USER_LEN} are taken", bare.len()),
             ));
         }
         if !bare.bytes().all(|b| matches!(b, b'!'..=b'~'))

@@ -261,6 +261,15 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_of_another_user_is_refused() {
+        let listener = Listener::new().unwrap();
+        let _peer = Link::connect(&listener.address()).unwrap();
+        let (socket, _) = listener.socket.accept().unwrap();
+        let refused = Link::checked(socket, |uid| uid != own_uid()).map(|_| ()).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
     fn messages_stay_whole_and_in_order() {
         let (near, far) = pair();
         for len in [1, 100, MAX_MESSAGE_LEN] {

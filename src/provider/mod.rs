@@ -5,7 +5,7 @@
 pub mod apns;
 pub mod fcm;
 
-use crate::model::{Device, Outcome, Provider, Push};
+use crate::model::{Device, Environment, Outcome, Provider, Push};
 use bytes::Bytes;
 use http::HeaderValue;
 use std::fmt;
@@ -20,8 +20,16 @@ pub trait PushProvider: Send + Sync {
     /// The credential's name in logs: team and key id, or project. Never a secret.
     fn name(&self) -> String;
 
+    /// Who signs: credentials with the same signer share one authorization. For comparing only, never for a log.
+    fn signer(&self) -> String;
+
     /// The topic or project that a push to this device is for.
     fn app<'a>(&'a self, device: &'a Device) -> &'a str;
+
+    /// Which of Apple's environments it is for; others have only the one.
+    fn environment(&self) -> Environment {
+        Environment::Production
+    }
 
     /// True if pushes to this device go out with this credential.
     fn serves(&self, device: &Device) -> bool;
@@ -35,12 +43,28 @@ pub trait PushProvider: Send + Sync {
     /// What an answer means. Exactly one outcome per answer, and nothing else happens here.
     fn outcome(&self, answer: &Answer) -> Outcome;
 
+    /// What is to blame for a rejection (`Outcome::Rejected`) with this reason.
+    fn blame(&self, reason: &str) -> Blame;
+
     /// Makes or fetches what goes into the `authorization` header. May block on the network, so the sender calls it on
     /// a thread of its own. `now_s` is the time in seconds since 1970.
     ///
     /// # Errors
     /// `CredentialRefused` or `Unavailable`.
     fn authorize(&self, now_s: i64) -> Result<Authorization, Outcome>;
+}
+
+/// What is to blame for a rejection, and so will not work with the next push either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// Only this push, or nobody can say.
+    Push,
+    /// The device's token: it is of Apple's other environment, or of none.
+    Environment,
+    /// The device's token is not of this app.
+    Device,
+    /// This credential may not push to this app at all.
+    App,
 }
 
 /// A header value that proves who we are, and how long it is good for.
@@ -91,6 +115,17 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+impl Answer {
+    /// True where there is a body that is no JSON: a proxy's page, or noise. It says nothing about a push, whatever its status.
+    fn is_nonsense(&self) -> bool {
+        !self.body.is_empty() && serde_json::from_slice::<serde::de::IgnoredAny>(&self.body).is_err()
+    }
+
+    fn unavailable(&self) -> Outcome {
+        Outcome::Unavailable { reason: format!("HTTP {} with a body that is not JSON", self.status) }
+    }
+}
+
 /// The provider's reason for a log line: printable ASCII of a sensible length, since it comes from outside.
 fn reason(text: &str) -> String {
     let printable: String = text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect();
@@ -102,7 +137,7 @@ pub(crate) mod tests {
     //! Pushes, answers and credentials that the providers' tests share.
 
     use super::*;
-    use crate::config::{FcmCredential, IosPushType, Origin, SigningKey};
+    use crate::config::{FcmCredential, IosPushType, Origin, Profile, SigningKey};
     use crate::model::{Call, Extra, NewDevice};
 
     pub(crate) fn push_to(platform: &str, token: &str, caller: &str) -> Push {
@@ -115,6 +150,8 @@ pub(crate) mod tests {
             app: None,
             environment: None,
             registered_at_ms: 1,
+            expires_at_ms: None,
+            alert: None,
         };
         let call = Call::parse("564612", caller, "call-1").unwrap();
         Push::new(call, device, 1_900_000_030, Duration::from_secs(30), true)
@@ -137,6 +174,7 @@ pub(crate) mod tests {
             key: SigningKey::for_tests(),
             token_uri: "https://oauth2.googleapis.com/token".to_owned(),
             ios_push_type: IosPushType::Alert,
+            profile: Profile::default(),
             origin: Origin { host: "fcm.googleapis.com".to_owned(), port: 443, ca_pem: None },
         }
     }

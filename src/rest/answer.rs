@@ -48,6 +48,7 @@ impl From<Error> for Response {
                 Response::json(400, &json!({ "error": invalid.to_string(), "field": invalid.what }))
             }
             Error::NoDevice => Response::error(404, &error.to_string()),
+            Error::TooManyDevices { .. } => Response::error(409, &error.to_string()),
             Error::Store(_) => {
                 log::error!("{error}");
                 Response::error(503, "the token store cannot be reached").with_headers("Retry-After: 5\r\n")

@@ -30,6 +30,13 @@ struct Registration<'a> {
     app: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     environment: Option<Cow<'a, str>>,
+    /// In seconds.
+    #[serde(default)]
+    expires: Option<i64>,
+    #[serde(borrow, default)]
+    alert_token: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    alert_app: Option<Cow<'a, str>>,
 }
 
 pub(super) fn register(service: &Service, request: &Request<'_>) -> Result<Response, Response> {
@@ -39,6 +46,9 @@ pub(super) fn register(service: &Service, request: &Request<'_>) -> Result<Respo
         device_id: new.device_id.as_deref(),
         app: new.app.as_deref(),
         environment: new.environment.as_deref(),
+        expires_s: new.expires,
+        alert_token: new.alert_token.as_deref(),
+        alert_app: new.alert_app.as_deref(),
     };
     let status = match service.register(&new.user, &new.token, &new.platform, &extra)? {
         Registered::New => 201,
@@ -76,6 +86,9 @@ fn device(device: &Device) -> Value {
         "app": device.app,
         "environment": device.environment.map(Environment::as_str),
         "registered_at_ms": device.registered_at_ms,
+        "expires_at_ms": device.expires_at_ms,
+        "alert_token": device.alert.as_ref().map(|alert| alert.token.expose()),
+        "alert_app": device.alert.as_ref().and_then(|alert| alert.app.as_deref()),
     })
 }
 

@@ -2,11 +2,18 @@
 //!
 //! It refuses to leave a push without an end: whatever happens, exactly one result comes out.
 
+use super::astray::follow_up;
 use super::graveyard::Graveyard;
-use super::lane::Lane;
+use super::lane::{Attempt, Lane, Reach};
+use super::pairs::Pairs;
 use super::policy::next_attempt;
+use super::records::Records;
+use super::stops::Ticket;
+use crate::http2::IS_SENT;
 use crate::model::{Outcome, Push, PushResult};
 use crate::stats::{Counter, Stats};
+use std::cell::Cell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -16,11 +23,17 @@ pub(super) struct Delivery<'a> {
     pub push: &'a Push,
     /// The credential that serves its device, if there is one.
     pub lane: Option<&'a Rc<Lane>>,
+    /// All credentials.
+    pub lanes: &'a [Rc<Lane>],
     /// Set where it is not to be sent at all.
     pub refusal: Option<Outcome>,
     pub handed_over: Instant,
+    /// Says when its call needs it no more.
+    pub ticket: &'a Ticket,
     pub stats: &'a Stats,
+    pub records: &'a Records,
     pub graveyard: &'a Graveyard,
+    pub pairs: &'a Pairs,
 }
 
 /// Sends a push until it has ended: by an answer that is final, or because the phone would have stopped ringing.
@@ -28,43 +41,70 @@ pub(super) async fn deliver(delivery: &Delivery<'_>) -> PushResult {
     let Delivery { push, lane, handed_over, stats, .. } = *delivery;
     let result = match (&delivery.refusal, lane) {
         (Some(refusal), _) => not_sent(push, refusal.clone()),
-        (None, Some(lane)) => attempt_until_done(delivery, lane).await,
+        (None, Some(lane)) => match delivery.pairs.refusal(lane, push) {
+            Some(known) => not_sent(push, known),
+            None => follow_up(delivery, lane, attempt_until_done(delivery, lane).await).await,
+        },
         (None, None) => not_sent(push, no_credential(push)),
     };
     let took = handed_over.elapsed();
     let app = lane.map_or("", |lane| lane.app(&push.device));
     stats.push_ended(result.provider, app, &result.outcome, took);
-    log_end(push, &result, took);
+    log_end(push, &result, took, delivery.ticket.is_needless());
     result
 }
 
-async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>) -> PushResult {
-    let Delivery { push, stats, .. } = delivery;
+pub(super) async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>) -> PushResult {
+    let Delivery { push, stats, ticket, .. } = delivery;
     let deadline = delivery.handed_over + push.ring;
-    let mut attempts = 0;
+    // What the provider would not take is no try; what could not be sent is one, but nobody was asked.
+    let (mut tries, mut attempts) = (0, 0);
     loop {
-        attempts += 1;
         let asked_at_ms = now_ms();
-        let outcome = lane.attempt(push, deadline).await;
+        IS_SENT.with(|is_sent| is_sent.set(false));
+        let attempt = pin!(lane.attempt(push, deadline));
+        let Some(attempt) = ticket.while_needed(attempt, || !IS_SENT.with(Cell::get)).await else {
+            return given_up(delivery, lane, not_needed(), attempts);
+        };
+        let Attempt { outcome, reach } = attempt;
+        tries += u32::from(reach != Reach::NotTaken);
+        attempts += u32::from(matches!(reach, Reach::Answered | Reach::Lost));
+        if reach == Reach::Lost {
+            stats.count(Counter::Lost);
+        }
         if matches!(outcome, Outcome::Accepted) {
             return PushResult { provider: lane.provider(), outcome, attempts };
         }
         let now = Instant::now().into_std();
-        let next = next_attempt(&outcome, attempts, now, deadline.into_std(), crate::random::fraction());
+        let next = next_attempt(&outcome, tries, now, deadline.into_std(), crate::random::fraction());
         let Some(due) = next else {
             if let Outcome::TokenGone { since_ms } = outcome
                 && push.is_stored
             {
-                // Without a time from the provider: dead unless it was registered after we asked.
-                let since_ms = since_ms.unwrap_or(asked_at_ms);
+                // Without a time from the provider: dead unless it was registered after we asked. With one, a provider
+                // whose clock is ahead must not outvote a registration that is still to come.
+                let since_ms = since_ms.map_or(asked_at_ms, |since_ms| since_ms.min(now_ms()));
                 // Boxed: rare, and every push under way would keep room for it.
                 Box::pin(delivery.graveyard.retire(push, since_ms, &lane.name())).await;
             }
             return PushResult { provider: lane.provider(), outcome, attempts };
         };
+        let pause = pin!(tokio::time::sleep_until(due.into()));
+        if ticket.while_needed(pause, || true).await.is_none() {
+            return given_up(delivery, lane, outcome, attempts);
+        }
         stats.count(Counter::Retries);
-        tokio::time::sleep_until(due.into()).await;
     }
+}
+
+/// The end of a push whose call needs it no more: what its last attempt came to, where there was one.
+fn given_up(delivery: &Delivery<'_>, lane: &Lane, outcome: Outcome, attempts: u32) -> PushResult {
+    delivery.stats.count(Counter::Stopped);
+    PushResult { provider: lane.provider(), outcome, attempts }
+}
+
+fn not_needed() -> Outcome {
+    Outcome::Unavailable { reason: "the call needs it no more".to_owned() }
 }
 
 fn not_sent(push: &Push, outcome: Outcome) -> PushResult {
@@ -77,9 +117,10 @@ fn no_credential(push: &Push) -> Outcome {
 }
 
 /// One line per push, in a form that grep and awk like. Who is called and by whom stays out of it.
-fn log_end(push: &Push, result: &PushResult, took: Duration) {
+fn log_end(push: &Push, result: &PushResult, took: Duration, is_needless: bool) {
     let level = match &result.outcome {
         Outcome::Accepted => log::Level::Info,
+        Outcome::Unavailable { .. } | Outcome::Throttled { .. } if is_needless => log::Level::Info,
         Outcome::CredentialRefused { .. } => log::Level::Error,
         _ => log::Level::Warn,
     };

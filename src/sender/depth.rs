@@ -95,7 +95,7 @@ fn take(from: &AtomicU64, how_many: u64, most: u64) -> Option<u64> {
 }
 
 fn size(push: &Push) -> u64 {
-    let texts = push.call.caller.len() + push.call.call_id.len() + push.device.token.expose().len();
+    let texts = push.call.caller.text_len() + push.call.call_id.len() + push.device.token.expose().len();
     // The call's texts stand several times in the payload.
     OVERHEAD_LEN + 2 * texts as u64
 }

@@ -8,9 +8,13 @@ use super::depth::{Depth, Place};
 use super::gathering::Gathering;
 use super::graveyard::{Graveyard, QuarantineAction};
 use super::lane::Lane;
+use super::pairs::Pairs;
 use super::plan::Plan;
+use super::records::Records;
+use super::stops::{Needless, Stops, Ticket};
 use super::window::{Asked, Window};
 use crate::config::Settings;
+use crate::http2::IS_SENT;
 use crate::model::{Device, Outcome, Push, PushResult, Report};
 use crate::stats::{Counter, Stats};
 use std::cell::{Cell, RefCell};
@@ -28,9 +32,12 @@ const BEAT: Duration = Duration::from_millis(100);
 pub(super) struct Engine {
     lanes: Vec<Rc<Lane>>,
     stats: Arc<Stats>,
+    records: Rc<Records>,
     graveyard: Graveyard,
+    pairs: Pairs,
     depth: Arc<Depth>,
     window: RefCell<Window>,
+    stops: Rc<Stops>,
     device_budget: RefCell<Budget>,
     caller_budget: RefCell<Budget>,
     has_beat: Cell<bool>,
@@ -51,12 +58,16 @@ impl Engine {
         stats: &Arc<Stats>,
         depth: &Arc<Depth>,
     ) -> Rc<Engine> {
+        let records = Rc::new(Records::new(settings, stats));
         Rc::new(Engine {
             lanes: plan.open(),
             stats: Arc::clone(stats),
-            graveyard: Graveyard::new(settings, stats),
+            graveyard: Graveyard::new(settings.quarantine, &records, stats),
+            records,
+            pairs: Pairs::new(settings.quarantine.pair, stats),
             depth: Arc::clone(depth),
             window: RefCell::new(Window::new(settings.ring)),
+            stops: Rc::default(),
             device_budget: RefCell::new(Budget::new(settings.device_per_minute)),
             caller_budget: RefCell::new(Budget::new(settings.caller_per_minute)),
             has_beat: Cell::new(false),
@@ -69,11 +80,15 @@ impl Engine {
         let gathering = Rc::new(Gathering::new(job.pushes.len(), Box::new(done)));
         gathering.tell_if_complete();
         self.keep_a_beat();
+        let devices = job.pushes.len();
         // A call to one phone, which most are, needs no task beside its push.
-        let own_patience = job.patience.filter(|_| job.pushes.len() == 1);
+        let own_patience = job.patience.filter(|_| devices == 1);
         let mut is_minded = false;
-        for (push, place) in job.pushes {
-            let is_started = self.start_push(push, place, (job.handed_over, own_patience), &gathering);
+        let ticket =
+            job.pushes.first().map(|(push, _)| self.stops.enter(&push.call, devices, job.handed_over));
+        for ((push, place), ticket) in job.pushes.into_iter().zip(std::iter::repeat(ticket).flatten()) {
+            let times = (job.handed_over, own_patience);
+            let is_started = self.start_push(push, place, times, (&gathering, ticket));
             is_minded = is_started && own_patience.is_some();
         }
         if let Some(patience) = job.patience
@@ -103,7 +118,7 @@ impl Engine {
         push: Push,
         place: Place,
         (handed_over, patience): (Instant, Option<Duration>),
-        who: &Rc<Gathering>,
+        (who, ticket): (&Rc<Gathering>, Rc<Ticket>),
     ) -> bool {
         let id = push.id();
         match self.window.borrow_mut().ask(id, who, Instant::now()) {
@@ -119,8 +134,8 @@ impl Engine {
             }
         }
         let (engine, who) = (Rc::clone(self), Rc::clone(who));
-        tokio::task::spawn_local(async move {
-            let pushing = pin!(engine.push(&push, handed_over));
+        let push = async move {
+            let pushing = pin!(engine.push(&push, handed_over, &ticket));
             let result = who.wait_for(pushing, patience).await;
             drop(place);
             let others = engine.window.borrow_mut().end(id, &result);
@@ -128,18 +143,23 @@ impl Engine {
                 other.add(result.clone());
             }
             who.add(result);
-        });
+        };
+        tokio::task::spawn_local(IS_SENT.scope(Cell::new(false), push));
         true
     }
 
-    async fn push(&self, push: &Push, handed_over: Instant) -> PushResult {
+    async fn push(&self, push: &Push, handed_over: Instant, ticket: &Ticket) -> PushResult {
         let delivery = Delivery {
             push,
             lane: self.lane_for(&push.device),
+            lanes: &self.lanes,
             refusal: self.over_budget(push),
             handed_over,
+            ticket,
             stats: &self.stats,
+            records: &self.records,
             graveyard: &self.graveyard,
+            pairs: &self.pairs,
         };
         deliver(&delivery).await
     }
@@ -158,14 +178,21 @@ impl Engine {
         if !self.device_budget.borrow_mut().take(push.device.token.expose(), now) {
             return refused(Counter::DeviceBudget, "this device had its pushes of this minute");
         }
-        if !self.caller_budget.borrow_mut().take(&push.call.caller, now) {
+        let caller = &push.call.caller;
+        if !self.caller_budget.borrow_mut().take((caller.number(), caller.host()), now) {
             return refused(Counter::CallerBudget, "this caller had its pushes of this minute");
         }
         None
     }
 
-    /// Does with the quarantine what an administrator says.
+    /// Gives up what was not sent yet of a call's pushes, as far as they were handed over until `told_at`.
+    pub(super) fn give_up(&self, user: &str, call_id: &str, why: Needless, told_at: Instant) {
+        self.stops.stop(user, call_id, why, told_at);
+    }
+
+    /// Does with the quarantine what an administrator says. Pairs of credential and app are tried again either way.
     pub(super) fn decide(self: &Rc<Self>, action: QuarantineAction) {
+        self.pairs.clear();
         let engine = Rc::clone(self);
         tokio::task::spawn_local(async move { engine.graveyard.decide(action).await });
     }

@@ -1,16 +1,17 @@
-//! Where dead tokens go: out of the store, on a thread that may wait for the disk; or into quarantine, when so many die at once
-//! that our own configuration is the likelier cause.
+//! Where dead tokens go: out of the store, or into quarantine, when so many die at once that our own configuration is the
+//! likelier cause.
 //!
 //! It refuses to delete a token that was registered again after the provider found it dead.
 
-use crate::config::{Quarantine as Limits, Settings};
+use super::records::Records;
+use crate::config::Quarantine as Limits;
 use crate::model::{Device, Push};
 use crate::stats::{Counter, Stats};
-use crate::store::{SqliteStore, StoreError, TokenStore};
+use crate::store::TokenStore;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::rc::Rc;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// More dead tokens than this are not kept for an administrator's word; they will die again with the next call.
@@ -25,12 +26,11 @@ pub enum QuarantineAction {
     Drop,
 }
 
-/// The sender's own handle on the token store, and the quarantine of each credential.
+/// The quarantine of each credential.
 pub(super) struct Graveyard {
-    path: PathBuf,
     limits: Limits,
     stats: Arc<Stats>,
-    store: Arc<Mutex<Option<SqliteStore>>>,
+    records: Rc<Records>,
     wards: RefCell<HashMap<String, Ward>>,
 }
 
@@ -48,14 +48,8 @@ struct Dead {
 }
 
 impl Graveyard {
-    pub(super) fn new(settings: &Settings, stats: &Arc<Stats>) -> Self {
-        Graveyard {
-            path: settings.store_path.clone(),
-            limits: settings.quarantine,
-            stats: Arc::clone(stats),
-            store: Arc::default(),
-            wards: RefCell::default(),
-        }
+    pub(super) fn new(limits: Limits, records: &Rc<Records>, stats: &Arc<Stats>) -> Self {
+        Graveyard { limits, stats: Arc::clone(stats), records: Rc::clone(records), wards: RefCell::default() }
     }
 
     /// Deletes the pushed token if it was registered at or before `since_ms`, unless this credential has seen too many die.
@@ -105,24 +99,18 @@ impl Graveyard {
     }
 
     async fn bury(&self, dead: Dead) {
-        let (path, store) = (self.path.clone(), Arc::clone(&self.store));
-        let (user, token) = (dead.device.user.shortened(), dead.device.token.clone());
-        let deleting = tokio::task::spawn_blocking(move || {
-            let Dead { device, since_ms } = dead;
-            let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
-            opened(&mut store, path)?.retire(&device.user, &device.device_id, &device.token, since_ms)
+        let Dead { device, since_ms } = dead;
+        let (user, token) = (device.user.shortened(), device.token.clone());
+        let deleting = self.records.write("a dead token's end", move |store| {
+            store.retire(&device.user, &device.device_id, &device.token, since_ms)
         });
         match deleting.await {
-            Ok(Ok(true)) => {
+            Some(true) => {
                 self.stats.count(Counter::Retired);
                 log::info!("retired user={user} token={token:?}");
             }
-            Ok(Ok(false)) => log::info!("kept {token:?}: it was registered again after it was found dead"),
-            Ok(Err(error)) => {
-                self.stats.count(Counter::StoreFailed);
-                log::warn!("a dead token could not be deleted: {error}");
-            }
-            Err(_) => log::error!("deleting a dead token ended in a panic"),
+            Some(false) => log::info!("kept {token:?}: it was registered again after it was found dead"),
+            None => {}
         }
     }
 }
@@ -135,12 +123,5 @@ impl Ward {
             self.deaths.pop_front();
         }
         self.deaths.truncate(limits.dead_tokens + 1);
-    }
-}
-
-fn opened(store: &mut Option<SqliteStore>, path: PathBuf) -> Result<&mut SqliteStore, StoreError> {
-    match store {
-        Some(open) => Ok(open),
-        None => Ok(store.insert(SqliteStore::open(&path)?)),
     }
 }

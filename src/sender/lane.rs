@@ -1,17 +1,17 @@
-//! One credential at one provider: its connection, its authorization, and the pause when it is refused.
+//! One credential at one provider: its connections, its attempts, and the pause when it is refused.
 //!
 //! It refuses to hammer a provider that does not accept our credential: it renews once, then it pauses.
 
+use super::authorizer::Authorizer;
 use crate::http2::{Ask, Client, Failure, Response};
-use crate::model::{Device, Outcome, Provider, Push};
-use crate::provider::{Answer, Authorization, PushProvider};
+use crate::model::{Device, Environment, Outcome, Provider, Push};
+use crate::provider::{Answer, Authorization, Blame, PushProvider};
 use bytes::Bytes;
 use http::Request;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::Mutex;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long one attempt may wait for its answer.
@@ -20,44 +20,31 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(60);
 /// A credential is renewed because it was refused at most this often (Apple: not more than once in 20 minutes).
 const FORCED_RENEWAL: Duration = Duration::from_secs(20 * 60);
-/// The wall clock may be off from the steady one by this much before an authorization counts as made at a wrong time.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
-
 pub(super) struct Lane {
     provider: Arc<dyn PushProvider>,
     client: Rc<Client>,
-    authorization: RefCell<Option<Rc<Held>>>,
-    /// Held while an authorization is made, so that many pushes at once make one.
-    renewing: Mutex<()>,
+    authorizer: Rc<Authorizer>,
     last_forced: Cell<Option<Instant>>,
     paused_until: Cell<Option<Instant>>,
 }
 
-/// An authorization and when it was made, by the steady clock and by the wall clock.
-struct Held {
-    authorization: Authorization,
-    made_at: Instant,
-    made_at_wall: Duration,
+/// What came of one attempt.
+pub(super) struct Attempt {
+    pub outcome: Outcome,
+    pub reach: Reach,
 }
 
-impl Held {
-    fn age(&self) -> Duration {
-        self.made_at.elapsed()
-    }
-
-    /// True when the wall clock was set since: what we signed then may lie in the future or in the past for the provider.
-    fn clock_has_jumped(&self) -> bool {
-        let expected = self.made_at_wall + self.age();
-        wall_clock().abs_diff(expected) > CLOCK_TOLERANCE
-    }
-
-    fn should_renew(&self) -> bool {
-        self.age() >= self.authorization.renew_after || self.clock_has_jumped()
-    }
-
-    fn is_usable(&self) -> bool {
-        self.age() < self.authorization.expires_after && !self.clock_has_jumped()
-    }
+/// How far an attempt came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// The provider answered.
+    Answered,
+    /// It was sent, and no answer came.
+    Lost,
+    /// The provider would not take it (GOAWAY, no stream free): nothing happened, so it is no attempt.
+    NotTaken,
+    /// There was nobody to send it to, or nothing to send.
+    NotSent,
 }
 
 /// A push as its provider wants to be asked for it.
@@ -74,12 +61,15 @@ impl Ask for Asked<'_> {
 }
 
 impl Lane {
-    pub(super) fn new(provider: Arc<dyn PushProvider>, client: Rc<Client>) -> Rc<Lane> {
+    pub(super) fn new(
+        provider: Arc<dyn PushProvider>,
+        client: Rc<Client>,
+        authorizer: Rc<Authorizer>,
+    ) -> Rc<Lane> {
         Rc::new(Lane {
             provider,
             client,
-            authorization: RefCell::new(None),
-            renewing: Mutex::new(()),
+            authorizer,
             last_forced: Cell::new(None),
             paused_until: Cell::new(None),
         })
@@ -103,53 +93,87 @@ impl Lane {
         self.provider.serves(device)
     }
 
-    /// One attempt: one request, one outcome. `deadline` is when the phone stops ringing.
-    pub(super) async fn attempt(self: &Rc<Self>, push: &Push, deadline: Instant) -> Outcome {
-        if self.paused_until.get().is_some_and(|until| Instant::now() < until) {
-            return Outcome::CredentialRefused {
-                reason: "the credential is paused after a refusal".to_owned(),
-            };
-        }
-        let deadline = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
-        let held = match self.held_authorization() {
-            Some(held) => held,
-            // Boxed: rare, and every push under way would keep room for it.
-            None => match Box::pin(tokio::time::timeout_at(deadline, self.authorization())).await {
-                Ok(Ok(made)) => made,
-                Ok(Err(outcome)) => return self.noted(outcome),
-                Err(_) => return Outcome::Unavailable { reason: "no authorization in time".to_owned() },
-            },
-        };
-        let asked = Asked { provider: &*self.provider, push, authorization: &held.authorization };
-        let outcome = self.judge(self.client.send(&asked, deadline).await);
-        if matches!(outcome, Outcome::CredentialRefused { .. }) {
-            self.distrust(&held);
-        }
-        self.noted(outcome)
+    /// Which of Apple's environments it is for.
+    pub(super) fn environment(&self) -> Environment {
+        self.provider.environment()
     }
 
-    fn judge(&self, done: Result<Response, Failure>) -> Outcome {
+    /// What a rejection with this reason blames.
+    pub(super) fn blame(&self, reason: &str) -> Blame {
+        self.provider.blame(reason)
+    }
+
+    /// Whether it is for the same app of the same device as `lane`, in Apple's other environment.
+    pub(super) fn serves_elsewhere(&self, lane: &Lane, device: &Device) -> bool {
+        let there = Device { environment: Some(self.environment()), ..device.clone() };
+        self.environment() != lane.environment()
+            && self.serves(&there)
+            && self.app(&there) == lane.app(device)
+    }
+
+    /// One attempt: one request, one outcome. `deadline` is when the phone stops ringing.
+    pub(super) async fn attempt(self: &Rc<Self>, push: &Push, deadline: Instant) -> Attempt {
+        let not_sent = |outcome| Attempt { outcome, reach: Reach::NotSent };
+        if self.paused_until.get().is_some_and(|until| Instant::now() < until) {
+            let reason = "the credential is paused after a refusal".to_owned();
+            return not_sent(Outcome::CredentialRefused { reason });
+        }
+        let deadline = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
+        let authorization = match self.authorizer.held() {
+            Some(authorization) => authorization,
+            // Boxed: rare, and every push under way would keep room for it.
+            None => match Box::pin(tokio::time::timeout_at(deadline, self.authorizer.get())).await {
+                Ok(Ok(authorization)) => authorization,
+                Ok(Err(outcome)) => return not_sent(self.noted(outcome)),
+                Err(_) => {
+                    return not_sent(Outcome::Unavailable { reason: "no authorization in time".to_owned() });
+                }
+            },
+        };
+        let asked = Asked { provider: &*self.provider, push, authorization: &authorization };
+        let attempt = self.judge(self.client.send(&asked, deadline).await);
+        match attempt.outcome {
+            Outcome::CredentialRefused { .. } => self.distrust(&authorization),
+            Outcome::Accepted => self.authorizer.works(&authorization),
+            _ => {}
+        }
+        Attempt { outcome: self.noted(attempt.outcome), ..attempt }
+    }
+
+    fn judge(&self, done: Result<Response, Failure>) -> Attempt {
         match done {
             Ok(Response { status, retry_after, body }) => {
-                self.provider.outcome(&Answer { status, retry_after, body })
+                let outcome = self.provider.outcome(&Answer { status, retry_after, body });
+                Attempt { outcome, reach: Reach::Answered }
             }
-            Err(Failure::Unmade(reason)) => Outcome::Rejected { reason },
-            Err(failure) => Outcome::Unavailable { reason: failure.to_string() },
+            Err(Failure::Unmade(reason)) => {
+                Attempt { outcome: Outcome::Rejected { reason }, reach: Reach::NotSent }
+            }
+            Err(failure) => {
+                let reach = match &failure {
+                    Failure::Lost(_) => Reach::Lost,
+                    Failure::NotProcessed(_) => Reach::NotTaken,
+                    Failure::Connect(_) | Failure::Unmade(_) => Reach::NotSent,
+                };
+                Attempt { outcome: Outcome::Unavailable { reason: failure.to_string() }, reach }
+            }
         }
     }
 
     /// Forgets a refused authorization and the connection that it was refused on (after ExpiredProviderToken a connection
-    /// can stay wedged), unless that was done a short while ago: then the credential itself is wrong and is paused.
-    fn distrust(&self, refused: &Rc<Held>) {
-        if self.authorization.borrow().as_ref().is_some_and(|held| !Rc::ptr_eq(held, refused)) {
+    /// can stay wedged), unless that was done a short while ago: then the credential itself is wrong and is paused. Where the
+    /// clock was set since, the time in the authorization was wrong and not the credential.
+    fn distrust(&self, refused: &Authorization) {
+        if !self.authorizer.is_current(refused) {
             return; // Somebody has renewed it meanwhile.
         }
-        if self.last_forced.get().is_some_and(|last| last.elapsed() < FORCED_RENEWAL) {
+        let was_forced = self.last_forced.get().is_some_and(|last| last.elapsed() < FORCED_RENEWAL);
+        if was_forced && !self.authorizer.clock_has_jumped() {
             self.paused_until.set(Some(Instant::now() + PAUSE));
             return;
         }
         self.last_forced.set(Some(Instant::now()));
-        self.authorization.replace(None);
+        self.authorizer.forget();
         self.client.forget_connections();
     }
 
@@ -169,63 +193,4 @@ impl Lane {
         }
         outcome
     }
-
-    /// The authorization that there is, while it works.
-    fn held_authorization(self: &Rc<Self>) -> Option<Rc<Held>> {
-        let held = self.authorization.borrow().clone()?;
-        if held.should_renew() {
-            if !held.is_usable() {
-                return None;
-            }
-            self.renew_in_background();
-        }
-        Some(held)
-    }
-
-    /// The same, or a new one.
-    async fn authorization(&self) -> Result<Rc<Held>, Outcome> {
-        let held = self.authorization.borrow().clone();
-        self.renew(held).await
-    }
-
-    /// Nobody waits for a renewal while the old one works.
-    fn renew_in_background(self: &Rc<Self>) {
-        if self.renewing.try_lock().is_err() {
-            return;
-        }
-        let lane = Rc::clone(self);
-        tokio::task::spawn_local(async move {
-            let held = lane.authorization.borrow().clone();
-            if let Err(outcome) = lane.renew(held).await {
-                log::warn!("{}: not renewed yet: {}", lane.provider.name(), outcome.reason());
-            }
-        });
-    }
-
-    /// Makes a new authorization unless somebody else did so since `old` was read.
-    async fn renew(&self, old: Option<Rc<Held>>) -> Result<Rc<Held>, Outcome> {
-        let _turn = self.renewing.lock().await;
-        if let Some(held) = self.authorization.borrow().as_ref()
-            && old.as_ref().is_none_or(|old| !Rc::ptr_eq(old, held))
-            && held.is_usable()
-        {
-            return Ok(Rc::clone(held));
-        }
-        let provider = Arc::clone(&self.provider);
-        let made_at_wall = wall_clock();
-        let made_at = Instant::now();
-        let making = tokio::task::spawn_blocking(move || {
-            provider.authorize(i64::try_from(made_at_wall.as_secs()).unwrap_or(i64::MAX))
-        });
-        let authorization = making
-            .await
-            .map_err(|_| Outcome::Unavailable { reason: "the authorization's thread ended".to_owned() })??;
-        let held = Rc::new(Held { authorization, made_at, made_at_wall });
-        self.authorization.replace(Some(Rc::clone(&held)));
-        Ok(held)
-    }
-}
-
-fn wall_clock() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -6,9 +6,10 @@ use super::depth::Depth;
 use super::engine::{Engine, Job};
 use super::graveyard::QuarantineAction;
 use super::plan::Plan;
+use super::stops::Needless;
 use super::{Refused, runtime};
 use crate::config::Settings;
-use crate::model::{Push, Report};
+use crate::model::{Call, Push, Report};
 use crate::process::{THREAD_NAME, spawn_quiet};
 use crate::stats::{Counter, Stats};
 use std::io;
@@ -29,6 +30,7 @@ pub(super) struct Local {
 
 enum Message {
     Job(Job, Box<dyn FnOnce(Report) + Send>),
+    GiveUp(Call, Instant),
     Quarantine(QuarantineAction),
     Stop(Duration),
 }
@@ -57,6 +59,10 @@ impl Local {
         let pushes = self.depth.take(pushes).ok_or(Refused::QueueFull)?;
         let job = Job { pushes, patience, handed_over: Instant::now() };
         self.messages.send(Message::Job(job, Box::new(done))).map_err(|_| Refused::Gone)
+    }
+
+    pub(super) fn give_up(&self, call: Call) -> Result<(), Refused> {
+        self.messages.send(Message::GiveUp(call, Instant::now())).map_err(|_| Refused::Gone)
     }
 
     pub(super) fn quarantine(&self, action: QuarantineAction) -> Result<(), Refused> {
@@ -111,6 +117,9 @@ impl Thread {
             while let Some(message) = inbox.recv().await {
                 match message {
                     Message::Job(job, done) => engine.start(job, done),
+                    Message::GiveUp(call, told_at) => {
+                        engine.give_up(call.callee.as_str(), &call.call_id, Needless::CallOver, told_at);
+                    }
                     Message::Quarantine(action) => engine.decide(action),
                     Message::Stop(grace) => return engine.drain(grace).await,
                 }

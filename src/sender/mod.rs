@@ -3,6 +3,8 @@
 //! It refuses to know how a provider's request looks. The same engine runs as a thread of a C program and as a process
 //! of its own in a SIP server; callers have the same handle on both.
 
+mod astray;
+mod authorizer;
 mod budget;
 mod deliver;
 mod depth;
@@ -11,19 +13,25 @@ mod gathering;
 mod graveyard;
 mod lane;
 mod local;
+mod pairs;
+mod pending;
 mod plan;
 mod policy;
+mod records;
 mod remote;
 mod server;
+mod stops;
 mod window;
 mod wire;
 
 pub use graveyard::QuarantineAction;
+pub use pending::Pending;
 pub use policy::next_attempt;
-pub use server::Host;
+pub use server::{Host, Pushes};
+pub use stops::Needless;
 
 use crate::config::{ConfigError, Settings};
-use crate::model::{Push, Report};
+use crate::model::{Call, Push, Report};
 use crate::process::THREAD_NAME;
 use crate::process::seqpacket::{Address, Listener};
 use crate::stats::{Counter, Stats};
@@ -149,6 +157,19 @@ impl Sender {
         }
     }
 
+    /// Hands pushes over, all or none, and leaves. The report can be fetched when every push has ended, at the latest after
+    /// `patience`.
+    ///
+    /// # Errors
+    /// The queue is full, or the sender has ended, or it is a thread, which [`Sender::start_with`] is for.
+    pub fn begin(&self, pushes: Vec<Push>, patience: Duration) -> Result<Pending, Refused> {
+        let devices = pushes.len();
+        match &self.place {
+            Place::Thread(_) => Err(Refused::Gone),
+            Place::Process(remote) => self.counted(devices, remote.begin(pushes, patience)),
+        }
+    }
+
     /// Hands pushes over, all or none, and leaves. With a note, and where the sender is a process, the host is told note and
     /// report there: when every push has ended, at the latest after `patience`.
     ///
@@ -161,6 +182,17 @@ impl Sender {
             Place::Process(remote) => remote.queue(pushes, patience, note),
         };
         self.counted(devices, done)
+    }
+
+    /// Gives up what was not sent yet of a call's pushes.
+    ///
+    /// # Errors
+    /// The queue is full, or the sender has ended.
+    pub fn give_up(&self, call: Call) -> Result<(), Refused> {
+        match &self.place {
+            Place::Thread(local) => local.give_up(call),
+            Place::Process(remote) => remote.give_up(call),
+        }
     }
 
     /// Does with the tokens in quarantine what an administrator says.

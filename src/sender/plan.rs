@@ -2,6 +2,7 @@
 //!
 //! It refuses to open a socket; that is for the process that sends.
 
+use super::authorizer::Authorizer;
 use super::lane::Lane;
 use crate::config::{ConfigError, Origin, Settings};
 use crate::http2::{Client, Tls};
@@ -9,6 +10,7 @@ use crate::model::Environment;
 use crate::provider::PushProvider;
 use crate::provider::apns::Apns;
 use crate::provider::fcm::Fcm;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -44,11 +46,17 @@ impl Plan {
         Ok(Plan { lanes })
     }
 
-    /// One lane per credential, none of them connected yet.
+    /// One lane per credential, none of them connected yet. Those of the same key share its authorization: Apple counts how
+    /// often a key's token changes.
     pub(super) fn open(&self) -> Vec<Rc<Lane>> {
+        let mut authorizers = HashMap::new();
         let lane = |planned: &Planned| {
             let client = Client::new(planned.origin.clone(), planned.tls.clone());
-            Lane::new(Arc::clone(&planned.provider), client)
+            let provider = Arc::clone(&planned.provider);
+            let authorizer = authorizers
+                .entry(provider.signer())
+                .or_insert_with(|| Authorizer::new(Arc::clone(&provider)));
+            Lane::new(provider, client, Rc::clone(authorizer))
         };
         self.lanes.iter().map(lane).collect()
     }

@@ -12,7 +12,8 @@ const BACKOFF: Duration = Duration::from_millis(100);
 /// Pause where a provider says "too much" without saying for how long.
 const THROTTLED: Duration = Duration::from_secs(1);
 
-/// When the next attempt is due after `attempt` attempts (counted from 1), or `None` when this outcome is the end.
+/// When the next attempt is due after `attempt` attempts, or `None` when this outcome is the end. What the provider would
+/// not take (GOAWAY, no stream free) is not counted, so `attempt` may be 0: only the deadline ends that.
 /// `deadline` is when the phone stops ringing; nothing is sent after it.
 ///
 /// `jitter` from 0 to 1 is added to a pause in parts of itself, so that many pushes that failed together do not come back
@@ -63,7 +64,7 @@ mod tests {
     proptest! {
         #[test]
         fn an_attempt_lies_between_now_and_the_deadline_and_there_are_few(
-            outcome in outcomes(), attempt in 1u32..10, ring_ms in 0u64..60_000, jitter in 0.0f64..1.0
+            outcome in outcomes(), attempt in 0u32..10, ring_ms in 0u64..60_000, jitter in 0.0f64..1.0
         ) {
             let now = Instant::now();
             let deadline = now + Duration::from_millis(ring_ms);
@@ -85,6 +86,7 @@ mod tests {
         let second = now + Duration::from_secs(1);
         assert_eq!(next_attempt(&outcome, 1, now, second, 0.0), Some(now + BACKOFF));
         assert_eq!(next_attempt(&outcome, 1, now, second, 0.5), Some(now + BACKOFF * 3 / 2));
+        assert_eq!(next_attempt(&outcome, 0, now, second, 0.0), Some(now + BACKOFF));
         assert_eq!(next_attempt(&outcome, 2, now, second, 0.0), None);
         assert_eq!(next_attempt(&outcome, 1, now, now + BACKOFF, 0.0), None);
     }

@@ -3,9 +3,10 @@
 //! It refuses to wait longer than it was told, whatever the sender does: stopped, behind, or gone.
 
 use super::depth::Depth;
+use super::pending::Pending;
 use super::wire::{Message, Order, Reply};
 use super::{Hub, QuarantineAction, Refused};
-use crate::model::{Push, Report};
+use crate::model::{Call, Push, Report};
 use crate::process::seqpacket::{Address, Buffer, Link, MAX_MESSAGE_LEN};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,6 +53,14 @@ impl Remote {
         self.hand_over(&mut wire, pushes, patience, note).map(|_| ())
     }
 
+    /// Hands pushes over and leaves; the report comes on a connection of its own.
+    pub(super) fn begin(&self, pushes: Vec<Push>, patience: Duration) -> Result<Pending, Refused> {
+        let devices = pushes.len();
+        let mut wire = Wire { link: None, buffer: Buffer::new(), last_id: 0 };
+        self.hand_over(&mut wire, pushes, Some(patience), Vec::new())?;
+        wire.link.map(|link| Pending::new(link, devices)).ok_or(Refused::Gone)
+    }
+
     fn hand_over(
         &self,
         wire: &mut Wire,
@@ -66,6 +75,11 @@ impl Remote {
         let id = wire.last_id;
         let order = Order { id, answer_within, note, handed_over_us: wall_clock_us(), pushes };
         self.say(wire, &Message::Order(order)).map(|()| id)
+    }
+
+    pub(super) fn give_up(&self, call: Call) -> Result<(), Refused> {
+        let mut wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
+        self.say(&mut wire, &Message::GiveUp(call, wall_clock_us()))
     }
 
     pub(super) fn quarantine(&self, action: QuarantineAction) -> Result<(), Refused> {

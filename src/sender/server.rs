@@ -5,6 +5,7 @@
 use super::engine::{Engine, Job};
 use super::plan::Plan;
 use super::remote::wall_clock_us;
+use super::stops::Needless;
 use super::wire::{Message, Order, Reply};
 use super::{Hub, runtime};
 use crate::config::Settings;
@@ -31,6 +32,9 @@ const MOST_UNDER_WAY: Duration = Duration::from_secs(5);
 /// What the host does in the sender's process: resume a call, run an event route. All of it runs on the process' main thread,
 /// between two pushes.
 pub trait Host {
+    /// Before anything else, and again where the sender has to start anew.
+    fn begins(&self, _pushes: Pushes) {}
+
     /// A report is there; `note` came with the order.
     fn told(&self, note: &[u8], report: Report);
 
@@ -44,6 +48,16 @@ pub trait Host {
 
     /// The server stops: the last chance to do something for whoever still waits.
     fn stopping(&self) {}
+}
+
+/// What a host may say about pushes in the sender's own process.
+pub struct Pushes(Rc<Engine>);
+
+impl Pushes {
+    /// Gives up what was not sent yet of a call's pushes.
+    pub fn give_up(&self, user: &str, call_id: &str, why: Needless) {
+        self.0.give_up(user, call_id, why, Instant::now());
+    }
 }
 
 impl<F: Fn(&[u8], Report)> Host for F {
@@ -78,6 +92,7 @@ pub(super) fn serve(
                 host: Rc::clone(&host),
                 told: Rc::new(Notify::new()),
             });
+            server.host.begins(Pushes(Rc::clone(&server.engine)));
             LocalSet::new().block_on(&runtime, server.until_stopped(&listener, &stop, settings))
         }));
         match done {
@@ -176,6 +191,10 @@ impl Server {
     fn take(&self, message: &[u8], link: &Rc<Link>) {
         match Message::decode(message) {
             Ok(Message::Order(order)) => self.obey(order, link),
+            Ok(Message::GiveUp(call, told_at_us)) => {
+                let (user, told_at) = (call.callee.as_str(), at(told_at_us));
+                self.engine.give_up(user, &call.call_id, Needless::CallOver, told_at);
+            }
             Ok(Message::Quarantine(action)) => self.engine.decide(action),
             Err(_) => log::error!("an order cannot be understood"),
         }
@@ -188,11 +207,7 @@ impl Server {
             self.stats.add(Counter::QueueFull, how_many);
             return reply(link, &Reply { id, report: None });
         };
-        // A wall clock that was set meanwhile gives no time at all rather than a wrong one.
-        let under_way =
-            Duration::from_micros(wall_clock_us().saturating_sub(handed_over_us)).min(MOST_UNDER_WAY);
-        let handed_over = Instant::now().checked_sub(under_way).unwrap_or_else(Instant::now);
-        let job = Job { pushes, patience: answer_within, handed_over };
+        let job = Job { pushes, patience: answer_within, handed_over: at(handed_over_us) };
         if note.is_empty() && answer_within.is_none() {
             self.engine.start(job, drop);
         } else if note.is_empty() {
@@ -206,6 +221,13 @@ impl Server {
             });
         }
     }
+}
+
+/// When something was sent that has just come, as a worker's wall clock has it. One that was set meanwhile gives no time at all
+/// rather than a wrong one.
+fn at(sent_us: u64) -> Instant {
+    let under_way = Duration::from_micros(wall_clock_us().saturating_sub(sent_us)).min(MOST_UNDER_WAY);
+    Instant::now().checked_sub(under_way).unwrap_or_else(Instant::now)
 }
 
 fn reply(link: &Link, reply: &Reply) {

@@ -5,7 +5,8 @@
 
 use super::QuarantineAction;
 use crate::model::{
-    Call, Device, Environment, Invalid, Outcome, Platform, Provider, Push, PushResult, Report, Token, User,
+    Alert, Call, Caller, Device, Environment, Invalid, Media, Outcome, Platform, Provider, Push, PushResult,
+    Report, Token, User,
 };
 use std::time::Duration;
 
@@ -28,17 +29,21 @@ pub(super) struct Order {
 #[derive(Debug, Clone)]
 pub(super) enum Message {
     Order(Order),
+    /// The pushes of a call are needed no more, those that were handed over until then, in µs since 1970.
+    GiveUp(Call, u64),
     Quarantine(QuarantineAction),
 }
 
 const ORDER: u8 = 0;
 const RELEASE: u8 = 1;
 const DROP: u8 = 2;
+const GIVE_UP: u8 = 3;
 
 impl Message {
     pub(super) fn encode(&self) -> Vec<u8> {
         match self {
             Message::Order(order) => order.encode(),
+            Message::GiveUp(call, told_at_us) => encode_give_up(call, *told_at_us),
             Message::Quarantine(QuarantineAction::Release) => vec![RELEASE],
             Message::Quarantine(QuarantineAction::Drop) => vec![DROP],
         }
@@ -47,11 +52,28 @@ impl Message {
     pub(super) fn decode(message: &[u8]) -> Result<Message, Garbled> {
         match message {
             [ORDER, rest @ ..] => Order::decode(rest).map(Message::Order),
+            [GIVE_UP, rest @ ..] => decode_give_up(rest),
             [RELEASE] => Ok(Message::Quarantine(QuarantineAction::Release)),
             [DROP] => Ok(Message::Quarantine(QuarantineAction::Drop)),
             _ => Err(Garbled),
         }
     }
+}
+
+fn encode_give_up(call: &Call, told_at_us: u64) -> Vec<u8> {
+    let mut out = Writer(vec![GIVE_UP]);
+    out.u64(told_at_us);
+    out.text(call.callee.as_str());
+    out.text(&call.call_id);
+    out.0
+}
+
+fn decode_give_up(rest: &[u8]) -> Result<Message, Garbled> {
+    let mut from = Reader(rest);
+    let told_at_us = from.u64()?;
+    let call = Call::parse(from.text()?, "", from.text()?)?;
+    from.end()?;
+    Ok(Message::GiveUp(call, told_at_us))
 }
 
 /// What comes back.
@@ -84,8 +106,10 @@ impl Order {
         out.u32(self.pushes.len() as u32);
         if let Some(first) = self.pushes.first() {
             out.text(first.call.callee.as_str());
-            out.text(&first.call.caller);
+            // Its parts, and not the text that they are from: a name may look like a header of its own.
+            first.call.caller.parts().iter().for_each(|part| out.text(part));
             out.text(&first.call.call_id);
+            out.u8(code(&Media::ALL, &first.call.media));
             out.u64(first.expires_at_s as u64);
             out.u64(first.ring.as_millis() as u64);
             out.u8(u8::from(first.is_stored));
@@ -109,11 +133,16 @@ impl Order {
 }
 
 fn decode_pushes(from: &mut Reader<'_>, count: u32) -> Result<Vec<Push>, Garbled> {
-    let call = Call::parse(from.text()?, from.text()?, from.text()?)?;
+    let (callee, caller, call_id) = (from.text()?, decode_caller(from)?, from.text()?);
+    let call = Call::new(callee, caller, call_id, known(&Media::ALL, from.u8()?)?)?;
     let (expires_at_s, ring) = (from.u64()? as i64, Duration::from_millis(from.u64()?));
     let is_stored = from.u8()? == 1;
     let push = |device| Push::new(call.clone(), device, expires_at_s, ring, is_stored);
     (0..count).map(|_| decode_device(from, &call.callee).map(push)).collect()
+}
+
+fn decode_caller(from: &mut Reader<'_>) -> Result<Caller, Garbled> {
+    Ok(Caller::new(from.text()?, from.text()?, from.text()?))
 }
 
 fn encode_device(out: &mut Writer, device: &Device) {
@@ -124,6 +153,12 @@ fn encode_device(out: &mut Writer, device: &Device) {
     out.text(device.app.as_deref().unwrap_or_default());
     out.u8(code(&ENVIRONMENTS, &device.environment));
     out.u64(device.registered_at_ms as u64);
+    out.u64(device.expires_at_ms.unwrap_or(NEVER) as u64);
+    // An empty text where there is none; a token is never empty.
+    let Some(alert) = &device.alert else { return out.text("") };
+    out.text(alert.token.expose());
+    out.u8(code(&Provider::ALL, &alert.token.provider()));
+    out.text(alert.app.as_deref().unwrap_or_default());
 }
 
 fn decode_device(from: &mut Reader<'_>, user: &User) -> Result<Device, Garbled> {
@@ -138,8 +173,23 @@ fn decode_device(from: &mut Reader<'_>, user: &User) -> Result<Device, Garbled> 
         app: Some(from.text()?.to_owned()).filter(|app| !app.is_empty()),
         environment: known(&ENVIRONMENTS, from.u8()?)?,
         registered_at_ms: from.u64()? as i64,
+        expires_at_ms: Some(from.u64()? as i64).filter(|at| *at != NEVER),
+        alert: decode_alert(from)?,
     })
 }
+
+fn decode_alert(from: &mut Reader<'_>) -> Result<Option<Box<Alert>>, Garbled> {
+    let token = from.text()?;
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let token = Token::parse(known(&Provider::ALL, from.u8()?)?, token)?;
+    let app = Some(from.text()?.to_owned()).filter(|app| !app.is_empty());
+    Ok(Some(Box::new(Alert { token, app })))
+}
+
+/// An expiry that does not come.
+const NEVER: i64 = i64::MAX;
 
 const ENVIRONMENTS: [Option<Environment>; 3] =
     [None, Some(Environment::Production), Some(Environment::Sandbox)];
@@ -296,11 +346,17 @@ mod tests {
     use proptest::prelude::*;
 
     fn order() -> Order {
-        let mut second = push_to("ios", &"cd".repeat(32), "Alice");
+        let caller = "\"<sip:a@b>\" <sip:+4930123@example.org>";
+        let mut second = push_to("ios", &"cd".repeat(32), caller);
+        second.call.media = Media::Video;
         second.device.device_id = "second".to_owned();
         second.device.app = Some("org.example.phone.voip".to_owned());
         second.device.environment = Some(Environment::Sandbox);
-        let first = push_to("ios", &"ab".repeat(32), "Alice");
+        second.device.expires_at_ms = Some(1_900_000_000_000);
+        let token = Token::parse(Provider::Apns, &"ef".repeat(32)).unwrap();
+        second.device.alert = Some(Box::new(Alert { token, app: Some("org.example.phone".to_owned()) }));
+        let mut first = push_to("ios", &"ab".repeat(32), caller);
+        first.call.media = Media::Video;
         let answer_within = Some(Duration::from_millis(800));
         Order {
             id: 7,
@@ -324,6 +380,13 @@ mod tests {
             let read = Message::decode(&Message::Quarantine(action).encode());
             assert!(matches!(read, Ok(Message::Quarantine(read)) if read == action));
         }
+    }
+
+    #[test]
+    fn a_call_that_is_given_up_arrives_as_it_was_said() {
+        let call = Call::parse("bob", "", "c1@x").unwrap();
+        let read = Message::decode(&Message::GiveUp(call.clone(), 5).encode());
+        assert!(matches!(read, Ok(Message::GiveUp(read, 5)) if read == call));
     }
 
     #[test]

@@ -33,6 +33,11 @@ pub enum Error {
     Argument(Invalid),
     /// The configuration is wrong.
     Config(ConfigError),
+    /// The user has as many devices as `[limits] devices_per_user` lets one have.
+    TooManyDevices {
+        /// How many that is.
+        limit: u32,
+    },
     /// The token store cannot be reached.
     Store(StoreError),
     /// The user has no device.
@@ -60,6 +65,7 @@ impl Error {
             }
             Error::Argument(_)
             | Error::Config(_)
+            | Error::TooManyDevices { .. }
             | Error::Store(_)
             | Error::NoDevice
             | Error::QueueFull
@@ -74,6 +80,9 @@ impl fmt::Display for Error {
         match self {
             Error::Argument(invalid) => write!(f, "{invalid}"),
             Error::Config(error) => write!(f, "{error}"),
+            Error::TooManyDevices { limit } => {
+                write!(f, "the user has {limit} devices already and can have no more; delete one first")
+            }
             Error::Store(error) => write!(f, "the token store cannot be reached: {error}"),
             Error::NoDevice => write!(f, "no device for this user"),
             Error::AllRejected(report) => write!(f, "every push was rejected: {}", reasons(report)),

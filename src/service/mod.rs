@@ -2,17 +2,20 @@
 //!
 //! It refuses unchecked text: whatever comes in is turned into the model's nouns first, and a refusal says what and why.
 
+mod contacts;
 mod error;
 mod installed;
 
-pub use crate::sender::{Host, QuarantineAction};
+pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
 pub use crate::store::Registered;
+pub use contacts::{Offer, SipRegister, Stored};
 pub use error::Error;
 pub use installed::{install, installed, uninstall};
 
 use crate::config::Settings;
 use crate::model::{
-    Call, Device, Extra, Invalid, NewDevice, Platform, Provider, Push, Report, Token, User, parse_app,
+    Call, Caller, Device, Extra, Invalid, Media, NewDevice, Platform, Provider, Push, Report, Token, User,
+    parse_app,
 };
 use crate::process::PerProcess;
 use crate::sender::{Hub, Sender};
@@ -133,10 +136,10 @@ impl Service {
         &self.stats
     }
 
-    /// Stores a device or renews it.
+    /// Stores a device or renews it; see [`TokenStore::register`] for whom it takes the token from.
     ///
     /// # Errors
-    /// `Argument` or `Store`.
+    /// `Argument`, `TooManyDevices` or `Store`.
     pub fn register(
         &self,
         user: &str,
@@ -146,11 +149,18 @@ impl Service {
     ) -> Result<Registered, Error> {
         self.counted(|| {
             let device = NewDevice::parse(user, token, platform, extra)?;
-            let registered = self.with_store(|store| store.register(&device, now_ms()))?;
-            self.stats.count(Counter::Registered);
-            log::info!("registered user={} token={:?} {registered:?}", device.user.shortened(), device.token);
-            Ok(registered)
+            self.store(&device)
         })
+    }
+
+    fn store(&self, device: &NewDevice) -> Result<Registered, Error> {
+        let limit = self.settings.devices_per_user;
+        let most = if limit == 0 { u32::MAX } else { limit };
+        let registered = self.with_store(|store| store.register(device, now_ms(), most))?;
+        let registered = registered.ok_or(Error::TooManyDevices { limit })?;
+        self.stats.count(Counter::Registered);
+        log::info!("registered user={} token={:?} {registered:?}", device.user.shortened(), device.token);
+        Ok(registered)
     }
 
     /// The user's devices, the one registered last first; never an empty list.
@@ -174,14 +184,22 @@ impl Service {
         })
     }
 
-    /// Pushes a call to every device of the user and waits for the answers, at most `call.wait_ms`. The report says how many
-    /// providers accepted, at least one.
+    /// Pushes an audio call to every device of the user and waits for the answers, at most `call.wait_ms`. The report says how
+    /// many providers accepted, at least one. What `caller` may be, [`Caller::parse`] says, here and below.
     ///
     /// # Errors
     /// Why no phone will ring; see [`Error`].
     pub fn send(&self, user: &str, caller: &str, call_id: &str) -> Result<Report, Error> {
+        self.send_media(user, caller, call_id, Media::Audio)
+    }
+
+    /// The same for a call that may have pictures.
+    ///
+    /// # Errors
+    /// Why no phone will ring; see [`Error`].
+    pub fn send_media(&self, user: &str, caller: &str, call_id: &str, media: Media) -> Result<Report, Error> {
         self.counted(|| {
-            let call = Call::parse(user, caller, call_id)?;
+            let call = Call::new(user, Caller::parse(caller), call_id, media)?;
             let devices = self.devices_of(&call.callee)?;
             self.push(&call, devices, true)
         })
@@ -217,7 +235,7 @@ impl Service {
         call_id: &str,
         done: impl FnOnce(Result<Report, Error>) + Send + 'static,
     ) -> Result<usize, Error> {
-        let ready = self.ready(user, caller, call_id)?;
+        let ready = self.ready(user, caller, call_id, Media::Audio)?;
         let devices = ready.devices();
         self.stats.count(Counter::Calls);
         let stats = Arc::clone(&self.stats);
@@ -239,7 +257,7 @@ impl Service {
         patience: Option<Duration>,
         note: Vec<u8>,
     ) -> Result<usize, Error> {
-        let ready = self.ready(user, caller, call_id)?;
+        let ready = self.ready(user, caller, call_id, Media::Audio)?;
         let devices = ready.devices();
         self.hand_over(ready, patience, note)?;
         Ok(devices)
@@ -249,9 +267,9 @@ impl Service {
     ///
     /// # Errors
     /// `Argument`, `Store` or `NoDevice`.
-    pub fn ready(&self, user: &str, caller: &str, call_id: &str) -> Result<Ready, Error> {
+    pub fn ready(&self, user: &str, caller: &str, call_id: &str, media: Media) -> Result<Ready, Error> {
         self.counted(|| {
-            let call = Call::parse(user, caller, call_id)?;
+            let call = Call::new(user, Caller::parse(caller), call_id, media)?;
             Ok(Ready { pushes: self.pushes(&call, self.devices_of(&call.callee)?, true) })
         })
     }
@@ -263,6 +281,45 @@ impl Service {
     pub fn hand_over(&self, ready: Ready, patience: Option<Duration>, note: Vec<u8>) -> Result<(), Error> {
         self.stats.count(Counter::Calls);
         self.with_sender(|sender| Ok(sender.queue(ready.pushes, patience, note)?))
+    }
+
+    /// The same, and the report can be fetched, at the latest after `call.wait_ms`, when a descriptor is readable; its outcome is
+    /// then [`Service::verdict`]'s. Only where the sender is a process of its own.
+    ///
+    /// # Errors
+    /// Why nothing was handed over; see [`Error`].
+    pub fn start(&self, user: &str, caller: &str, call_id: &str, media: Media) -> Result<Pending, Error> {
+        let ready = self.ready(user, caller, call_id, media)?;
+        self.start_ready(ready)
+    }
+
+    /// The same for one device that the caller names; see [`Service::send_to`].
+    ///
+    /// # Errors
+    /// Why nothing was handed over; see [`Error`].
+    pub fn start_to(
+        &self,
+        target: &Target<'_>,
+        user: &str,
+        caller: &str,
+        call_id: &str,
+    ) -> Result<Pending, Error> {
+        let ready = self.ready_to(target, user, caller, call_id)?;
+        self.start_ready(ready)
+    }
+
+    fn ready_to(&self, target: &Target<'_>, user: &str, caller: &str, call_id: &str) -> Result<Ready, Error> {
+        self.counted(|| {
+            let call = Call::parse(user, caller, call_id)?;
+            let device = target.device(&call.callee)?;
+            Ok(Ready { pushes: self.pushes(&call, vec![device], false) })
+        })
+    }
+
+    fn start_ready(&self, ready: Ready) -> Result<Pending, Error> {
+        self.refuse_to_wait_for_ourselves()?;
+        self.stats.count(Counter::Calls);
+        self.with_sender(|sender| Ok(sender.begin(ready.pushes, self.settings.wait)?))
     }
 
     /// What a report comes to: as [`Service::send`] would have ended with it. To be asked once for each report that the host is
@@ -292,6 +349,16 @@ impl Service {
         self.with_sender(|sender| Ok(sender.queue(Vec::new(), None, note)?))
     }
 
+    /// A call is over: gives up what was not sent yet of its pushes, retries too. What a provider may have already is waited for.
+    /// In this process' sender, or in the server's.
+    ///
+    /// # Errors
+    /// `Argument`, `QueueFull` or `SenderGone`.
+    pub fn give_up(&self, user: &str, call_id: &str) -> Result<(), Error> {
+        let call = self.counted(|| Ok(Call::parse(user, "", call_id)?))?;
+        self.with_sender(|sender| Ok(sender.give_up(call)?))
+    }
+
     /// Does with the tokens in quarantine what an administrator says; in this process' sender, or in the server's.
     ///
     /// # Errors
@@ -310,7 +377,7 @@ impl Service {
     }
 
     fn devices_of(&self, user: &User) -> Result<Vec<Device>, Error> {
-        let devices = self.with_store(|store| store.devices(user))?;
+        let devices = self.with_store(|store| store.devices(user, now_ms()))?;
         let found = if devices.is_empty() { Counter::LookupEmpty } else { Counter::LookupFound };
         self.stats.count(found);
         if devices.is_empty() { Err(Error::NoDevice) } else { Ok(devices) }
@@ -365,6 +432,7 @@ impl Service {
         let done = work();
         match &done {
             Err(Error::Argument(_)) => self.stats.count(Counter::BadArgument),
+            Err(Error::TooManyDevices { .. }) => self.stats.count(Counter::TooManyDevices),
             Err(Error::Store(_)) => self.stats.count(Counter::StoreFailed),
             _ => {}
         }
@@ -383,6 +451,8 @@ impl Target<'_> {
             app: parse_app(self.app)?,
             environment: None,
             registered_at_ms: now_ms(),
+            expires_at_ms: None,
+            alert: None,
         })
     }
 }

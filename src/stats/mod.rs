@@ -39,6 +39,21 @@ pub struct Reading {
     pub value: u64,
 }
 
+impl Reading {
+    /// The name where there are no labels, as in a SIP server's statistics: `pushes_total{provider="apns",app="a.voip",outcome="accepted"}`
+    /// is `pushes_apns_a_voip_accepted_total`, and the level `parked` is `parked_now`. Only letters, digits and `_`: Kamailio's
+    /// xhttp_prom hands the names to Prometheus, which refuses all metrics of a server for one name with a point.
+    pub fn flat_name(&self) -> String {
+        let (stem, ending) = match self.name.strip_suffix("_total") {
+            Some(stem) => (stem, "total"),
+            None => (self.name, "now"),
+        };
+        let values = self.labels.split('"').skip(1).step_by(2);
+        let words: Vec<&str> = std::iter::once(stem).chain(values).chain([ending]).collect();
+        words.join("_").replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+    }
+}
+
 impl Stats {
     /// Makes the counters, for pushes to these apps. Before the fork, or every process counts alone.
     ///
@@ -172,6 +187,17 @@ mod tests {
 
     fn stats() -> Stats {
         Stats::new([(Provider::Apns, "org.example.phone.voip".to_owned())]).unwrap()
+    }
+
+    #[test]
+    fn a_flat_name_has_no_labels() {
+        let labels = "{provider=\"apns\",app=\"a.voip\",outcome=\"accepted\"}".to_owned();
+        let push = Reading { name: "pushes_total", labels, help: "", value: 0 };
+        assert_eq!(push.flat_name(), "pushes_apns_a_voip_accepted_total");
+        let plain = Reading { name: "calls_total", labels: String::new(), help: "", value: 0 };
+        assert_eq!(plain.flat_name(), "calls_total");
+        let level = Reading { name: "parked", labels: String::new(), help: "", value: 0 };
+        assert_eq!(level.flat_name(), "parked_now");
     }
 
     #[test]

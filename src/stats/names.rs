@@ -9,6 +9,8 @@ pub enum Counter {
     Registered,
     /// Registrations and other requests refused for their arguments.
     BadArgument,
+    /// Registrations refused since the user had as many devices as one may have.
+    TooManyDevices,
     /// Devices deleted because somebody asked for it.
     Deleted,
     /// Devices deleted because the provider said that the token is dead.
@@ -29,10 +31,20 @@ pub enum Counter {
     DeviceBudget,
     /// Pushes refused since their caller had its budget.
     CallerBudget,
+    /// Calls that were refused since too many to their user wait or ring.
+    TooManyCalls,
     /// Attempts that were repeated.
     Retries,
+    /// Attempts that were sent and never answered.
+    Lost,
+    /// Pushes that were given up since their call needs them no more.
+    Stopped,
     /// Dead tokens that were not deleted because too many died at once.
     Quarantined,
+    /// Pairs of credential and app, or of device and app, that a provider said do not belong together.
+    PairsQuarantined,
+    /// Pushes that were tried in Apple's other environment.
+    OtherEnvironment,
     /// Calls that were held until a phone registers.
     Parked,
     /// Held calls that went on because a phone registered.
@@ -55,15 +67,22 @@ pub enum Counter {
     ParkedNow,
     /// Level: dead tokens that wait for an administrator's word.
     InQuarantine,
+    /// Level: pairs that are left alone right now.
+    PairsInQuarantine,
 }
 
 /// How many of [`TABLE`]'s rows, from the start, only grow; the rest are levels.
-pub(super) const GROWING: usize = 22;
+pub(super) const GROWING: usize = Counter::Queued as usize;
 
 /// Name (Prometheus' way, without the prefix) and help of each counter, in the order of the enum.
-pub(super) const TABLE: [(Counter, &str, &str); 25] = [
+pub(super) const TABLE: &[(Counter, &str, &str)] = &[
     (Counter::Registered, "registered_total", "Devices stored or renewed"),
     (Counter::BadArgument, "bad_argument_total", "Requests refused for their arguments"),
+    (
+        Counter::TooManyDevices,
+        "too_many_devices_total",
+        "Registrations refused since the user had too many devices",
+    ),
     (Counter::Deleted, "deleted_total", "Devices deleted on request"),
     (Counter::Retired, "retired_total", "Devices deleted because their token is dead"),
     (Counter::LookupFound, "lookup_found_total", "Lookups that found a device"),
@@ -74,8 +93,21 @@ pub(super) const TABLE: [(Counter, &str, &str); 25] = [
     (Counter::QueueFull, "queue_full_total", "Pushes refused since the queue was full"),
     (Counter::DeviceBudget, "device_budget_total", "Pushes refused since their device had its budget"),
     (Counter::CallerBudget, "caller_budget_total", "Pushes refused since their caller had its budget"),
+    (
+        Counter::TooManyCalls,
+        "too_many_calls_total",
+        "Calls refused since too many to their user wait or ring",
+    ),
     (Counter::Retries, "retries_total", "Attempts that were repeated"),
+    (Counter::Lost, "lost_total", "Attempts that were sent and never answered"),
+    (Counter::Stopped, "stopped_total", "Pushes given up since their call needs them no more"),
     (Counter::Quarantined, "quarantined_total", "Dead tokens not deleted because too many died at once"),
+    (
+        Counter::PairsQuarantined,
+        "pairs_quarantined_total",
+        "Pairs of app and credential or device that were refused",
+    ),
+    (Counter::OtherEnvironment, "other_environment_total", "Pushes tried in Apple's other environment"),
     (Counter::Parked, "parked_total", "Calls held until a phone registers"),
     (Counter::Woken, "woken_total", "Held calls that went on because a phone registered"),
     (Counter::WakeTimeout, "wake_timeout_total", "Held calls for which nobody came in time"),
@@ -87,6 +119,11 @@ pub(super) const TABLE: [(Counter, &str, &str); 25] = [
     (Counter::Queued, "queued", "Pushes that wait or are under way"),
     (Counter::ParkedNow, "parked", "Calls held right now"),
     (Counter::InQuarantine, "quarantine", "Dead tokens that wait for an administrator's word"),
+    (
+        Counter::PairsInQuarantine,
+        "quarantined_pairs",
+        "Pairs of app and credential or device that get no push",
+    ),
 ];
 
 /// The outcomes in the order of their counters; the names are those of `Outcome::name`.
@@ -102,11 +139,11 @@ mod tests {
 
     #[test]
     fn the_table_has_every_counter_once_in_its_order() {
-        for (at, (counter, name, help)) in TABLE.into_iter().enumerate() {
+        for (at, &(counter, name, help)) in TABLE.iter().enumerate() {
             assert_eq!(counter as usize, at, "{name}");
             assert_eq!(name.ends_with("_total"), at < GROWING, "{name}");
             assert!(!help.is_empty());
         }
-        assert_eq!(TABLE.len(), Counter::InQuarantine as usize + 1);
+        assert_eq!(TABLE.len(), Counter::PairsInQuarantine as usize + 1);
     }
 }

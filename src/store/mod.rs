@@ -7,23 +7,30 @@ mod sqlite;
 
 pub use sqlite::SqliteStore;
 
-use crate::model::{Device, NewDevice, Token, User};
+use crate::model::{Device, Environment, NewDevice, Token, User};
 use std::fmt;
 
 /// What every token store can do. All of it may block on a disk or a network.
 pub trait TokenStore: Send {
-    /// Stores a device, or renews the one of the same user and device id: token, platform, provider, app and environment
-    /// are replaced, and its registration time is `now_ms` (or stays, where the clock was set back meanwhile).
+    /// Stores a device, or renews the one of the same user and device id: all that was registered is replaced, and its
+    /// registration time is `now_ms` (or stays, where the clock was set back meanwhile). A token has one owner: whoever had
+    /// it before, another user or the same one under another device id, loses it. `None` where the user has `most` devices and
+    /// this would be a further one; nothing was changed then. Some devices that have expired by now are forgotten on the way.
     ///
     /// # Errors
     /// The store cannot be reached or is full; nothing was changed then.
-    fn register(&mut self, device: &NewDevice, now_ms: i64) -> Result<Registered, StoreError>;
+    fn register(
+        &mut self,
+        device: &NewDevice,
+        now_ms: i64,
+        most: u32,
+    ) -> Result<Option<Registered>, StoreError>;
 
-    /// The user's devices, the one registered last first.
+    /// The user's devices that have not expired by `now_ms`, the one registered last first.
     ///
     /// # Errors
     /// The store cannot be reached.
-    fn devices(&mut self, user: &User) -> Result<Vec<Device>, StoreError>;
+    fn devices(&mut self, user: &User, now_ms: i64) -> Result<Vec<Device>, StoreError>;
 
     /// Forgets one device of the user, or all of them, and says how many there were.
     ///
@@ -43,6 +50,13 @@ pub trait TokenStore: Send {
         token: &Token,
         since_ms: i64,
     ) -> Result<bool, StoreError>;
+
+    /// Keeps which of Apple's environments a device's token was seen to work in, if it still has that token. It is in force
+    /// until another token is registered, whatever the app says about its environment. True where it was kept.
+    ///
+    /// # Errors
+    /// The store cannot be reached; nothing was changed then.
+    fn prove_environment(&mut self, device: &Device, environment: Environment) -> Result<bool, StoreError>;
 }
 
 /// What a registration did.

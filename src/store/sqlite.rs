@@ -4,9 +4,9 @@
 
 use super::schema::{failed, migrate};
 use super::{Registered, StoreError, TokenStore};
-use crate::model::{Device, Environment, Invalid, NewDevice, Platform, Provider, Token, User};
+use crate::model::{Alert, Device, Environment, Invalid, NewDevice, Platform, Provider, Token, User};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Row, ToSql, Transaction, TransactionBehavior, params};
 use std::fs::OpenOptions;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -17,14 +17,24 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Part of the file that is read through a memory map; lookups were measured a third faster with it.
 const MMAP_LEN: i64 = 256 << 20;
 
-/// Both take the same eight values.
+/// Both take the same twelve values. What is proven holds as long as the token: a token never changes its environment.
 const RENEW: &str = "UPDATE push_tokens
-    SET token = ?3, platform = ?4, provider = ?5, app = ?6, environment = ?7,
-        registered_at_ms = max(registered_at_ms, ?8), updated_at = CURRENT_TIMESTAMP
+    SET proven_environment = iif(provider = ?5 AND token = ?3, proven_environment, NULL),
+        token = ?3, platform = ?4, provider = ?5, app = ?6, environment = ?7,
+        registered_at_ms = max(registered_at_ms, ?8), expires_at_ms = ?9,
+        alert_provider = ?10, alert_token = ?11, alert_app = ?12, updated_at = CURRENT_TIMESTAMP
     WHERE user_id = ?1 AND device_id = ?2";
-const ADD: &str = "INSERT INTO push_tokens
-    (user_id, device_id, token, platform, provider, app, environment, registered_at_ms)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+const ADD: &str = "INSERT INTO push_tokens (user_id, device_id, token, platform, provider, app, environment,
+        registered_at_ms, expires_at_ms, alert_provider, alert_token, alert_app)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+const TAKE_FROM_OTHERS: &str = "DELETE FROM push_tokens
+    WHERE provider = ?1 AND token = ?2 AND NOT (user_id = ?3 AND device_id = ?4)";
+/// More than one registration adds, so the expired do not pile up, and few enough that no writer holds the lock for long.
+const FORGET_EXPIRED: &str = "DELETE FROM push_tokens WHERE (user_id, device_id) IN
+    (SELECT user_id, device_id FROM push_tokens WHERE expires_at_ms <= ?1 LIMIT 32)";
+/// Those that have expired count no more, even where they are not deleted yet.
+const COUNT: &str = "SELECT count(*) FROM push_tokens
+    WHERE user_id = ?1 AND (expires_at_ms IS NULL OR expires_at_ms > ?2)";
 
 /// An open SQLite file.
 pub struct SqliteStore {
@@ -87,43 +97,32 @@ impl SqliteStore {
 }
 
 impl TokenStore for SqliteStore {
-    fn register(&mut self, device: &NewDevice, now_ms: i64) -> Result<Registered, StoreError> {
-        let values = params![
-            device.user.as_str(),
-            device.device_id,
-            device.token.expose(),
-            device.platform.as_str(),
-            device.token.provider().as_str(),
-            device.app,
-            device.environment.map(Environment::as_str),
-            now_ms,
-        ];
-        write(&mut self.connection, |transaction| {
-            if transaction.prepare_cached(RENEW)?.execute(values)? > 0 {
-                return Ok(Registered::Renewed);
-            }
-            transaction.prepare_cached(ADD)?.execute(values)?;
-            Ok(Registered::New)
-        })
-        .map_err(|error| self.named(error))
+    fn register(
+        &mut self,
+        device: &NewDevice,
+        now_ms: i64,
+        most: u32,
+    ) -> Result<Option<Registered>, StoreError> {
+        register(&mut self.connection, device, now_ms, most).map_err(|error| self.named(error))
     }
 
-    fn devices(&mut self, user: &User) -> Result<Vec<Device>, StoreError> {
+    fn devices(&mut self, user: &User, now_ms: i64) -> Result<Vec<Device>, StoreError> {
         // Sorted here: SQLite would make a sorter for each lookup, which is dearer than the few devices that a user has.
-        let sql = "SELECT device_id, token, platform, provider, app, environment, registered_at_ms
-            FROM push_tokens WHERE user_id = ?1";
+        let sql =
+            "SELECT device_id, token, platform, provider, app, coalesce(proven_environment, environment),
+                registered_at_ms, expires_at_ms, alert_provider, alert_token, alert_app
+            FROM push_tokens WHERE user_id = ?1 AND (expires_at_ms IS NULL OR expires_at_ms > ?2)";
         let mut statement = self.connection.prepare_cached(sql).map_err(|error| self.named(error))?;
-        let rows = statement.query_map([user.as_str()], |row| Ok(device(user, row)));
+        let rows = statement.query_map(params![user.as_str(), now_ms], |row| Ok(device(user, row)));
         let rows =
             rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|error| self.named(error))?;
         let readable =
             rows.into_iter().filter_map(|row| row.inspect_err(|why| log_odd_row(&self.path, why)).ok());
         let mut devices: Vec<Device> = readable.collect();
-        let newest_first = |one: &Device, other: &Device| {
+        devices.sort_by(|one, other| {
             let by_time = other.registered_at_ms.cmp(&one.registered_at_ms);
             by_time.then_with(|| one.device_id.cmp(&other.device_id))
-        };
-        devices.sort_by(newest_first);
+        });
         Ok(devices)
     }
 
@@ -147,37 +146,118 @@ impl TokenStore for SqliteStore {
         let done = self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(values));
         done.map(|rows| rows > 0).map_err(|error| self.named(error))
     }
+
+    fn prove_environment(&mut self, device: &Device, environment: Environment) -> Result<bool, StoreError> {
+        let sql = "UPDATE push_tokens SET proven_environment = ?5
+            WHERE user_id = ?1 AND device_id = ?2 AND provider = ?3 AND token = ?4";
+        let values = params![
+            device.user.as_str(),
+            device.device_id,
+            device.provider().as_str(),
+            device.token.expose(),
+            environment.as_str()
+        ];
+        let done = self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(values));
+        done.map(|rows| rows > 0).map_err(|error| self.named(error))
+    }
 }
 
-/// Runs `work` under the write lock, taken at once, so that two processes wait for each other instead of failing.
-fn write<T>(
+/// All of it or nothing, under the write lock, which is taken at once, so that two processes wait for each other instead
+/// of failing.
+fn register(
     connection: &mut Connection,
-    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
+    device: &NewDevice,
+    now_ms: i64,
+    most: u32,
+) -> rusqlite::Result<Option<Registered>> {
+    let expires_at_ms = device.expires.map(|expires| now_ms.saturating_add(expires.as_millis() as i64));
+    let alert = device.alert.as_deref();
+    let values = params![
+        device.user.as_str(),
+        device.device_id,
+        device.token.expose(),
+        device.platform.as_str(),
+        device.token.provider().as_str(),
+        device.app,
+        device.environment.map(Environment::as_str),
+        now_ms,
+        expires_at_ms,
+        alert.map(|alert| alert.token.provider().as_str()),
+        alert.map(|alert| alert.token.expose()),
+        alert.and_then(|alert| alert.app.as_deref()),
+    ];
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let done = work(&transaction)?;
-    transaction.commit()?;
+    make_room(&transaction, device, now_ms)?;
+    let done = add_or_renew(&transaction, values, most)?;
+    match done {
+        None => transaction.rollback()?,
+        Some(_) => transaction.commit()?,
+    }
     Ok(done)
+}
+
+fn make_room(transaction: &Transaction<'_>, device: &NewDevice, now_ms: i64) -> rusqlite::Result<()> {
+    transaction.prepare_cached(FORGET_EXPIRED)?.execute([now_ms])?;
+    transaction.prepare_cached(TAKE_FROM_OTHERS)?.execute(params![
+        device.token.provider().as_str(),
+        device.token.expose(),
+        device.user.as_str(),
+        device.device_id,
+    ])?;
+    Ok(())
+}
+
+fn add_or_renew(
+    transaction: &Transaction<'_>,
+    values: &[&dyn ToSql],
+    most: u32,
+) -> rusqlite::Result<Option<Registered>> {
+    if transaction.prepare_cached(RENEW)?.execute(values)? > 0 {
+        return Ok(Some(Registered::Renewed));
+    }
+    let (user, now_ms) = (values[0], values[7]);
+    let there: u32 = transaction.prepare_cached(COUNT)?.query_row([user, now_ms], |row| row.get(0))?;
+    if there >= most {
+        return Ok(None);
+    }
+    transaction.prepare_cached(ADD)?.execute(values)?;
+    Ok(Some(Registered::New))
 }
 
 /// A row as a device. Somebody may have written the row by hand, so it is checked as a registration is.
 fn device(user: &User, row: &Row<'_>) -> Result<Device, Invalid> {
-    let odd = || Invalid::new("row", "has a column of an unexpected type");
-    let optional = |column| {
-        let value = row.get_ref(column).map_err(|_| odd())?;
-        value.as_str_or_null().map_err(|_| odd())
-    };
-    let text = |column| optional(column)?.ok_or_else(odd);
-    let provider = Provider::parse(text(3)?)?;
+    let provider = Provider::parse(text(row, 3)?)?;
     Ok(Device {
         user: user.clone(),
-        device_id: text(0)?.to_owned(),
-        token: Token::parse(provider, text(1)?)?,
-        platform: Platform::parse(text(2)?)?,
-        app: optional(4)?.map(str::to_owned),
-        environment: optional(5)?.map(Environment::parse).transpose()?,
+        device_id: text(row, 0)?.to_owned(),
+        token: Token::parse(provider, text(row, 1)?)?,
+        platform: Platform::parse(text(row, 2)?)?,
+        app: optional(row, 4)?.map(str::to_owned),
+        environment: optional(row, 5)?.map(Environment::parse).transpose()?,
         registered_at_ms: row.get(6).map_err(|_| odd())?,
+        expires_at_ms: row.get(7).map_err(|_| odd())?,
+        alert: alert(row)?,
     })
+}
+
+fn alert(row: &Row<'_>) -> Result<Option<Box<Alert>>, Invalid> {
+    let Some(token) = optional(row, 9)? else { return Ok(None) };
+    let token = Token::parse(Provider::parse(text(row, 8)?)?, token)?;
+    Ok(Some(Box::new(Alert { token, app: optional(row, 10)?.map(str::to_owned) })))
+}
+
+/// A column's text, read in place.
+fn optional<'a>(row: &'a Row<'_>, column: usize) -> Result<Option<&'a str>, Invalid> {
+    let value = row.get_ref(column).map_err(|_| odd())?;
+    value.as_str_or_null().map_err(|_| odd())
+}
+
+fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, Invalid> {
+    optional(row, column)?.ok_or_else(odd)
+}
+
+fn odd() -> Invalid {
+    Invalid::new("row", "has a column of an unexpected type")
 }
 
 fn log_odd_row(path: &Path, why: &Invalid) {

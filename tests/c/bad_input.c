@@ -61,6 +61,11 @@ static int32_t call_send(const char *const *a)
     return send_voip_push(a[0], a[1], a[2]);
 }
 
+static int32_t call_send_with(const char *const *a)
+{
+    return send_voip_push_with(a[0], a[1], a[2], a[3]);
+}
+
 static int32_t call_send_to(const char *const *a)
 {
     return send_voip_push_to(a[0], a[1], a[2], a[3], a[4], a[5]);
@@ -70,6 +75,7 @@ static int32_t call_send_to(const char *const *a)
     {name, good, VOIP_PUSH_ERR_NULL_POINTER, VOIP_PUSH_ERR_BAD_ARGUMENT, VOIP_PUSH_ERR_BAD_ARGUMENT}
 #define CALLER {"caller", "Bob", VOIP_PUSH_ERR_NULL_POINTER, FINE, FINE}
 #define APP {"app", "org.example.phone.voip", FINE, FINE, VOIP_PUSH_ERR_BAD_ARGUMENT}
+#define MEDIA {"media", "video", FINE, FINE, VOIP_PUSH_ERR_BAD_ARGUMENT}
 #define NONE {NULL, NULL, 0, 0, 0}
 
 static const struct function FUNCTIONS[] = {
@@ -79,6 +85,8 @@ static const struct function FUNCTIONS[] = {
     {"delete_token", call_delete, 1, 1, {REFUSED("user", "alice"), NONE, NONE, NONE, NONE, NONE}},
     {"send_voip_push", call_send, 1, 3,
      {REFUSED("user", "alice"), CALLER, REFUSED("call_id", "c1@example.org"), NONE, NONE, NONE}},
+    {"send_voip_push_with", call_send_with, 1, 4,
+     {REFUSED("user", "alice"), CALLER, REFUSED("call_id", "c3@example.org"), MEDIA, NONE, NONE}},
     {"send_voip_push_to", call_send_to, 1, 6,
      {REFUSED("provider", "apns"), REFUSED("token", APNS_TOKEN), APP, REFUSED("user", "alice"), CALLER,
       REFUSED("call_id", "c2@example.org")}},

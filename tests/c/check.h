@@ -51,4 +51,17 @@ static inline void check_is(const char *file, int line, const char *call, int32_
     "bk3RNwTe3H0:CI2k_HHwgIpoDKCIZvvDMExUdFQ3P1-x0123456789abcdefghijklmnopqrstuvwxyz_ABCDEF" \
     "GHIJKLMNOPQRSTUVWXYZ-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJ"
 
+/* An iPhone's token for each user: a token has one owner. */
+static inline int32_t register_iphone_of(const char *user)
+{
+    unsigned long long hash = 14695981039346656037ULL; /* FNV-1a */
+    char token[65];
+    const char *at;
+
+    for (at = user; *at != '\0'; at++)
+        hash = (hash ^ (unsigned char)*at) * 1099511628211ULL;
+    snprintf(token, sizeof token, "%016llx%016llx%016llx%016llx", hash, hash, hash, hash);
+    return register_token(user, token, "ios");
+}
+
 #endif

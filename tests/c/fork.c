@@ -16,7 +16,7 @@ static void work_as(const char *user)
     char call_id[64];
 
     snprintf(call_id, sizeof call_id, "%s-%d@example.org", user, (int)getpid());
-    CHECK_IS(register_token(user, APNS_TOKEN, "ios"), VOIP_PUSH_OK);
+    CHECK_IS(register_iphone_of(user), VOIP_PUSH_OK);
     CHECK_IS(lookup_token(user, NULL, 0, NULL, NULL, 0, NULL), 1);
     CHECK_PUSH(send_voip_push(user, "Bob", call_id));
 }

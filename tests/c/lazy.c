@@ -18,7 +18,7 @@ static pthread_barrier_t at_once;
 static void *first_use(void *data)
 {
     pthread_barrier_wait(&at_once);
-    CHECK_IS(register_token((const char *)data, APNS_TOKEN, "ios"), VOIP_PUSH_OK);
+    CHECK_IS(register_iphone_of((const char *)data), VOIP_PUSH_OK);
     return NULL;
 }
 

@@ -25,7 +25,7 @@ static void own_user(struct worker *worker)
     snprintf(user, sizeof user, "own%d@example.org", worker->number);
     for (round = 0; round < ROUNDS; round++) {
         snprintf(call_id, sizeof call_id, "%d-%d@example.org", worker->number, round);
-        CHECK_IS(register_token(user, APNS_TOKEN, "ios"), VOIP_PUSH_OK);
+        CHECK_IS(register_iphone_of(user), VOIP_PUSH_OK);
         worker->registered++;
         CHECK_IS(lookup_token(user, NULL, 0, NULL, NULL, 0, NULL), 1);
         CHECK_PUSH(send_voip_push(user, "Bob", call_id));
@@ -84,7 +84,7 @@ static void register_shared(void)
 
     for (i = 0; i < SHARED; i++) {
         snprintf(user, sizeof user, "shared%d", i);
-        CHECK_IS(register_token(user, FCM_TOKEN, "android"), VOIP_PUSH_OK);
+        CHECK_IS(register_iphone_of(user), VOIP_PUSH_OK);
     }
 }
 

@@ -81,6 +81,11 @@ impl Place {
         port
     }
 
+    /// Lets the ports go, for a server that does not share them.
+    pub fn release(&mut self) {
+        self.held.clear();
+    }
+
     /// The control socket that `ctl.so` makes, given no other `binrpc`.
     pub fn control_socket(&self) -> PathBuf {
         self.scratch.path().join("kamailio_ctl")

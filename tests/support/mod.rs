@@ -7,6 +7,7 @@
 
 pub mod debian;
 pub mod kamailio;
+pub mod opensips;
 pub mod phone;
 pub mod settings;
 pub mod shipped;

@@ -292,6 +292,12 @@ impl Phone {
 
     /// Answers a request. A 2xx to an INVITE carries a Contact, every answer above 100 a To tag.
     pub fn answer(&mut self, request: &Message, status: u16) {
+        let contact = format!("Contact: <{}>\r\n", self.contact());
+        self.answer_with(request, status, &contact);
+    }
+
+    /// Answers a request with these header lines in place of the phone's own Contact, each ending in CRLF.
+    pub fn answer_with(&mut self, request: &Message, status: u16, extra: &str) {
         let mut lines = vec![format!("SIP/2.0 {status} Answer")];
         for name in ["Via", "Record-Route", "From", "Call-ID", "CSeq"] {
             lines.extend(request.all(name).map(|value| format!("{name}: {value}")));
@@ -299,8 +305,7 @@ impl Phone {
         let to = request.must("To");
         let tag = if to.contains(";tag=") { String::new() } else { format!(";tag=u{}", self.id) };
         lines.push(format!("To: {to}{tag}"));
-        lines.push(format!("Contact: <{}>", self.contact()));
-        lines.push("Content-Length: 0\r\n\r\n".to_owned());
+        lines.push(format!("{extra}Content-Length: 0\r\n\r\n"));
         let text = lines.join("\r\n");
         self.send(text.as_bytes());
     }
@@ -346,6 +351,14 @@ impl Phone {
     /// phone on TCP, see [`Phone::tcp`]).
     pub fn settle(&mut self) {
         let uri = format!("sip:{DOMAIN}");
+        let sent = self.request("OPTIONS", &uri, &format!("<{uri}>"), &format!("<{uri}>"), "");
+        self.send(sent.text.as_bytes());
+        self.expect_status(&sent, 200);
+    }
+
+    /// The same with a server that knows itself by its port on 127.0.0.1 only.
+    pub fn settle_bare(&mut self, server_port: u16) {
+        let uri = format!("sip:127.0.0.1:{server_port}");
         let sent = self.request("OPTIONS", &uri, &format!("<{uri}>"), &format!("<{uri}>"), "");
         self.send(sent.text.as_bytes());
         self.expect_status(&sent, 200);

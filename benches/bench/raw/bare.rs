@@ -90,8 +90,9 @@ pub fn push(device: usize, call: u64, ring: Duration) -> Push {
 
 fn stored(user: &str, number: usize) -> Device {
     let new = NewDevice::parse(user, &token(number), "ios", &Extra::default()).unwrap();
-    let NewDevice { user, device_id, platform, token, app, environment } = new;
-    Device { user, device_id, platform, token, app, environment, registered_at_ms: 1 }
+    let NewDevice { user, device_id, platform, token, app, environment, expires: _, alert } = new;
+    let (registered_at_ms, expires_at_ms) = (1, None);
+    Device { user, device_id, platform, token, app, environment, registered_at_ms, expires_at_ms, alert }
 }
 
 async fn connect(origin: &Origin) -> SendRequest<Bytes> {

@@ -6,14 +6,12 @@
 use super::layout::{ActionParam, FPARAM_PVE, FPARAM_PVS, FPARAM_STR, Fparam, SipMsg, Str};
 use super::pseudo::{bytes, read_spec};
 use super::symbols::core;
-use crate::host::panic_caught;
+pub(in crate::host) use crate::host::CALLER;
+use crate::host::{argument, panic_caught};
 use crate::model::Invalid;
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::offset_of;
 use std::ptr;
-
-/// What Kamailio prints for a variable without a value in the middle of a text.
-const NO_VALUE: &[u8] = b"<null>";
 
 /// `fixup_function` of all our functions. Kamailio calls it once for what stands in quotes, when the configuration is read; for
 /// everything else (a bare `$rU`, a sum of texts) with each value, while the script runs.
@@ -78,7 +76,7 @@ unsafe fn is_value(param: *mut *mut c_void) -> bool {
     }
 }
 
-/// The text of an argument; empty where a variable has no value.
+/// The text of an argument; empty where a variable has no value. In a [`CALLER`] what is no text becomes U+FFFD.
 ///
 /// # Errors
 /// It is no text: not UTF-8, with a NUL byte, or too long for Kamailio's own buffers.
@@ -100,30 +98,12 @@ pub unsafe fn read(msg: *mut SipMsg, name: &'static str, param: *mut c_void) -> 
             bytes(&text).to_vec()
         }
     };
-    check(name, value)
-}
-
-fn check(name: &'static str, value: Vec<u8>) -> Result<String, Invalid> {
-    if value == NO_VALUE {
-        return Ok(String::new());
-    }
-    if value.contains(&0) {
-        return Err(Invalid::new(name, "has a NUL byte"));
-    }
-    String::from_utf8(value).map_err(|_| Invalid::new(name, "is not valid UTF-8"))
+    argument(name, value)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_argument_is_text_or_is_refused_by_name() {
-        assert_eq!(check("user", b"alice".to_vec()), Ok("alice".to_owned()));
-        assert_eq!(check("user", b"<null>".to_vec()), Ok(String::new()));
-        assert_eq!(check("user", b"al\0ice".to_vec()).unwrap_err().to_string(), "user: has a NUL byte");
-        assert_eq!(check("user", vec![0xff]).unwrap_err().to_string(), "user: is not valid UTF-8");
-    }
 
     #[test]
     fn an_arguments_element_is_found_from_the_address_of_its_text() {

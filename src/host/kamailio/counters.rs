@@ -5,7 +5,6 @@
 use super::symbols::core;
 use crate::host::panic_caught;
 use crate::service::{Service, installed};
-use crate::stats::Reading;
 use std::ffi::{CString, c_int, c_long, c_void};
 use std::ptr;
 
@@ -16,7 +15,7 @@ const NO_RESET: c_int = 1;
 /// not take (two apps whose names differ only in their punctuation) is left out with a warning: the RPC has it.
 pub fn register(service: &Service) {
     for (at, reading) in service.stats().read().iter().enumerate() {
-        let name = statistic_name(reading);
+        let name = reading.flat_name();
         if !register_at(at, &name, reading.help) {
             log::warn!("Kamailio has a statistic {name} already; see the RPC voip_push.stats for this one");
         }
@@ -40,33 +39,4 @@ unsafe extern "C" fn value_at(_handle: u16, position: *mut c_void) -> c_long {
             .get(position.addr())
             .map_or(0, |reading| c_long::try_from(reading.value).unwrap_or(c_long::MAX))
     })
-}
-
-/// Kamailio's statistics have no labels: `pushes_total{provider="apns",app="a.voip",outcome="accepted"}` is
-/// `pushes_apns_a_voip_accepted_total`, and the level `parked` is `parked_now`. Only letters, digits and `_`: xhttp_prom hands
-/// the names to Prometheus, which refuses all metrics of a server for one name with a point.
-fn statistic_name(reading: &Reading) -> String {
-    let (stem, ending) = match reading.name.strip_suffix("_total") {
-        Some(stem) => (stem, "total"),
-        None => (reading.name, "now"),
-    };
-    let values = reading.labels.split('"').skip(1).step_by(2);
-    let words: Vec<&str> = std::iter::once(stem).chain(values).chain([ending]).collect();
-    words.join("_").replace(|c: char| !c.is_ascii_alphanumeric(), "_")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_statistics_name_has_no_labels() {
-        let labels = "{provider=\"apns\",app=\"a.voip\",outcome=\"accepted\"}".to_owned();
-        let push = Reading { name: "pushes_total", labels, help: "", value: 0 };
-        assert_eq!(statistic_name(&push), "pushes_apns_a_voip_accepted_total");
-        let plain = Reading { name: "calls_total", labels: String::new(), help: "", value: 0 };
-        assert_eq!(statistic_name(&plain), "calls_total");
-        let level = Reading { name: "parked", labels: String::new(), help: "", value: 0 };
-        assert_eq!(statistic_name(&level), "parked_now");
-    }
 }

@@ -2,13 +2,14 @@
 //!
 //! It refuses to decide anything: arguments become text here, and the verbs do the rest.
 
-use super::arguments;
+use super::arguments::{self, CALLER};
 use super::http::voip_push_http;
 use super::layout::{ANY_ROUTE, CmdExport, SipMsg, Table};
-use super::park;
-use super::pushes::{queue_voip_push, send_voip_push_async};
+use super::pseudo;
 use super::tm;
+use super::{contacts, park, pushes};
 use crate::host::{last::Last, panic_caught, script_function, verbs};
+use crate::model::{Invalid, Media};
 use crate::service::{Error, Service};
 use crate::stats::Counter;
 use std::ffi::{CStr, c_int, c_void};
@@ -16,22 +17,31 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// All script functions, and a row of zeros.
-pub static TABLE: Table<[CmdExport; 17]> = Table::new([
+pub static TABLE: Table<[CmdExport; 26]> = Table::new([
     row(c"register_token", 3, register_token_3 as *const c_void),
     row(c"register_token", 4, register_token_4 as *const c_void),
     row(c"register_token", 5, register_token_5 as *const c_void),
     row(c"lookup_token", 1, lookup_token as *const c_void),
     row(c"delete_token", 1, delete_token_1 as *const c_void),
     row(c"delete_token", 2, delete_token_2 as *const c_void),
-    row(c"send_voip_push", 3, send_voip_push as *const c_void),
+    row(c"send_voip_push", 3, send_voip_push_3 as *const c_void),
+    row(c"send_voip_push", 4, send_voip_push_4 as *const c_void),
     row(c"send_voip_push_to", 6, send_voip_push_to as *const c_void),
-    row(c"queue_voip_push", 3, queue_voip_push as *const c_void),
-    suspending(c"send_voip_push_async", 4, send_voip_push_async as *const c_void),
+    row(c"queue_voip_push", 3, pushes::queue_voip_push_3 as *const c_void),
+    row(c"queue_voip_push", 4, pushes::queue_voip_push_4 as *const c_void),
+    suspending(c"send_voip_push_async", 4, pushes::send_voip_push_async_4 as *const c_void),
+    suspending(c"send_voip_push_async", 5, pushes::send_voip_push_async_5 as *const c_void),
     parking(c"park_call", 2, park::park_call_2 as *const c_void),
     parking(c"park_call", 3, park::park_call_3 as *const c_void),
     parking(c"follow_call", 1, park::follow_call as *const c_void),
     row(c"wake_calls", 1, park::wake_calls as *const c_void),
     row(c"was_rung", 0, park::was_rung as *const c_void),
+    row(c"check_contact", 0, contacts::check_contact_0 as *const c_void),
+    row(c"check_contact", 1, contacts::check_contact_1 as *const c_void),
+    row(c"register_contact", 0, contacts::register_contact_0 as *const c_void),
+    row(c"register_contact", 1, contacts::register_contact_1 as *const c_void),
+    row(c"strip_push_params", 0, contacts::strip_push_params_0 as *const c_void),
+    row(c"strip_push_params", 1, contacts::strip_push_params_1 as *const c_void),
     row(c"voip_push_http", 0, voip_push_http as *const c_void),
     CmdExport {
         name: ptr::null(),
@@ -130,9 +140,41 @@ unsafe extern "C" fn delete_token_2(msg: Msg, user: Param, device_id: Param) -> 
     })
 }
 
-unsafe extern "C" fn send_voip_push(msg: Msg, user: Param, caller: Param, call_id: Param) -> c_int {
-    let params = [("user", user), ("caller", caller), ("call_id", call_id)];
-    call("send_voip_push", msg, params, verbs::send_voip_push)
+unsafe extern "C" fn send_voip_push_3(msg: Msg, user: Param, caller: Param, call_id: Param) -> c_int {
+    let params = [("user", user), (CALLER, caller), ("call_id", call_id)];
+    call("send_voip_push", msg, params, |service, call| verbs::send_voip_push(service, call, Media::Audio))
+}
+
+unsafe extern "C" fn send_voip_push_4(
+    msg: Msg,
+    user: Param,
+    caller: Param,
+    call_id: Param,
+    media: Param,
+) -> c_int {
+    let params = [("user", user), (CALLER, caller), ("call_id", call_id), ("media", media)];
+    call("send_voip_push", msg, params, |service, [user, caller, call_id, media]| {
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        let media = unsafe { media_of(msg, media)? };
+        verbs::send_voip_push(service, [user, caller, call_id], media)
+    })
+}
+
+/// What the script says of a call's media: `audio`, `video`, or `sdp` for what the message in hand offers.
+///
+/// # Errors
+/// Another word, or `sdp` where no module knows the message's body.
+///
+/// # Safety
+/// On Kamailio's own thread, with the message in hand.
+pub unsafe fn media_of(msg: Msg, text: &str) -> Result<Media, Error> {
+    if !text.eq_ignore_ascii_case("sdp") {
+        let known = Media::parse(text);
+        return Ok(known.map_err(|_| Invalid::new("media", "is none of audio, video and sdp"))?);
+    }
+    // SAFETY: the caller's word.
+    let body = unsafe { pseudo::read(msg, "$rb")? };
+    Ok(Media::of_body(&body.unwrap_or_default()))
 }
 
 unsafe extern "C" fn send_voip_push_to(
@@ -149,7 +191,7 @@ unsafe extern "C" fn send_voip_push_to(
         ("token", token),
         ("app", app),
         ("user", user),
-        ("caller", caller),
+        (CALLER, caller),
         ("call_id", call_id),
     ];
     call("send_voip_push_to", msg, params, verbs::send_voip_push_to)

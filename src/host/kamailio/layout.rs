@@ -90,6 +90,9 @@ pub struct ParamExport {
 /// `PARAM_STRING`: the value is a `char *` that stays Kamailio's.
 pub const PARAM_STRING: c_uint = 1;
 
+/// `PARAM_INT`: the value is an `int`.
+pub const PARAM_INT: c_uint = 2;
+
 /// `PARAM_STR`: the value is a `str`.
 pub const PARAM_STR: c_uint = 4;
 

@@ -3,6 +3,7 @@
 //! It refuses lines of the libraries that we use (they may carry what must not be in a log) and lines that are more than one.
 
 use super::symbols::{Core, LogData, core};
+use crate::host::log_panics;
 use crate::model::clean_line;
 use log::{Level, LevelFilter, Metadata, Record};
 use std::ffi::{CStr, CString, c_int};
@@ -21,15 +22,7 @@ pub fn install() {
         if log::set_logger(&KamailioLog).is_ok() {
             log::set_max_level(LevelFilter::Info);
         }
-        // The place only: what a panic says may carry what it was about.
-        std::panic::set_hook(Box::new(|panic| match panic.location() {
-            Some(at) => log::error!(
-                "panic at {}:{}; this is a bug in voip_push, please report it",
-                at.file(),
-                at.line()
-            ),
-            None => log::error!("panic at an unknown place; this is a bug in voip_push, please report it"),
-        }));
+        log_panics();
     });
 }
 

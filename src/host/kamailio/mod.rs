@@ -3,6 +3,7 @@
 //! It refuses Kamailio versions whose layouts it does not know, and to start anything before Kamailio has forked.
 
 mod arguments;
+mod contacts;
 mod counters;
 mod functions;
 mod http;

@@ -9,10 +9,13 @@ use super::symbols::core;
 use super::tm::{self, InHand, NEEDED, tm};
 use super::{pseudo, sender};
 use crate::host::last::Last;
-use crate::host::note::{Follow, Note, Park, Wake};
+use crate::host::limiter::Limiter;
+use crate::host::note::{CallId, Follow, Note, Park, Wake};
 use crate::host::waiting::{Moment, Waiting};
 use crate::model::{Invalid, User};
 use crate::service::{Error, Service};
+use crate::stats::Counter;
+use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Once, OnceLock};
@@ -25,11 +28,14 @@ const MAX_SECONDS: u64 = 120;
 const LOOKED_BEFORE_US: Moment = 3_000_000;
 
 static WAITING: OnceLock<Waiting> = OnceLock::new();
+static REFUSED: OnceLock<Limiter> = OnceLock::new();
 
-/// Makes the table that all processes share; before the fork.
+/// Makes what all processes share; before the fork.
 pub fn prepare() -> Result<(), String> {
-    let waiting = Waiting::new().map_err(|error| format!("no shared memory: {error}"))?;
+    let no_memory = |error| format!("no shared memory: {error}");
+    let (waiting, refused) = (Waiting::new().map_err(no_memory)?, Limiter::new().map_err(no_memory)?);
     WAITING.get_or_init(|| waiting);
+    REFUSED.get_or_init(|| refused);
     Ok(())
 }
 
@@ -82,28 +88,75 @@ unsafe fn park(
     // SAFETY: the caller's word.
     unsafe {
         let Some(id) = tm.call_to_suspend(msg)? else { return Ok(Last::stop()) };
+        if let Some(refused) = one_too_many(service, &user, id) {
+            return Ok(refused);
+        }
         if !sender::knows(id) {
             tm.watch(msg, id)?;
         }
         let sip_call_id = text(msg, "$ci")?;
         // A call that was followed before it looked for contacts knows what it may have missed; another one guesses.
-        let followed = sender::take_followed(id);
-        let missed_since = match &followed {
-            Some(followed) => followed.missed_since,
-            None => waiting().arrive(&user).saturating_sub(LOOKED_BEFORE_US),
+        let (missed_since, is_counted) = match sender::take_followed(id) {
+            Some(followed) => (followed.missed_since, followed.is_counted),
+            None => {
+                let (now, is_counted) = count_in(&user, id);
+                (now.saturating_sub(LOOKED_BEFORE_US), is_counted)
+            }
         };
         if let Err(error) = tm.suspend(msg, within + SAFETY_NET) {
-            waiting().leave(&user);
+            count_out(&user, is_counted);
             return Err(error);
         }
         let (about, name) = ((user.clone(), sip_call_id.clone()), route.to_owned());
-        let note = Note::Park(Park { user, sip_call_id, id, route: name, within, missed_since });
+        let note = Note::Park(Park { user, sip_call_id, id, route: name, within, missed_since, is_counted });
         if let Err(error) = sender::try_tell(&note) {
-            waiting().leave(&about.0);
+            count_out(&about.0, is_counted);
             go_on_here(tm, msg, id, route, &error, [&about.0, &about.1]);
         }
     }
     Ok(Last::stop())
+}
+
+/// Counts a call in; says since when a registration is of interest to it, and whether it was not counted before.
+fn count_in(user: &str, id: CallId) -> (Moment, bool) {
+    if sender::is_listed(id) { (waiting().now(), false) } else { (waiting().arrive(user), true) }
+}
+
+/// The call that was counted in is not told of.
+pub fn count_out(user: &str, is_counted: bool) {
+    if is_counted {
+        waiting().leave(user);
+    }
+}
+
+thread_local! {
+    /// The call that was refused last, so that it is counted once, however many functions refuse it.
+    static LAST_REFUSED: Cell<Option<CallId>> = const { Cell::new(None) };
+}
+
+/// What a script gets for a call to a user to whom too many wait or ring already, not counting itself. Of calls that come at the
+/// same moment fewer than the limit may be taken, and of calls that were followed never more.
+fn one_too_many(service: &Service, user: &str, id: CallId) -> Option<Last> {
+    let limit = u64::from(service.settings().calls_per_user);
+    let itself = u64::from(sender::is_followed(id));
+    if limit == 0 || sender::is_listed(id) || waiting().count(user) < limit + itself {
+        return None;
+    }
+    if LAST_REFUSED.replace(Some(id)) != Some(id) {
+        service.stats().count(Counter::TooManyCalls);
+        if let Some(silent) = REFUSED.get().and_then(Limiter::may_speak) {
+            ::log::warn!(
+                "too many calls to one user wait or ring ([limits] calls_per_user); one more is refused, and {silent} \
+                 since the last such line"
+            );
+        }
+    }
+    Some(Last::told(-5, "too many calls to this user wait or ring"))
+}
+
+/// The same for a call that is to be pushed for a user as the script has him.
+pub fn one_too_many_to(service: &Service, user: &str, id: CallId) -> Result<Option<Last>, Error> {
+    Ok(one_too_many(service, &key(user)?, id))
 }
 
 pub unsafe extern "C" fn follow_call(msg: Msg, user: Param, _: Param) -> c_int {
@@ -121,10 +174,11 @@ pub unsafe extern "C" fn follow_call(msg: Msg, user: Param, _: Param) -> c_int {
             if !sender::knows(id) {
                 tm.watch(msg, id)?;
             }
-            sender::take_followed(id).inspect(|_| waiting().leave(&user));
+            sender::follow_no_more(id);
             let sip_call_id = text(msg, "$ci")?;
-            let missed_since = waiting().arrive(&user);
-            sender::tell_of_followed(Follow { user, sip_call_id, id, missed_since, rung: Vec::new() });
+            let (missed_since, is_counted) = count_in(&user, id);
+            let follow = Follow { user, sip_call_id, id, missed_since, is_counted, rung: Vec::new() };
+            sender::tell_of_followed(follow);
         }
         Ok(Last::new(1))
     })

@@ -9,6 +9,7 @@ use super::symbols::core;
 use crate::host::last::{self, Field, Value};
 use crate::host::panic_caught;
 use std::ffi::{c_char, c_int};
+use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -122,6 +123,13 @@ pub fn learn_layout() -> Result<(), String> {
 /// # Safety
 /// On Kamailio's own thread, with a message and a specification that it gave.
 pub unsafe fn read_spec(msg: *mut SipMsg, spec: *mut PvSpec) -> Option<Vec<u8>> {
+    // SAFETY: the caller's word.
+    unsafe { with_spec(msg, spec, <[u8]>::to_vec) }
+}
+
+/// # Safety
+/// As [`read_spec`].
+unsafe fn with_spec<T>(msg: *mut SipMsg, spec: *mut PvSpec, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
     let mut room = ValueRoom { words: [0; 32] };
     // SAFETY: the caller's word, and the room is large enough for a pv_value_t.
     if unsafe { (core().pv_get_spec_value)(msg, spec, (&raw mut room).cast()) } != 0 {
@@ -132,7 +140,7 @@ pub unsafe fn read_spec(msg: *mut SipMsg, spec: *mut PvSpec) -> Option<Vec<u8>> 
         return None;
     }
     // SAFETY: a pv_value_t starts with its text, which the flags say is set, and which stays until the next variable is read.
-    Some(unsafe { bytes(&*(&raw const room).cast::<Str>()) }.to_vec())
+    Some(look(unsafe { bytes(&*(&raw const room).cast::<Str>()) }))
 }
 
 /// The value of a pseudo-variable by its name, such as `$rb`; `Ok(None)` where it has none in this message.
@@ -143,6 +151,17 @@ pub unsafe fn read_spec(msg: *mut SipMsg, spec: *mut PvSpec) -> Option<Vec<u8>> 
 /// # Safety
 /// On Kamailio's own thread, with a message that it gave.
 pub unsafe fn read(msg: *mut SipMsg, name: &'static str) -> Result<Option<Vec<u8>>, UnknownVariable> {
+    // SAFETY: the caller's word.
+    unsafe { with_value(msg, name, <[u8]>::to_vec) }
+}
+
+/// # Safety
+/// As [`read`].
+unsafe fn with_value<T>(
+    msg: *mut SipMsg,
+    name: &'static str,
+    look: impl FnOnce(&[u8]) -> T,
+) -> Result<Option<T>, UnknownVariable> {
     let text = Str { s: name.as_ptr().cast::<c_char>(), len: c_int::try_from(name.len()).unwrap_or(0) };
     // SAFETY: text with its length; the result is in Kamailio's cache, which never shrinks below its limit of thousands.
     let spec = unsafe { (core().pv_cache_get)(&raw const text) };
@@ -150,7 +169,20 @@ pub unsafe fn read(msg: *mut SipMsg, name: &'static str) -> Result<Option<Vec<u8
         return Err(UnknownVariable(name));
     }
     // SAFETY: the caller's word.
-    Ok(unsafe { read_spec(msg, spec) })
+    Ok(unsafe { with_spec(msg, spec, look) })
+}
+
+/// Where the text of a pseudo-variable is in this process' memory, as addresses; `Ok(None)` where it has none. To be compared, not
+/// to be read.
+///
+/// # Errors
+/// As [`read`].
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn place(msg: *mut SipMsg, name: &'static str) -> Result<Option<Range<usize>>, UnknownVariable> {
+    // SAFETY: the caller's word.
+    unsafe { with_value(msg, name, |text| text.as_ptr().addr()..text.as_ptr().addr() + text.len()) }
 }
 
 /// The name of a variable that needs a module which is not loaded.

@@ -3,7 +3,8 @@
 //! It refuses to suspend a call before everything that can be wrong with it was checked: a script that gets a number goes on with a
 //! call that nobody else has.
 
-use super::functions::{Msg, Param, call};
+use super::arguments::CALLER;
+use super::functions::{Msg, Param, call, media_of};
 use super::park;
 use super::sender::has_event_route;
 use super::tm::{self, NEEDED, tm};
@@ -18,59 +19,109 @@ use std::time::Duration;
 /// How much later than the sender tm ends a call itself, should the sender be stopped or gone.
 pub const SAFETY_NET: Duration = Duration::from_secs(2);
 
-pub unsafe extern "C" fn queue_voip_push(msg: Msg, user: Param, caller: Param, call_id: Param) -> c_int {
-    let params = [("user", user), ("caller", caller), ("call_id", call_id)];
+pub unsafe extern "C" fn queue_voip_push_3(msg: Msg, user: Param, caller: Param, call_id: Param) -> c_int {
+    let params = [("user", user), (CALLER, caller), ("call_id", call_id)];
     call("queue_voip_push", msg, params, |service, [user, caller, call_id]| {
-        let ready = service.ready(user, caller, call_id)?;
-        let devices = ready.devices();
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
-        let note = unsafe { note_for_queued(msg, service, user, call_id)? };
-        // Whoever wants the result gets it, at the latest when no phone rings any more.
-        let patience = (!note.is_empty()).then_some(service.settings().ring);
-        service.hand_over(ready, patience, note)?;
-        Ok(verbs::counted(devices))
+        unsafe { queue(service, msg, [user, caller, call_id, ""]) }
     })
 }
 
-unsafe fn note_for_queued(msg: Msg, service: &Service, user: &str, call_id: &str) -> Result<Vec<u8>, Error> {
-    let (has_event, parks) = (has_event_route(), park::is_used());
-    if !service.has_sender_process() || !(has_event || parks) {
-        return Ok(Vec::new());
-    }
-    // SAFETY: the caller's word.
-    let id = if parks { unsafe { tm::current(msg)? } } else { None };
-    Ok(Note::Queued { user: user.to_owned(), sip_call_id: call_id.to_owned(), id }.encode())
+pub unsafe extern "C" fn queue_voip_push_4(
+    msg: Msg,
+    user: Param,
+    caller: Param,
+    call_id: Param,
+    media: Param,
+) -> c_int {
+    let params = [("user", user), (CALLER, caller), ("call_id", call_id), ("media", media)];
+    // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+    call("queue_voip_push", msg, params, |service, texts| unsafe { queue(service, msg, texts) })
 }
 
-pub unsafe extern "C" fn send_voip_push_async(
+unsafe fn queue(
+    service: &Service,
+    msg: Msg,
+    [user, caller, call_id, media]: [&str; 4],
+) -> Result<Last, Error> {
+    // SAFETY: the caller's word.
+    let id = if park::is_used() { unsafe { tm::current(msg)? } } else { None };
+    if let Some(id) = id
+        && let Some(refused) = park::one_too_many_to(service, user, id)?
+    {
+        return Ok(refused);
+    }
+    // SAFETY: the caller's word.
+    let ready = service.ready(user, caller, call_id, unsafe { media_of(msg, media)? })?;
+    let devices = ready.devices();
+    let note = note_for_queued(service, id, user, call_id);
+    // Whoever wants the result gets it, at the latest when no phone rings any more.
+    let patience = (!note.is_empty()).then_some(service.settings().ring);
+    service.hand_over(ready, patience, note)?;
+    Ok(verbs::counted(devices))
+}
+
+fn note_for_queued(service: &Service, id: Option<CallId>, user: &str, call_id: &str) -> Vec<u8> {
+    if !service.has_sender_process() || !(has_event_route() || park::is_used()) {
+        return Vec::new();
+    }
+    Note::Queued { user: user.to_owned(), sip_call_id: call_id.to_owned(), id }.encode()
+}
+
+pub unsafe extern "C" fn send_voip_push_async_4(
     msg: Msg,
     user: Param,
     caller: Param,
     call_id: Param,
     route: Param,
 ) -> c_int {
-    let params = [("user", user), ("caller", caller), ("call_id", call_id), ("route", route)];
+    let params = [("user", user), (CALLER, caller), ("call_id", call_id), ("route", route)];
     call("send_voip_push_async", msg, params, |service, [user, caller, call_id, route]| {
-        check_can_suspend(service, route)?;
-        let ready = service.ready(user, caller, call_id)?;
-        let tm = tm().ok_or_else(|| Error::Internal(NEEDED.to_owned()))?;
-        let wait = service.settings().wait;
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
-        unsafe {
-            let Some(id) = tm.call_to_suspend(msg)? else { return Ok(Last::stop()) };
-            tm.suspend(msg, wait + SAFETY_NET)?;
-            let note = Note::Async {
-                user: user.to_owned(),
-                sip_call_id: call_id.to_owned(),
-                id,
-                route: route.to_owned(),
-            };
-            if let Err(error) = hand_over(service, ready, wait, &note) {
-                go_on_here(tm, msg, id, route, &error, [user, call_id]);
-            }
-        }
-        Ok(Last::stop())
+        unsafe { send_and_suspend(service, msg, [user, caller, call_id, route, ""]) }
     })
+}
+
+pub unsafe extern "C" fn send_voip_push_async_5(
+    msg: Msg,
+    user: Param,
+    caller: Param,
+    call_id: Param,
+    route: Param,
+    media: Param,
+) -> c_int {
+    let params = [("user", user), (CALLER, caller), ("call_id", call_id), ("route", route), ("media", media)];
+    call("send_voip_push_async", msg, params, |service, texts| {
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        unsafe { send_and_suspend(service, msg, texts) }
+    })
+}
+
+unsafe fn send_and_suspend(
+    service: &Service,
+    msg: Msg,
+    [user, caller, call_id, route, media]: [&str; 5],
+) -> Result<Last, Error> {
+    check_can_suspend(service, route)?;
+    // SAFETY: the caller's word.
+    let ready = service.ready(user, caller, call_id, unsafe { media_of(msg, media)? })?;
+    let tm = tm().ok_or_else(|| Error::Internal(NEEDED.to_owned()))?;
+    let wait = service.settings().wait;
+    // SAFETY: the caller's word.
+    unsafe {
+        let Some(id) = tm.call_to_suspend(msg)? else { return Ok(Last::stop()) };
+        tm.suspend(msg, wait + SAFETY_NET)?;
+        let note = Note::Async {
+            user: user.to_owned(),
+            sip_call_id: call_id.to_owned(),
+            id,
+            route: route.to_owned(),
+        };
+        if let Err(error) = hand_over(service, ready, wait, &note) {
+            go_on_here(tm, msg, id, route, &error, [user, call_id]);
+        }
+    }
+    Ok(Last::stop())
 }
 
 fn hand_over(service: &Service, ready: Ready, wait: Duration, note: &Note) -> Result<(), Error> {

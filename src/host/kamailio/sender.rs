@@ -6,18 +6,19 @@ use super::layout::{EVENT_ROUTE, PROC_RPC, SipMsg};
 use super::symbols::{Forking, forking};
 use super::{park, tm};
 use crate::host::last::{self, Last};
+use crate::host::limiter::Limiter;
 use crate::host::note::{CallId, Follow, Note};
 use crate::host::parked::{Act, GoOn, Parked, Verdict, Why};
 use crate::host::{panic_caught, script_code, verbs};
 use crate::model::Report;
-use crate::service::{Error, Host, Service, installed};
+use crate::service::{Error, Host, Pushes, Service, installed};
 use crate::stats::Counter;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_uint, c_void};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Makes room for the process, before Kamailio forks. With `fork=no` there is none, and each process sends by itself.
 pub fn plan(service: &Service) -> Result<(), String> {
@@ -88,7 +89,8 @@ fn run(service: &'static Service, forking: &'static Forking, pid: c_int) -> Resu
     tm::reset_timers_of_calls_that_go_on();
     let parked = Parked::new(park::waiting(), service.stats(), service.settings().ring);
     PARKED.with(|place| place.get_or_init(|| RefCell::new(parked)).borrow().due());
-    let host = SenderHost { service, forking, resume_failed: Limiter::new() };
+    let resume_failed = Limiter::new().map_err(|error| format!("no memory: {error}"))?;
+    let host = SenderHost { service, forking, resume_failed, pushes: RefCell::default() };
     service.run_sender(Rc::new(host)).map_err(|error| error.to_string())
 }
 
@@ -126,6 +128,9 @@ pub fn tell(note: Note) {
     {
         return;
     }
+    if let Note::Over { id } = &note {
+        follow_no_more(*id);
+    }
     if let Err(error) = try_tell(&note) {
         ::log::warn!("the sender was not told what became of a call: {error}");
     }
@@ -153,12 +158,19 @@ pub fn take_followed(id: CallId) -> Option<Follow> {
     })
 }
 
+/// A call that was followed in the route that is being run is over, or followed anew.
+pub fn follow_no_more(id: CallId) {
+    if let Some(follow) = take_followed(id) {
+        park::count_out(&follow.user, follow.is_counted);
+    }
+}
+
 unsafe extern "C" fn after_route(_: *mut SipMsg, _: c_uint, _: *mut c_void) -> c_int {
     panic_caught((), || {
         for follow in FOLLOWED.take() {
-            let user = follow.user.clone();
+            let (user, is_counted) = (follow.user.clone(), follow.is_counted);
             if let Err(error) = try_tell(&Note::Follow(follow)) {
-                park::waiting().leave(&user);
+                park::count_out(&user, is_counted);
                 ::log::warn!("a call is not followed, since the sender was not told: {error}");
             }
         }
@@ -168,8 +180,17 @@ unsafe extern "C" fn after_route(_: *mut SipMsg, _: c_uint, _: *mut c_void) -> c
 
 /// Whether a call is watched already, as far as this process knows.
 pub fn knows(id: CallId) -> bool {
+    is_followed(id) || is_listed(id)
+}
+
+/// Whether a call was followed in the route that is being run.
+pub fn is_followed(id: CallId) -> bool {
     FOLLOWED.with_borrow(|followed| followed.iter().any(|follow| follow.id == id))
-        || PARKED.with(|parked| parked.get().is_some_and(|parked| parked.borrow().knows(id)))
+}
+
+/// Whether a call is on its user's list already, as far as this process knows: only the sender's does.
+pub fn is_listed(id: CallId) -> bool {
+    PARKED.with(|parked| parked.get().is_some_and(|parked| parked.borrow().knows(id)))
 }
 
 /// Whether a call went to a contact already, as far as this process knows: only the sender's does.
@@ -184,9 +205,14 @@ struct SenderHost {
     service: &'static Service,
     forking: &'static Forking,
     resume_failed: Limiter,
+    pushes: RefCell<Option<Pushes>>,
 }
 
 impl Host for SenderHost {
+    fn begins(&self, pushes: Pushes) {
+        self.pushes.replace(Some(pushes));
+    }
+
     fn told(&self, note: &[u8], report: Report) {
         panic_caught((), || match Note::decode(note) {
             Some(note) => self.obey(note, report),
@@ -250,8 +276,8 @@ impl SenderHost {
             Note::Park(park) => self.act_all(self.parked(|parked| parked.park(park, now))),
             Note::Follow(follow) => self.act_all(self.parked(|parked| parked.follow(follow, now))),
             Note::Wake(wake) => self.act_all(self.parked(|parked| parked.wake(&wake, now))),
-            Note::Rung { id, contact } => self.parked(|parked| parked.rung(id, contact)),
-            Note::Over { id } => self.parked(|parked| parked.over(id, now)),
+            Note::Rung { id, contact } => self.act_all(self.parked(|parked| parked.rung(id, contact))),
+            Note::Over { id } => self.act_all(self.parked(|parked| parked.over(id, now))),
             Note::Release => self.stopping(),
         }
     }
@@ -265,6 +291,11 @@ impl SenderHost {
             Act::GoOn(go_on) => {
                 if !self.resume(go_on.id, &go_on.route, why_it_goes_on(&go_on)) {
                     self.parked(|parked| parked.gone(go_on.id));
+                }
+            }
+            Act::GiveUp { user, sip_call_id, why } => {
+                if let Some(pushes) = self.pushes.borrow().as_ref() {
+                    pushes.give_up(&user, &sip_call_id, why);
                 }
             }
             Act::Append { id, aor } => {
@@ -353,28 +384,5 @@ fn event_route(forking: &Forking) -> Option<usize> {
         let at = (forking.route_lookup)(forking.event_rt, c"voip-push:result".as_ptr());
         let at = usize::try_from(at).ok()?;
         (!(*(*forking.event_rt).actions.add(at)).is_null()).then_some(at)
-    }
-}
-
-/// Lets one line through every ten seconds.
-struct Limiter {
-    last: Cell<Option<Instant>>,
-    silent: Cell<u64>,
-}
-
-impl Limiter {
-    fn new() -> Limiter {
-        Limiter { last: Cell::new(None), silent: Cell::new(0) }
-    }
-
-    /// How many lines were kept back since the last one, when it is time for one.
-    fn may_speak(&self) -> Option<u64> {
-        const PAUSE: Duration = Duration::from_secs(10);
-        if self.last.get().is_some_and(|last| last.elapsed() < PAUSE) {
-            self.silent.set(self.silent.get() + 1);
-            return None;
-        }
-        self.last.set(Some(Instant::now()));
-        Some(self.silent.replace(0))
     }
 }

@@ -3,7 +3,7 @@
 //! It refuses versions whose layouts nobody has looked at: stamping replaces the loader's own check, so it must be at least as
 //! strict.
 
-use super::symbols::address;
+use crate::host::symbol::address;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 

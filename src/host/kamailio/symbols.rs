@@ -3,28 +3,9 @@
 //! It refuses to link any of them: the same file opens in a program that has none.
 
 use super::layout::{CmdFunction, Fparam, PvParam, PvSpec, PvValue, RouteList, ScriptCallback, SipMsg, Str};
-use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use crate::host::symbol::symbols;
+use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::sync::OnceLock;
-
-/// Declares a set of symbols and how they are found, so that no name can be in one list and not in the other.
-macro_rules! symbols {
-    ($(#[$doc:meta])* $set:ident { $($name:ident: $kind:ty,)* }) => {
-        $(#[$doc])*
-        pub struct $set {
-            $(pub $name: $kind,)*
-        }
-
-        impl $set {
-            /// Finds every symbol, or names the first that is missing.
-            pub fn find() -> Result<$set, &'static str> {
-                Ok($set {
-                    // SAFETY: the type is the one that Kamailio's headers declare for this name.
-                    $($name: unsafe { find(concat!(stringify!($name), "\0")) }.ok_or(stringify!($name))?,)*
-                })
-            }
-        }
-    };
-}
 
 symbols! {
     /// What we use of Kamailio's core.
@@ -40,6 +21,9 @@ symbols! {
         pv_get_strval: unsafe extern "C" fn(*mut SipMsg, *mut PvParam, *mut PvValue, *const Str) -> c_int,
         // int before 5.7, long since: the argument travels in a register, sign-extended, and suits both.
         pv_get_sintval: unsafe extern "C" fn(*mut SipMsg, *mut PvParam, *mut PvValue, std::ffi::c_long) -> c_int,
+        // data_lump.h, dset.h
+        del_lump: unsafe extern "C" fn(*mut SipMsg, c_uint, c_uint, c_int) -> *mut c_void,
+        rewrite_uri: unsafe extern "C" fn(*mut SipMsg, *const Str) -> c_int,
         // dprint.h, pt.h
         dprint_crit: *mut c_int,
         get_debug_level: unsafe extern "C" fn(*const c_char, c_int) -> c_int,
@@ -104,15 +88,6 @@ pub struct LogData {
     pub process_no: c_int,
 }
 
-// SAFETY: addresses of functions and of variables that live as long as the program; who reads a variable says why it may.
-unsafe impl Send for Core {}
-// SAFETY: as above.
-unsafe impl Sync for Core {}
-// SAFETY: as above.
-unsafe impl Send for Forking {}
-// SAFETY: as above.
-unsafe impl Sync for Forking {}
-
 static CORE: OnceLock<Core> = OnceLock::new();
 
 /// Keeps what was found; once, in the constructor.
@@ -131,20 +106,4 @@ pub fn core() -> &'static Core {
 pub fn forking() -> Option<&'static Forking> {
     static FORKING: OnceLock<Option<Forking>> = OnceLock::new();
     FORKING.get_or_init(|| Forking::find().ok()).as_ref()
-}
-
-/// The address of a variable of the host, with no claim about its type.
-pub fn address(name: &CStr) -> Option<*const c_void> {
-    // SAFETY: the name ends in NUL; RTLD_DEFAULT asks the program and what it has loaded globally.
-    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-    (!found.is_null()).then_some(found.cast_const())
-}
-
-/// # Safety
-/// `T` is a pointer or a function pointer of the type that the symbol has.
-unsafe fn find<T: Copy>(name: &'static str) -> Option<T> {
-    const { assert!(size_of::<T>() == size_of::<*const c_void>()) };
-    let found = address(CStr::from_bytes_with_nul(name.as_bytes()).ok()?)?;
-    // SAFETY: the same size, as asserted, and the type is the caller's word.
-    Some(unsafe { std::mem::transmute_copy(&found) })
 }

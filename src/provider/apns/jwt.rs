@@ -19,3 +19,14 @@ pub(super) fn sign(credential: &ApnsCredential, now_s: i64) -> Result<Authorizat
         .map_err(|_| Outcome::CredentialRefused { reason: "the key cannot sign".to_owned() })?;
     Authorization::new(&format!("bearer {jwt}"), RENEW_AFTER, EXPIRES_AFTER)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_used_for_40_to_50_minutes_and_never_for_an_hour() {
+        assert!((40..=50).contains(&(RENEW_AFTER.as_secs() / 60)));
+        assert!(RENEW_AFTER < EXPIRES_AFTER && EXPIRES_AFTER < Duration::from_secs(3600));
+    }
+}

@@ -6,7 +6,7 @@ mod jwt;
 mod request;
 mod response;
 
-use super::{Answer, Authorization, PushProvider};
+use super::{Answer, Authorization, Blame, PushProvider};
 use crate::config::ApnsCredential;
 use crate::model::{Device, Environment, Outcome, Provider, Push};
 use bytes::Bytes;
@@ -36,8 +36,17 @@ impl PushProvider for Apns {
         format!("apns {} team {team_id} key {key_id}", environment.as_str())
     }
 
+    fn signer(&self) -> String {
+        let ApnsCredential { team_id, key_id, key, .. } = &self.credential;
+        format!("apns {team_id} {key_id} {}", key.mark())
+    }
+
     fn app<'a>(&'a self, device: &'a Device) -> &'a str {
         device.app.as_deref().unwrap_or(&self.credential.topics[0])
+    }
+
+    fn environment(&self) -> Environment {
+        self.credential.environment
     }
 
     fn serves(&self, device: &Device) -> bool {
@@ -47,11 +56,16 @@ impl PushProvider for Apns {
     }
 
     fn request(&self, push: &Push, authorization: &Authorization) -> Result<http::Request<Bytes>, Outcome> {
-        request::build(push, &self.fixed, authorization)
+        let topic = self.app(&push.device);
+        request::build(push, topic, self.credential.profile(topic), &self.fixed, authorization)
     }
 
     fn outcome(&self, answer: &Answer) -> Outcome {
         response::outcome(answer)
+    }
+
+    fn blame(&self, reason: &str) -> Blame {
+        response::blame(reason)
     }
 
     fn authorize(&self, now_s: i64) -> Result<Authorization, Outcome> {

@@ -3,7 +3,7 @@
 //! It refuses to guess from text: the reason decides, and for a reason that nobody knows yet the status does.
 
 use crate::model::Outcome;
-use crate::provider::{Answer, reason};
+use crate::provider::{Answer, Blame, reason};
 use serde::Deserialize;
 
 #[derive(Deserialize, Default)]
@@ -15,6 +15,9 @@ struct ErrorBody {
 }
 
 pub(super) fn outcome(answer: &Answer) -> Outcome {
+    if answer.status != 429 && answer.is_nonsense() {
+        return answer.unavailable();
+    }
     if answer.status == 200 {
         return Outcome::Accepted;
     }
@@ -33,6 +36,16 @@ pub(super) fn outcome(answer: &Answer) -> Outcome {
         (429, _) => Outcome::Throttled { retry_after: answer.retry_after, reason: said() },
         (400..=499, _) => Outcome::Rejected { reason: said() },
         _ => Outcome::Unavailable { reason: said() },
+    }
+}
+
+/// Apple's words for a push that went to the wrong place.
+pub(super) fn blame(reason: &str) -> Blame {
+    match reason {
+        "BadDeviceToken" => Blame::Environment,
+        "DeviceTokenNotForTopic" => Blame::Device,
+        "BadTopic" | "MissingTopic" | "TopicDisallowed" => Blame::App,
+        _ => Blame::Push,
     }
 }
 
@@ -128,9 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_judged_by_its_status() {
-        assert_eq!(outcome(&answer(503, "<html>busy</html>")), unavailable("HTTP 503"));
-        assert_eq!(outcome(&answer(400, "[1,2")), rejected("HTTP 400"));
+    fn nonsense_says_nothing_about_the_push_and_an_empty_answer_is_judged_by_its_status() {
+        for (status, body) in
+            [(200, "<html>"), (400, "[1,2"), (403, "<html>"), (410, "gone"), (503, "<html>busy</html>")]
+        {
+            assert_eq!(outcome(&answer(status, body)).name(), "unavailable", "{status} {body}");
+        }
+        assert_eq!(outcome(&answer(400, "")), rejected("HTTP 400"));
+        assert_eq!(outcome(&answer(400, "[1,2]")), rejected("HTTP 400"));
         assert_eq!(outcome(&answer(302, "")), unavailable("HTTP 302"));
         let mut slow = answer(429, "");
         slow.retry_after = Some(Duration::from_secs(7));

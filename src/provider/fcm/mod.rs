@@ -6,7 +6,7 @@ mod oauth;
 mod request;
 mod response;
 
-use super::{Answer, Authorization, PushProvider};
+use super::{Answer, Authorization, Blame, PushProvider};
 use crate::config::FcmCredential;
 use crate::model::{Device, Outcome, Provider, Push};
 use bytes::Bytes;
@@ -37,6 +37,11 @@ impl PushProvider for Fcm {
         format!("fcm project {}", self.credential.project_id)
     }
 
+    fn signer(&self) -> String {
+        let FcmCredential { client_email, token_uri, key, .. } = &self.credential;
+        format!("fcm {client_email} {token_uri} {}", key.mark())
+    }
+
     fn app<'a>(&'a self, _: &'a Device) -> &'a str {
         &self.credential.project_id
     }
@@ -52,6 +57,10 @@ impl PushProvider for Fcm {
 
     fn outcome(&self, answer: &Answer) -> Outcome {
         response::outcome(answer)
+    }
+
+    fn blame(&self, reason: &str) -> Blame {
+        response::blame(reason)
     }
 
     fn authorize(&self, now_s: i64) -> Result<Authorization, Outcome> {

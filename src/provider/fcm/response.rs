@@ -3,7 +3,7 @@
 //! It refuses to call a token dead for an operator's mistake: a plain 404 may be a wrong project.
 
 use crate::model::Outcome;
-use crate::provider::{Answer, reason};
+use crate::provider::{Answer, Blame, reason};
 use serde::Deserialize;
 
 const FCM_ERROR: &str = "type.googleapis.com/google.firebase.fcm.v1.FcmError";
@@ -58,10 +58,14 @@ impl ErrorStatus {
 }
 
 pub(super) fn outcome(answer: &Answer) -> Outcome {
+    // Google's own page for a path that it does not know is HTML.
+    if !matches!(answer.status, 404 | 429) && answer.is_nonsense() {
+        return answer.unavailable();
+    }
     if answer.status == 200 {
         return Outcome::Accepted;
     }
-    // The body may be HTML; what cannot be read counts as having said nothing.
+    // What cannot be read counts as having said nothing.
     let error = serde_json::from_slice::<ErrorBody>(&answer.body).unwrap_or_default().error;
     let said = match error.code() {
         "" => format!("HTTP {}", answer.status),
@@ -77,6 +81,11 @@ pub(super) fn outcome(answer: &Answer) -> Outcome {
         (400..=499, _) => Outcome::Rejected { reason: said },
         _ => Outcome::Unavailable { reason: said },
     }
+}
+
+/// Google's word for a token of another project.
+pub(super) fn blame(reason: &str) -> Blame {
+    if reason == "SENDER_ID_MISMATCH" { Blame::Device } else { Blame::Push }
 }
 
 #[cfg(test)]
@@ -131,7 +140,13 @@ mod tests {
             (404, "<html>404</html>".to_owned(), refused("HTTP 404")),
             (429, body("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED", "", ""), throttled("QUOTA_EXCEEDED")),
             (500, body("INTERNAL", "INTERNAL", "", ""), unavailable("INTERNAL")),
-            (502, "<html>bad gateway</html>".to_owned(), unavailable("HTTP 502")),
+            (
+                502,
+                "<html>bad gateway</html>".to_owned(),
+                unavailable("HTTP 502 with a body that is not JSON"),
+            ),
+            (200, "<html>hello</html>".to_owned(), unavailable("HTTP 200 with a body that is not JSON")),
+            (403, "{\"error\":".to_owned(), unavailable("HTTP 403 with a body that is not JSON")),
             (503, body("UNAVAILABLE", "UNAVAILABLE", "", ""), unavailable("UNAVAILABLE")),
             (504, String::new(), unavailable("HTTP 504")),
             (413, String::new(), rejected("HTTP 413")),

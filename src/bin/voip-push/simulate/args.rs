@@ -48,9 +48,9 @@ pub struct Args {
     /// Apple key id
     #[arg(long, default_value = "KEY1234567", value_parser = apple_id)]
     pub key_id: String,
-    /// APNs topic, the bundle id with `.voip` behind it; the bundle id alone is then allowed as well
-    #[arg(long, default_value = "org.example.phone.voip", value_parser = voip_topic)]
-    pub topic: String,
+    /// APNs topic, the bundle id with `.voip` behind it; the bundle id alone is then allowed as well. May be given several times
+    #[arg(long = "topic", value_name = "TOPIC", default_value = "org.example.phone.voip", value_parser = voip_topic)]
+    pub topics: Vec<String>,
     /// Firebase project id
     #[arg(long, default_value = "sip-phone-voip", value_parser = project_id)]
     pub project: String,

@@ -109,13 +109,14 @@ impl Directory {
     }
 
     fn apns_section(&self, args: &Args, environment: &str, url: &str) -> String {
-        let Args { team_id, key_id, topic, .. } = args;
+        let Args { team_id, key_id, topics, .. } = args;
+        let topics = Value::from(topics.clone());
         let key = self.toml_path("", &key_file_name(key_id));
         let ca = self.toml_path("", "ca.pem");
         let url = toml_string(url);
         format!(
             "[[apns]]\nteam_id = \"{team_id}\"\nkey_id = \"{key_id}\"\nkey_file = {key}\n\
-             topics = [\"{topic}\"]\nenvironment = \"{environment}\"\nurl = {url}\nca_file = {ca}\n\n"
+             topics = {topics}\nenvironment = \"{environment}\"\nurl = {url}\nca_file = {ca}\n\n"
         )
     }
 }
@@ -128,7 +129,7 @@ fn readiness(args: &Args, urls: &Urls, api_key: &str) -> String {
     let ready = json!({
         "pid": std::process::id(), "apns": urls.apns, "apns_sandbox": urls.apns_sandbox,
         "google": urls.google, "control": urls.control, "team_id": args.team_id, "key_id": args.key_id,
-        "topic": args.topic, "project": args.project, "api_key": api_key,
+        "topic": args.topics.first(), "project": args.project, "api_key": api_key,
     });
     format!("{ready:#}\n")
 }

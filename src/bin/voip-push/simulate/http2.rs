@@ -86,7 +86,10 @@ async fn answer(
 ) {
     let (parts, body) = request.into_parts();
     let mut exchange = Exchange::new(parts);
-    let Some(body) = read(body).await else { return connection.stream_ends() };
+    let Some(body) = read(body).await else {
+        given_up(&sim, &connection, "unread");
+        return connection.stream_ends();
+    };
     exchange.body = body;
     let reply = push::answer(&sim, &connection, exchange).await;
     if let Reply::Stall = reply {
@@ -97,14 +100,22 @@ async fn answer(
     connection.stream_ends();
     match reply {
         Reply::Answer { response, goaway } => {
-            // The client may have given the stream up; then there is nobody to tell.
-            let _ = send(&mut respond, response);
+            if send(&mut respond, response).is_err() {
+                given_up(&sim, &connection, "unheard");
+            }
             if goaway {
                 connection.command(Command::Graceful);
             }
         }
         Reply::Reset(code) => respond.send_reset(Reason::from(code)),
         Reply::Stall => {}
+    }
+}
+
+/// The client has given the stream up: before its request was whole, or before its answer.
+fn given_up(sim: &Sim, connection: &Connection, when: &'static str) {
+    if let Some(service) = connection.host.apns_service() {
+        sim.journal.count_fault(service, when);
     }
 }
 

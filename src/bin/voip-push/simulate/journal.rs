@@ -66,6 +66,8 @@ struct Inner {
     pushes: VecDeque<Arc<Push>>,
     last_seq: u64,
     by_status: BTreeMap<(&'static str, u16), u64>,
+    /// What befell pushes besides a status.
+    by_fault: BTreeMap<(&'static str, &'static str), u64>,
 }
 
 impl Journal {
@@ -92,6 +94,21 @@ impl Journal {
     /// Counts an answer that is not a push (OAuth2).
     pub fn count(&self, service: Service, status: u16) {
         self.inner().count(service, status);
+    }
+
+    /// Counts what befell a push of a service: goaway, reset, stall; unread and unheard, where the client gave up
+    /// before its request was whole or before its answer.
+    pub fn count_fault(&self, service: Service, fault: &'static str) {
+        *self.inner().by_fault.entry((service.name(), fault)).or_default() += 1;
+    }
+
+    /// What befell pushes, by service.
+    pub fn faults(&self) -> Value {
+        let mut counts = Map::new();
+        for ((service, fault), number) in &self.inner().by_fault {
+            counts.entry(*service).or_insert_with(|| json!({}))[*fault] = json!(number);
+        }
+        Value::Object(counts)
     }
 
     /// The pushes after `seq` and the newest number; waits up to `wait` until there is at least one.

@@ -66,20 +66,20 @@ pub async fn work(mut jobs: Receiver<Command>) {
 fn environment(push: &Push) -> Vec<(&'static str, String)> {
     let payload: Value = serde_json::from_slice(&push.payload).unwrap_or(Value::Null);
     let fields = if push.service.is_apns() { &payload } else { &payload["message"]["data"] };
-    let field = |name: &str| match &fields[name] {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
+    // The keys of all our payload profiles; the first that is there.
+    let field = |paths: &[&str]| {
+        let found = paths.iter().find_map(|path| fields.pointer(path)?.as_str());
+        found.unwrap_or_default().to_owned()
     };
     vec![
         ("VOIP_PUSH_PROVIDER", push.service.provider().to_owned()),
         ("VOIP_PUSH_TOKEN", push.token.clone()),
         ("VOIP_PUSH_APP", push.app.clone()),
         ("VOIP_PUSH_ENVIRONMENT", push.service.environment().unwrap_or_default().to_owned()),
-        ("VOIP_PUSH_CALL_ID", field("call_id")),
-        ("VOIP_PUSH_CALLER", field("caller")),
-        ("VOIP_PUSH_SIP_USER", field("sip_user")),
-        ("VOIP_PUSH_ID", field("id")),
+        ("VOIP_PUSH_CALL_ID", field(&["/call_id", "/call-id", "/aps/call-id"])),
+        ("VOIP_PUSH_CALLER", field(&["/caller", "/from_display_name", "/display-name"])),
+        ("VOIP_PUSH_SIP_USER", field(&["/sip_user", "/to_uri"])),
+        ("VOIP_PUSH_ID", field(&["/id", "/uuid", "/aps/uuid"])),
         ("VOIP_PUSH_TIME_MS", push.time_unix_ms.to_string()),
         ("VOIP_PUSH_PAYLOAD", fields.to_string()),
     ]

@@ -68,6 +68,15 @@ pub async fn conclude(
     if answer.proves && status.is_some_and(|status| status != 403) {
         connection.prove();
     }
+    for (is_set, fault) in [
+        (answer.behaviour.stall, "stall"),
+        (answer.behaviour.reset && !answer.behaviour.stall, "reset"),
+        (answer.behaviour.goaway && status.is_some(), "goaway"),
+    ] {
+        if is_set {
+            sim.journal.count_fault(service, fault);
+        }
+    }
     file(sim, connection, service, exchange, answer, status);
     reply
 }

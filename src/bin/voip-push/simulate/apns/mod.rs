@@ -28,23 +28,21 @@ use reply::Refusal;
 /// What APNs knows of our account.
 pub struct Rules {
     provider_tokens: ProviderTokens,
-    voip_topic: String,
-    bundle: String,
+    voip_topics: Vec<String>,
 }
 
 impl Rules {
     /// The account of the command line with the key of this start.
     pub fn new(args: &Args, public_key: &DecodingKey) -> Self {
-        let bundle = args.topic.strip_suffix(".voip").unwrap_or(&args.topic).to_owned();
         Rules {
             provider_tokens: ProviderTokens::new(&args.team_id, &args.key_id, public_key.clone()),
-            voip_topic: args.topic.clone(),
-            bundle,
+            voip_topics: args.topics.clone(),
         }
     }
 
     fn allows(&self, topic: &str) -> bool {
-        topic == self.voip_topic || topic == self.bundle
+        let is_allowed = |voip: &String| voip == topic || voip.strip_suffix(".voip") == Some(topic);
+        self.voip_topics.iter().any(is_allowed)
     }
 
     /// How many different provider tokens were accepted.

@@ -24,7 +24,7 @@ pub const HELP: &str = "\
 Control API (plain HTTP on the control port, JSON both ways):
   GET    /pushes?after=N&wait_ms=M  pushes with seq > N; waits up to M ms (at most 60000) for the first
   DELETE /pushes                    forget the listed pushes; the numbers go on
-  GET    /stats                     connections, answers by status, violations, token exchanges
+  GET    /stats                     connections, answers by status, faults, violations, token exchanges
   PUT    /tokens/{token}            declare a token: {\"state\": \"registered\"|\"dead\", \"dead_since_ms\",
                                     \"environment\": \"production\"|\"sandbox\", \"topics\": [..], \"project\",
                                     \"behaviours\": [..]}, every key optional; GET shows it, DELETE forgets it

@@ -42,6 +42,7 @@ pub fn stats(sim: &Sim) -> Answered {
     Ok(json!({
         "connections": sim.connections.counts(),
         "requests": sim.journal.counts(),
+        "faults": sim.journal.faults(),
         "violations": sim.violations.counts(),
         "oauth_exchanges": sim.google.exchanges(),
         "distinct_provider_jwts": sim.apns.distinct_jwts(),

@@ -1,0 +1,40 @@
+//! Writes what an administrator wrote, with the call's values in the place of the placeholders.
+//!
+//! It refuses values that would end the string that they stand in.
+
+use super::values::Values;
+use crate::config::{Field, Piece, Template};
+
+pub(super) fn write(out: &mut Vec<u8>, template: &Template, values: &Values<'_>) {
+    for piece in template.pieces() {
+        match piece {
+            Piece::Json(text) => out.extend_from_slice(text.as_bytes()),
+            Piece::Field(field) => escape(out, value(*field, values)),
+        }
+    }
+}
+
+fn value<'a>(field: Field, values: &'a Values<'_>) -> &'a str {
+    match field {
+        Field::Id => values.id(),
+        Field::CallId => &values.call.call_id,
+        Field::Name => values.name,
+        Field::Number => values.number(),
+        Field::Host => values.host(),
+        Field::User => values.user(),
+        Field::Media => values.call.media.as_str(),
+        Field::Video => values.video_text(),
+    }
+}
+
+/// Adds the inside of a JSON string (RFC 8259 §7). The model has taken control characters out, but for the day that it does not
+/// they become spaces here.
+fn escape(out: &mut Vec<u8>, text: &str) {
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            0..0x20 => out.push(b' '),
+            _ => out.push(byte),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Which calls need their pushes no more, so that what was not sent yet is given up.
+//!
+//! It refuses to call back what a provider may have already: its answer is waited for as always.
+
+use crate::model::Call;
+use std::cell::{Cell, RefCell};
+use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::hash::BuildHasher;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A word about a call is kept for so long, for pushes that were handed over before it and come after it: each worker has a socket
+/// of its own.
+const REMEMBERED: Duration = Duration::from_secs(5);
+
+/// Why a call needs its pushes no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needless {
+    /// It has its final answer, or its caller has hung up.
+    CallOver,
+    /// One of its phones rings. Where it was pushed to several devices, the others are still to come.
+    PhoneCame,
+}
+
+/// The calls with pushes under way, by a hash of user and Call-ID.
+#[derive(Default)]
+pub(super) struct Stops {
+    calls: RefCell<HashMap<u64, UnderWay>>,
+    told: RefCell<Told>,
+    hasher: RandomState,
+}
+
+/// The last words about calls.
+#[derive(Default)]
+struct Told {
+    words: HashMap<u64, (Instant, Needless)>,
+    in_order: VecDeque<(Instant, u64)>,
+}
+
+struct UnderWay {
+    whistle: Rc<Whistle>,
+    /// How often the call's pushes were asked for and have not ended.
+    jobs: usize,
+}
+
+/// What all pushes of a call listen to.
+struct Whistle {
+    devices: usize,
+    is_blown: Cell<bool>,
+    listeners: RefCell<Vec<Waker>>,
+}
+
+/// One job's part in a call; held by each of its pushes.
+pub(super) struct Ticket {
+    stops: Rc<Stops>,
+    key: u64,
+    whistle: Rc<Whistle>,
+}
+
+impl Stops {
+    /// A call is to be pushed to so many devices.
+    pub(super) fn enter(self: &Rc<Self>, call: &Call, devices: usize, handed_over: Instant) -> Rc<Ticket> {
+        let key = self.key(call.callee.as_str(), &call.call_id);
+        let mut calls = self.calls.borrow_mut();
+        let new = || UnderWay { whistle: Rc::new(Whistle::new(devices)), jobs: 0 };
+        let under_way = calls.entry(key).or_insert_with(new);
+        if under_way.whistle.is_blown.get() {
+            // What was said before is not about a call that comes again.
+            *under_way = new();
+        }
+        under_way.jobs += 1;
+        let whistle = Rc::clone(&under_way.whistle);
+        if let Some((at, why)) = self.told.borrow().words.get(&key)
+            && *at >= handed_over
+        {
+            whistle.blow(*why);
+        }
+        Rc::new(Ticket { stops: Rc::clone(self), key, whistle })
+    }
+
+    /// A call needs its pushes no more, those that were handed over until `told_at`.
+    pub(super) fn stop(&self, user: &str, call_id: &str, why: Needless, told_at: Instant) {
+        let key = self.key(user, call_id);
+        if let Some(under_way) = self.calls.borrow().get(&key) {
+            under_way.whistle.blow(why);
+        }
+        self.told.borrow_mut().note(key, told_at, why);
+    }
+
+    /// Users are the same in any case of letters, as SIP registrars have them.
+    fn key(&self, user: &str, call_id: &str) -> u64 {
+        self.hasher.hash_one((user.to_lowercase(), call_id))
+    }
+}
+
+impl Told {
+    fn note(&mut self, key: u64, at: Instant, why: Needless) {
+        while let Some((at, key)) = self.in_order.front().copied().filter(|(at, _)| at.elapsed() > REMEMBERED)
+        {
+            self.in_order.pop_front();
+            if self.words.get(&key).is_some_and(|(last, _)| *last <= at) {
+                self.words.remove(&key);
+            }
+        }
+        self.words.insert(key, (at, why));
+        self.in_order.push_back((at, key));
+    }
+}
+
+impl Ticket {
+    /// Whether the call needs this push no more.
+    pub(super) fn is_needless(&self) -> bool {
+        self.whistle.is_blown.get()
+    }
+
+    /// Does a piece of a push's work, unless the call needs it no more while it may be given up.
+    pub(super) fn while_needed<'a, F: Future>(
+        &'a self,
+        mut work: Pin<&'a mut F>,
+        may_be_given_up: impl Fn() -> bool + Unpin + 'a,
+    ) -> impl Future<Output = Option<F::Output>> + 'a {
+        let mut listens = false;
+        poll_fn(move |context| {
+            if self.is_needless() && may_be_given_up() {
+                return Poll::Ready(None);
+            }
+            if !listens {
+                self.whistle.listeners.borrow_mut().push(context.waker().clone());
+                listens = true;
+            }
+            work.as_mut().poll(context).map(Some)
+        })
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut calls = self.stops.calls.borrow_mut();
+        let is_its = |under_way: &&mut UnderWay| Rc::ptr_eq(&under_way.whistle, &self.whistle);
+        let Some(under_way) = calls.get_mut(&self.key).filter(is_its) else { return };
+        under_way.jobs -= 1;
+        if under_way.jobs == 0 {
+            calls.remove(&self.key);
+        }
+    }
+}
+
+impl Whistle {
+    fn new(devices: usize) -> Whistle {
+        Whistle { devices, is_blown: Cell::new(false), listeners: RefCell::default() }
+    }
+
+    fn blow(&self, why: Needless) {
+        if why == Needless::PhoneCame && self.devices > 1 {
+            return;
+        }
+        self.is_blown.set(true);
+        self.listeners.take().into_iter().for_each(Waker::wake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call() -> Call {
+        Call::parse("Bob", "Alice", "c1").unwrap()
+    }
+
+    fn another_call() -> Call {
+        let Call { callee, caller, media, .. } = call();
+        Call::new(callee.as_str(), caller, "c2", media).unwrap()
+    }
+
+    #[test]
+    fn a_word_ends_the_pushes_of_its_call_and_no_others() {
+        let (stops, now) = (Rc::new(Stops::default()), Instant::now());
+        let (ours, other) = (stops.enter(&call(), 1, now), another_call());
+        let others = stops.enter(&other, 1, now);
+        stops.stop("bob", "c1", Needless::CallOver, now);
+        assert!(ours.is_needless() && !others.is_needless());
+        drop((ours, others));
+        assert!(stops.calls.borrow().is_empty());
+    }
+
+    #[test]
+    fn one_phone_of_several_does_not_end_the_pushes_to_the_others() {
+        let (stops, now) = (Rc::new(Stops::default()), Instant::now());
+        let (several, one) = (stops.enter(&call(), 2, now), another_call());
+        stops.stop("bob", "c1", Needless::PhoneCame, now);
+        assert!(!several.is_needless());
+        let one = stops.enter(&one, 1, now);
+        stops.stop("bob", "c2", Needless::PhoneCame, now);
+        assert!(one.is_needless());
+    }
+
+    #[test]
+    fn a_word_that_overtakes_its_pushes_is_kept_for_them_and_not_for_a_later_call() {
+        let (stops, now) = (Rc::new(Stops::default()), Instant::now());
+        stops.stop("bob", "c1", Needless::CallOver, now);
+        let before = stops.enter(&call(), 1, now - Duration::from_millis(1));
+        assert!(before.is_needless());
+        let after = stops.enter(&call(), 1, now + Duration::from_millis(1));
+        assert!(!after.is_needless());
+        drop(before);
+        stops.stop("bob", "c1", Needless::CallOver, now + Duration::from_millis(2));
+        assert!(after.is_needless(), "the earlier one has taken nothing with it");
+    }
+
+    #[tokio::test]
+    async fn work_goes_on_where_it_may_not_be_given_up() {
+        let stops = Rc::new(Stops::default());
+        let ticket = stops.enter(&call(), 1, Instant::now());
+        let sleep = || tokio::time::sleep(Duration::from_millis(20));
+        let end = async { stops.stop("bob", "c1", Needless::CallOver, Instant::now()) };
+        let endless = std::pin::pin!(std::future::pending::<()>());
+        let (given_up, ()) = tokio::join!(ticket.while_needed(endless, || true), end);
+        assert_eq!(given_up, None);
+        assert_eq!(ticket.while_needed(std::pin::pin!(sleep()), || false).await, Some(()));
+    }
+}

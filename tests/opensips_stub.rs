@@ -1,0 +1,309 @@
+//! The OpenSIPS module in a stub host that does what OpenSIPS' versions do, by their documented layouts: always, and without an
+//! OpenSIPS on the machine.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "this is how a test fails")]
+
+#[path = "opensips_stub/host.rs"]
+mod host;
+mod support;
+
+use host::{Host, Setup};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// One module of tests per version, so that a failure says which.
+macro_rules! on {
+    ($($name:ident $version:literal)*) => {
+        $(mod $name {
+            const VERSION: &str = $version;
+
+            #[test]
+            fn functions_do_what_they_say() {
+                super::functions_do_what_they_say(VERSION);
+            }
+
+            #[test]
+            fn the_worker_serves_others_meanwhile() {
+                super::the_worker_serves_others_meanwhile(VERSION);
+            }
+
+            #[test]
+            fn who_is_late_is_not_waited_for() {
+                super::who_is_late_is_not_waited_for(VERSION);
+            }
+
+            #[test]
+            fn a_sender_that_is_gone_or_stopped_holds_nobody_up() {
+                super::a_sender_that_is_gone_or_stopped_holds_nobody_up(VERSION);
+            }
+
+            #[test]
+            fn only_a_new_call_rings() {
+                super::only_a_new_call_rings(VERSION);
+            }
+
+            #[test]
+            fn administrators_get_answers() {
+                super::administrators_get_answers(VERSION);
+            }
+        })*
+    };
+}
+
+on! {
+    opensips_3_4_2 "3.4.2"
+    opensips_3_4 "3.4.18"
+    opensips_3_5 "3.5.9"
+    opensips_3_6 "3.6.8"
+    opensips_4_0 "4.0.1"
+}
+
+fn token(number: u8) -> String {
+    format!("{number:02x}").repeat(32)
+}
+
+fn registered(setup: &Setup<'_>) -> Host {
+    let host = Host::start(setup);
+    assert_eq!(host.ask(&format!("call register_token bob {} ios phone", token(1))), "called rc=1");
+    host
+}
+
+fn functions_do_what_they_say(version: &str) {
+    let host = registered(&Setup::of(version));
+    assert_eq!(
+        host.ask("call lookup_token bob $token $platform $provider $app $device_id $devices"),
+        format!("called rc=1 token={} platform=ios provider=apns app= device_id=phone devices=1", token(1))
+    );
+    assert_eq!(host.ask("call lookup_token bob - - $provider"), "called rc=1 provider=apns");
+    assert_eq!(host.ask("call send_voip_push bob alice c1 - $a $why"), "called rc=1 a=1 why=ok");
+    assert_eq!(
+        host.ask("call send_voip_push nobody alice c1 - - $why"),
+        "called rc=-1 why=no device for this user"
+    );
+    let to = format!("call send_voip_push_to apns {} % carol alice c2 $why", token(2));
+    assert_eq!(host.ask(&to), "called rc=1 why=ok");
+    assert_eq!(host.ask("call queue_voip_push bob alice c3 video $why"), "called rc=1 why=ok");
+    let event = host.anywhere("event ");
+    assert_eq!(event, "event E_VOIP_PUSH_RESULT user=bob call_id=c3 status=1 reason=ok devices=1 accepted=1");
+    host.simulator.behave(&token(1), json!([{ "status": 410, "reason": "Unregistered" }]));
+    let refused = host.ask("call send_voip_push bob alice c4 - $a $why");
+    assert!(refused.starts_with("called rc=-2 a=0 why=every push was rejected: apns"), "{refused}");
+    assert_eq!(host.ask("call delete_token bob phone $why"), "called rc=-1 why=no device for this user");
+
+    for (bad, why) in [
+        ("register_token % t ios - -", "rc=-6"),
+        ("register_token bob x windows", "rc=-6"),
+        ("register_token bob zz ios", "rc=-6"),
+        ("send_voip_push bob alice %", "rc=-6"),
+        ("send_voip_push bob alice c smell", "rc=-6"),
+        ("send_voip_push_to smoke t a bob alice c", "rc=-6"),
+    ] {
+        assert_eq!(host.ask(&format!("call {bad}")), format!("called {why}"), "{bad}");
+    }
+    for not_taken in
+        ["send_voip_push bob", "lookup_token bob text", "send_voip_push - a c", "park_call bob R"]
+    {
+        assert_eq!(host.ask(&format!("call {not_taken}")), "the script is not taken", "{not_taken}");
+    }
+    let log = host.stop();
+    assert!(log.contains("WARNING:voip_push: register_token: platform: is neither"), "{log}");
+    assert!(!log.contains(&token(1)), "a token is in the log");
+}
+
+fn the_worker_serves_others_meanwhile(version: &str) {
+    let host = registered(&Setup { config: &[("wait_ms = 800", "wait_ms = 5000")], ..Setup::of(version) });
+    assert_eq!(host.ask("call send_voip_push bob alice c0"), "called rc=1");
+    let before = host.ask("fds");
+    host.simulator.put("/behaviour/apns", &json!([{ "times": 0, "delay_ms": 700 }]));
+    let start = Instant::now();
+    for number in 1..=40 {
+        let how = if number % 2 == 0 { "launch" } else { "async 0" };
+        let started = host.ask(&format!("{how} send_voip_push bob alice c{number} - $accepted $why"));
+        assert_eq!(started, format!("started {number}"));
+    }
+    assert_eq!(host.ask("call lookup_token bob - - $provider"), "called rc=1 provider=apns");
+    assert!(start.elapsed() < Duration::from_millis(700), "the worker waited: {:?}", start.elapsed());
+    host.tell("wait");
+    for _ in 1..=40 {
+        let resumed = host.next("> resumed ");
+        assert!(resumed.ends_with(" rc=1 accepted=1 why=ok"), "{resumed}");
+    }
+    host.next("> idle");
+    assert!(start.elapsed() < Duration::from_secs(5), "not one after the other: {:?}", start.elapsed());
+    assert_eq!(host.ask("fds"), before, "descriptors are left");
+    // Nothing to wait for: the result is there at once, and the report route is run all the same.
+    for how in ["launch", "async 2", "sync"] {
+        let at_once = host.ask(&format!("{how} send_voip_push nobody alice c1 - - $why"));
+        assert_eq!(at_once, "at once rc=-1 why=no device for this user");
+    }
+    // Where OpenSIPS has no event loop, it asks until it is done, and is to be answered once.
+    assert_eq!(host.ask("sync send_voip_push bob alice c99 - $accepted"), "resumed 41 rc=1 accepted=1");
+    assert_eq!(host.ask("fds"), before);
+    host.stop();
+}
+
+fn who_is_late_is_not_waited_for(version: &str) {
+    let host = registered(&Setup { config: &[("wait_ms = 800", "wait_ms = 10000")], ..Setup::of(version) });
+    assert_eq!(host.ask("call send_voip_push bob alice c0"), "called rc=1");
+    let before = host.ask("fds");
+    host.simulator.put("/behaviour/apns", &json!([{ "times": 0, "delay_ms": 1500 }]));
+    assert_eq!(host.ask("async 1 send_voip_push bob alice c1 - $accepted $why"), "started 1");
+    host.tell("wait");
+    assert_eq!(
+        host.next("> "),
+        "> timed out 1 rc=-3 accepted=0 why=no provider accepted in time: 1 not answered yet"
+    );
+    host.next("> idle");
+    for number in 2..=9 {
+        assert_eq!(
+            host.ask(&format!("async 9 send_voip_push bob alice d{number} - $a")),
+            format!("started {number}")
+        );
+    }
+    host.tell("expire");
+    for _ in 2..=9 {
+        let late = host.next("> ");
+        assert!(late.ends_with(" rc=-3 a=0"), "{late}");
+    }
+    host.next("> idle");
+    // The answers are there by now, and nobody waits for them: the sender has gone on, and so has the worker.
+    host.simulator.wait_for_pushes(0, 10);
+    host.simulator.put("/behaviour/apns", &json!([]));
+    assert_eq!(host.ask("async 0 send_voip_push bob alice c10 - $accepted"), "started 10");
+    host.tell("wait");
+    assert_eq!(host.next("> "), "> resumed 10 rc=1 accepted=1");
+    host.next("> idle");
+    assert_eq!(host.ask("fds"), before);
+    host.stop();
+}
+
+fn a_sender_that_is_gone_or_stopped_holds_nobody_up(version: &str) {
+    let host = registered(&Setup { config: &[("wait_ms = 800", "wait_ms = 1000")], ..Setup::of(version) });
+    host.simulator.put("/behaviour/apns", &json!([{ "times": 0, "delay_ms": 100 }]));
+    assert_eq!(host.ask("call send_voip_push bob alice c0"), "called rc=1");
+    host.signal_sender(libc::SIGSTOP);
+    // 3.4.2 and before have nothing that ends it without the script's own timeout.
+    let how = if version == "3.4.2" { "async 3" } else { "async 0" };
+    assert_eq!(host.ask(&format!("{how} send_voip_push bob alice c1 - $a")), "started 1");
+    assert_eq!(host.ask("sync send_voip_push bob alice c2 - $a"), "resumed 2 rc=-3 a=0");
+    assert_eq!(host.ask("call send_voip_push bob alice c3 - $a"), "called rc=-3 a=0");
+    host.tell("wait");
+    assert_eq!(host.next("> "), "> timed out 1 rc=-3 a=0");
+    host.next("> idle");
+    assert_eq!(host.ask("async 9 send_voip_push bob alice c4 - $a $why"), "started 3");
+    host.signal_sender(libc::SIGKILL);
+    host.tell("wait");
+    assert_eq!(host.next("> "), "> resumed 3 rc=-5 a=0 why=the sender is not there");
+    host.next("> idle");
+    for how in ["call", "async 0", "launch"] {
+        let answer = host.ask(&format!("{how} send_voip_push bob alice c5 - $a $why"));
+        assert!(answer.ends_with(" rc=-5 a=0 why=the sender is not there"), "{answer}");
+    }
+    assert_eq!(host.ask("call queue_voip_push bob alice c6"), "called rc=-5");
+    assert_eq!(host.ask("call lookup_token bob - $platform"), "called rc=1 platform=ios");
+    assert!(host.stop().contains("ERROR:voip_push: the sender has gone"));
+}
+
+fn only_a_new_call_rings(version: &str) {
+    let host = Host::start(&Setup::of(version));
+    let (token, topic) = (token(7), host.simulator.fact("topic"));
+    let contact = format!(
+        "sip:bob@192.0.2.1;transport=tls;pn-provider=apns;pn-prid={token};pn-param=ABCDE12345.{topic}"
+    );
+    let ask = |how: &str, cause: &str| {
+        host.ask(&format!("{how} send_voip_push_contact bob {contact} {cause} alice c1 $why"))
+    };
+    assert_eq!(ask("call", "ini-INVITE"), "called rc=1 why=ok");
+    for silent in ["mid-BYE", "mid-INVITE", "reg-refresh"] {
+        let why = format!("rc=-1 why=no push for {silent}: only a new call (ini-INVITE) lets a phone ring");
+        assert_eq!(ask("call", silent), format!("called {why}"));
+        assert_eq!(ask("launch", silent), format!("at once {why}"));
+    }
+    assert_eq!(host.simulator.pushes().len(), 1);
+    assert_eq!(
+        host.ask(&format!("launch send_voip_push_contact bob {contact} ini-INVITE alice c2 $why")),
+        "started 1"
+    );
+    host.tell("wait");
+    assert_eq!(host.next("> "), "> resumed 1 rc=1 why=ok");
+    host.next("> idle");
+    let bad = host.ask("call send_voip_push_contact bob sip:bob@192.0.2.1 ini-INVITE alice c3 $why");
+    assert_eq!(bad, "called rc=-6 why=contact: has no pn-provider");
+    let pushes = host.simulator.wait_for_pushes(0, 2);
+    assert!(pushes.iter().all(|push| push["token"] == token.as_str()), "{pushes:?}");
+    host.stop();
+}
+
+fn administrators_get_answers(version: &str) {
+    let host = registered(&Setup { environment: &[("STUB_NO_EVENTS", "1")], ..Setup::of(version) });
+    assert_eq!(host.ask("call queue_voip_push bob alice c1"), "called rc=1");
+    host.simulator.wait_for_pushes(0, 1);
+    let sent = host.ask("mi voip_push:send user=bob call_id=c2 caller=alice");
+    assert_eq!(sent, "mi devices=1 accepted=1");
+    assert_eq!(host.ask("mi voip_push:send user=bob call_id=c3"), "mi devices=1 accepted=1");
+    assert_eq!(host.ask("mi voip_push:send user=carol call_id=c4"), "mierror 404 no device for this user");
+    assert_eq!(host.ask("mi voip_push:send user=bob"), "mi no such command");
+    let tokens = host.ask("mi voip_push:tokens user=bob");
+    assert!(
+        tokens.starts_with("mi devices=[ ={ platform=ios provider=apns app= device_id=phone"),
+        "{tokens}"
+    );
+    assert!(!tokens.contains(&token(1)), "{tokens}");
+    assert_eq!(
+        host.ask("mi voip_push:quarantine action=keep"),
+        "mierror 400 action: is neither release nor drop"
+    );
+    assert_eq!(host.ask("mi voip_push:quarantine action=drop"), "mi tokens=0");
+    let stats = host.ask("mi voip_push:stats");
+    assert!(stats.contains(" calls_total=3 ") && stats.contains("outcome=\"accepted\"}=3"), "{stats}");
+    assert_eq!(host.ask("stat calls_total"), "stat 3");
+    let topic = host.simulator.fact("topic").replace('.', "_");
+    assert_eq!(host.ask(&format!("stat pushes_apns_{topic}_accepted_total")), "stat 3");
+    assert!(!host.output().contains("event "), "nobody has subscribed");
+    host.stop();
+}
+
+#[test]
+fn other_versions_are_refused_in_the_hosts_own_words() {
+    for version in ["3.3.9", "4.1.0"] {
+        let (ended, output, _) = Host::refused(&Setup::of(version));
+        assert_eq!(ended.code(), Some(1));
+        let ours = env!("CARGO_PKG_VERSION");
+        let why = format!(
+            "refused: voip_push {ours} supports OpenSIPS 3.4, 3.5, 3.6, 4.0 on x86_64; this is 'opensips {version} (x86_64/linux)'"
+        );
+        assert!(output.starts_with(&why), "{output}");
+        assert_eq!(output.lines().count(), 1);
+    }
+}
+
+#[test]
+fn who_insists_gets_the_layouts_that_he_names() {
+    let insist = |value| Setup { environment: value, ..Setup::of("4.1.0") };
+    let host = registered(&insist(&[("VOIP_PUSH_OPENSIPS_ABI", "4.0")]));
+    assert_eq!(host.ask("async 0 send_voip_push bob alice c1 - $a"), "started 1");
+    host.tell("wait");
+    assert_eq!(host.next("> "), "> resumed 1 rc=1 a=1");
+    host.stop();
+    let (_, output, _) = Host::refused(&insist(&[("VOIP_PUSH_OPENSIPS_ABI", "yes")]));
+    assert_eq!(output, "refused: VOIP_PUSH_OPENSIPS_ABI=yes is not one of 3.4, 3.5, 3.6, 4.0\n");
+}
+
+#[test]
+fn a_core_that_lacks_a_symbol_is_refused_by_its_name() {
+    let compile = &["-Devi_probe_event=evi_probe_event_of_another_kind"];
+    let (ended, output, _) = Host::refused(&Setup { compile, ..Setup::of("3.6.8") });
+    assert_eq!(ended.code(), Some(1));
+    let why = "needs the symbol evi_probe_event, which this 'opensips 3.6.8 (x86_64/linux)' does not have";
+    assert!(output.contains(why), "{output}");
+}
+
+#[test]
+fn a_broken_configuration_stops_the_start_with_one_line() {
+    let config = &[("[call]", "[calls]")];
+    let (ended, output, log) = Host::refused(&Setup { config, ..Setup::of("3.6.8") });
+    assert_eq!((ended.code(), output.as_str()), (Some(2), "mod_init failed\n"));
+    let errors: Vec<&str> = log.lines().filter(|line| line.contains("ERROR:voip_push:")).collect();
+    assert_eq!(errors.len(), 1, "{log}");
+    assert!(errors[0].contains("calls"), "{log}");
+}
