@@ -37,13 +37,13 @@ pub(super) struct Delivery<'a> {
 }
 
 /// Sends a push until it has ended: by an answer that is final, or because the phone would have stopped ringing.
-pub(super) async fn deliver(delivery: Delivery<'_>) -> PushResult {
-    let Delivery { push, lane, handed_over, stats, .. } = delivery;
+pub(super) async fn deliver(delivery: &Delivery<'_>) -> PushResult {
+    let Delivery { push, lane, handed_over, stats, .. } = *delivery;
     let result = match (&delivery.refusal, lane) {
         (Some(refusal), _) => not_sent(push, refusal.clone()),
         (None, Some(lane)) => match delivery.pairs.refusal(lane, push) {
             Some(known) => not_sent(push, known),
-            None => follow_up(&delivery, lane, attempt_until_done(&delivery, lane).await).await,
+            None => follow_up(delivery, lane, attempt_until_done(delivery, lane).await).await,
         },
         (None, None) => not_sent(push, no_credential(push)),
     };
@@ -71,6 +71,9 @@ pub(super) async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>)
         attempts += u32::from(matches!(reach, Reach::Answered | Reach::Lost));
         if reach == Reach::Lost {
             stats.count(Counter::Lost);
+        }
+        if matches!(outcome, Outcome::Accepted) {
+            return PushResult { provider: lane.provider(), outcome, attempts };
         }
         let now = Instant::now().into_std();
         let next = next_attempt(&outcome, tries, now, deadline.into_std(), crate::random::fraction());
