@@ -137,6 +137,8 @@ tests! {
     administrators_get_answers
     a_client_from_before_rfc_8599_is_woken
     wrong_arguments_get_a_number_and_wrong_scripts_are_not_taken
+    where_there_is_no_event_loop_the_function_waits
+    an_android_phone_is_told_that_the_caller_has_hung_up
     the_script_is_reloaded_while_pushes_are_under_way
     nobody_is_stuck_when_the_sender_dies
     five_hundred_calls_keep_no_worker
@@ -329,6 +331,13 @@ route {
 		break;
 	case "async":
 		async(send_voip_push("bob", "$fU", "$ci", , $avp(accepted), $avp(reason)), PUSHED, 5);
+	case "failing":
+		t_newtran();
+		t_on_failure("FAILED");
+		$T_fr_timeout = 1;
+		$ru = "sip:bob@127.0.0.1:9";
+		t_relay();
+		exit;
 	case "launch":
 		launch(send_voip_push("bob", "$fU", "$ci", , $avp(accepted), $avp(reason)), LAUNCHED, "$ci");
 		$var(rc) = $rc;
@@ -345,6 +354,9 @@ route[PUSHED] {
 	$var(rc) = $rc;
 	append_to_reply("X-Rc: $var(rc)\r\nX-Accepted: $avp(accepted)\r\nX-Reason: $avp(reason)\r\n");
 	t_reply(480, "Done");
+}
+failure_route[FAILED] {
+	async(send_voip_push("bob", "$fU", "$ci", , $avp(accepted), $avp(reason)), PUSHED);
 }
 route[LAUNCHED] { xlog("L_NOTICE", "launched $rc $avp(accepted) $param(1)\n"); }
 event_route[E_VOIP_PUSH_RESULT] { xlog("L_NOTICE", "result $param(status) $param(call_id)\n"); }
@@ -400,6 +412,39 @@ fn wrong_arguments_get_a_number_and_wrong_scripts_are_not_taken() {
         let (ended, log) = Opensips::refused(&Installation::named(), Place::new("real"), &config);
         assert!(!ended.success() && log.contains(says), "{wrong}: {log}");
     }
+}
+
+fn where_there_is_no_event_loop_the_function_waits() {
+    let rig = start_with_routes(ACTS);
+    assert_eq!(rig.rc("register", &format!("X-Token: {}\r\n", token(1))), "1");
+    rig.simulator.put("/behaviour/apns", &json!([{ "times": 0, "delay_ms": 200 }]));
+    let answer = rig.act("failing", "");
+    assert_eq!(
+        (answer.header("X-Rc"), answer.header("X-Accepted")),
+        (Some("1"), Some("1")),
+        "{}",
+        answer.head
+    );
+    rig.opensips.wait_for_log("async detected in non-request");
+    rig.stop();
+}
+
+fn an_android_phone_is_told_that_the_caller_has_hung_up() {
+    let rig = start(&[]);
+    let (mut caller, mut phone) = (rig.phone("alice"), rig.phone("bob"));
+    let headers = format!("X-Push-Token: {}\r\nX-Push-Platform: android\r\n", fcm_token(1));
+    rig.register(&mut phone, "", &headers, 600);
+    rig.register(&mut phone, "", "", 0);
+    let call = caller.invite("bob");
+    rig.simulator.wait_for_pushes(0, 1);
+    rig.opensips.wait_for_log("waits for the phone");
+    let cancel = caller.cancel(&call);
+    caller.expect_status(&cancel, 200);
+    let answer = caller.expect_status(&call, 487);
+    caller.ack_failure(&call, &answer);
+    let pushes = rig.simulator.wait_for_pushes(0, 2);
+    assert!(pushes[1].to_string().contains("cancel"), "{}", pushes[1]);
+    rig.stop();
 }
 
 fn the_script_is_reloaded_while_pushes_are_under_way() {
