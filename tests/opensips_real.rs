@@ -1,7 +1,14 @@
 //! The OpenSIPS module and the sample configuration in a real OpenSIPS, where the environment names one:
 //! `OPENSIPS=/usr/sbin/opensips OPENSIPS_MODULES=/usr/lib/…/opensips/modules cargo test --test opensips_real -- --ignored`.
+//!
+//! It refuses to run without: its tests are reported as ignored then.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "this is how a test fails")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "this is how a test fails and tells"
+)]
 
 mod support;
 

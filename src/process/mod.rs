@@ -66,6 +66,19 @@ fn restore_signals(before: &libc::sigset_t) {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, std::ptr::null_mut()) };
 }
 
+/// Lets this process have as many descriptors as the administrator allows at most; for a process that is ours alone. A worker whose
+/// event loop waits for a call has a connection for it.
+pub fn raise_descriptor_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a valid rlimit, which the second call only reads.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}
+
 /// True where this process has root's rights, and so makes files that the SIP server's user cannot write later.
 pub fn is_root() -> bool {
     // SAFETY: geteuid has no preconditions and cannot fail.
