@@ -64,7 +64,8 @@ impl Client {
                 Err(failure @ Failure::NotProcessed(_)) => failure,
                 Err(failure @ Failure::Connect(_)) if is_moved => {
                     let until = self.backoff.borrow().until();
-                    sleep_until(until.unwrap_or(deadline).min(deadline)).await;
+                    // Boxed, as below.
+                    Box::pin(sleep_until(until.unwrap_or(deadline).min(deadline))).await;
                     failure
                 }
                 done => return done,

@@ -62,10 +62,12 @@ pub(super) async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>)
     loop {
         let asked_at_ms = now_ms();
         IS_SENT.with(|is_sent| is_sent.set(false));
-        let attempt = pin!(lane.attempt(push, deadline));
-        let Some(attempt) = ticket.while_needed(attempt, || !IS_SENT.with(Cell::get)).await else {
-            return given_up(delivery, lane, not_needed(), attempts);
+        // Ends with its block: a push under way would keep room for the attempt and for the pause after it.
+        let attempt = {
+            let attempt = pin!(lane.attempt(push, deadline));
+            ticket.while_needed(attempt, || !IS_SENT.with(Cell::get)).await
         };
+        let Some(attempt) = attempt else { return given_up(delivery, lane, not_needed(), attempts) };
         let Attempt { outcome, reach } = attempt;
         tries += u32::from(reach != Reach::NotTaken);
         attempts += u32::from(matches!(reach, Reach::Answered | Reach::Lost));
