@@ -133,6 +133,7 @@ tests! {
     sample in crate:
     a_phone_by_rfc_8599_is_woken
     a_phone_whose_token_is_stored_is_woken
+    a_phone_on_tcp_is_woken
     a_phone_that_is_registered_rings_at_once
     a_phone_without_a_token_is_called_as_ever
     a_dead_token_ends_the_call_at_once
@@ -188,6 +189,26 @@ fn a_phone_whose_token_is_stored_is_woken() {
     phone.register();
     rig.talk(&mut caller, &call, &mut phone);
     assert_eq!(phone.count("INVITE"), 1);
+    rig.stop();
+}
+
+/// It is reached over the connection on which it has registered.
+fn a_phone_on_tcp_is_woken() {
+    let rig = start(&[]);
+    let port = rig.opensips.port();
+    let mut caller = Phone::tcp("alice", port);
+    rig.sleeping("bob", 1);
+    let call = caller.invite("bob");
+    rig.opensips.wait_for_log("waits for the phone");
+    let mut phone = Phone::tcp("bob", port);
+    phone.register();
+    rig.talk(&mut caller, &call, &mut phone);
+    let mut phone = Phone::tcp("carol", port);
+    rig.register(&mut phone, &rig.rfc_8599(2), "", 600);
+    let call = caller.invite("carol");
+    rig.simulator.wait_for_pushes(0, 2);
+    rig.register(&mut phone, &rig.rfc_8599(2), "", 600);
+    rig.talk(&mut caller, &call, &mut phone);
     rig.stop();
 }
 
