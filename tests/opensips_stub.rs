@@ -10,6 +10,7 @@ mod support;
 use host::{Host, Setup};
 use serde_json::json;
 use std::time::{Duration, Instant};
+use support::shipped::fcm_token;
 
 /// One module of tests per version, so that a failure says which.
 macro_rules! on {
@@ -90,7 +91,23 @@ fn functions_do_what_they_say(version: &str) {
     assert!(refused.starts_with("called rc=-2 a=0 why=every push was rejected: apns"), "{refused}");
     assert_eq!(host.ask("call delete_token bob phone $why"), "called rc=-1 why=no device for this user");
 
+    let pixel = format!("call register_token eve {} android", fcm_token(3));
+    assert_eq!(host.ask(&pixel), "called rc=1");
+    assert_eq!(host.ask("call send_voip_push eve alice c5"), "called rc=1");
+    assert_eq!(host.ask("call cancel_voip_push eve c5 cancelled $devices"), "called rc=1 devices=1");
+    assert_eq!(host.ask("call cancel_voip_push eve c5 bored"), "called rc=-6");
+    let topic = host.simulator.fact("topic");
+    let parameters = format!("pn-provider=apns;pn-prid={};pn-param=ABCDE12345.{topic}", token(5));
+    let contact = format!("<sip:dan@192.0.2.1;{parameters}>");
+    assert_eq!(
+        host.ask(&format!("call register_contact dan {contact} 600 $devices $why")),
+        "called rc=1 devices=1 why=ok"
+    );
+    let dan = host.ask("call lookup_token dan $token $platform $provider");
+    assert_eq!(dan, format!("called rc=1 token={} platform=ios provider=apns", token(5)));
+    assert_eq!(host.ask("call register_contact dan <sip:dan@192.0.2.1> 600"), "called rc=-1");
     for (bad, why) in [
+        ("register_contact dan sip: 600", "rc=-6"),
         ("register_token % t ios - -", "rc=-6"),
         ("register_token bob x windows", "rc=-6"),
         ("register_token bob zz ios", "rc=-6"),
@@ -228,7 +245,7 @@ fn only_a_new_call_rings(version: &str) {
     assert_eq!(host.next("> "), "> resumed 1 rc=1 why=ok");
     host.next("> idle");
     let bad = host.ask("call send_voip_push_contact bob sip:bob@192.0.2.1 ini-INVITE alice c3 $why");
-    assert_eq!(bad, "called rc=-6 why=contact: has no pn-provider");
+    assert_eq!(bad, "called rc=-6 why=contact: has no push parameters");
     let pushes = host.simulator.wait_for_pushes(0, 2);
     assert!(pushes.iter().all(|push| push["token"] == token.as_str()), "{pushes:?}");
     host.stop();
@@ -261,6 +278,28 @@ fn administrators_get_answers(version: &str) {
     assert_eq!(host.ask(&format!("stat pushes_apns_{topic}_accepted_total")), "stat 3");
     assert!(!host.output().contains("event "), "nobody has subscribed");
     host.stop();
+}
+
+#[test]
+fn valgrind_has_nothing_to_say() {
+    for version in ["3.4.2", "4.0.1"] {
+        let config = &[("wait_ms = 800", "wait_ms = 10000")];
+        let host = registered(&Setup { under_valgrind: true, config, ..Setup::of(version) });
+        assert_eq!(host.ask("call lookup_token bob - $platform"), "called rc=1 platform=ios");
+        assert_eq!(host.ask("async 0 send_voip_push bob alice c1 - $a $why"), "started 1");
+        host.tell("wait");
+        assert_eq!(host.next("> "), "> resumed 1 rc=1 a=1 why=ok");
+        host.next("> idle");
+        assert_eq!(host.ask("async 0 send_voip_push bob alice c2 - $a"), "started 2");
+        assert_eq!(host.ask("expire").split(" rc=").next(), Some("timed out 2"));
+        host.next("> idle");
+        assert!(host.ask("launch send_voip_push nobody alice c3").starts_with("at once rc=-1"));
+        assert_eq!(host.ask("call queue_voip_push bob alice c4"), "called rc=1");
+        host.anywhere("event ");
+        assert!(host.ask("mi voip_push:tokens user=bob").contains("device_id=phone"));
+        assert!(host.ask("stat calls_total").starts_with("stat "));
+        host.stop();
+    }
 }
 
 #[test]

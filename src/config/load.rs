@@ -3,23 +3,19 @@
 //! It refuses values out of range instead of bending them.
 
 use super::credential::beside;
-use super::secret::read_secret;
 use super::{
-    ApnsCredential, ConfigError, FcmCredential, IosPushType, Quarantine, Secret, Settings, SipSettings, raw,
+    ApiKeys, ApnsCredential, ConfigError, FcmCredential, IosPushType, Quarantine, Settings, SipSettings, raw,
 };
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// An API key shorter than this can be guessed.
-const MIN_API_KEY_LEN: usize = 16;
-
 pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
     let text = super::secret::read_public(file).map_err(|why| ConfigError::new(file, "config", why))?;
     let raw: raw::File =
         toml::from_str(&text).map_err(|error| ConfigError::from_toml(file, &text, &error))?;
-    let api_keys = raw.rest.as_ref().map(|rest| api_keys(file, rest)).transpose()?;
+    let api_keys = raw.rest.as_ref().map(|rest| ApiKeys::load(file, &rest.api_keys_file)).transpose()?;
     let number = |key, value, range| in_range(file, key, value, range);
     let mut settings = Settings {
         file: file.to_owned(),
@@ -27,6 +23,8 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
         ring: Duration::from_secs(number("[call] ring_seconds", raw.call.ring_seconds, 5..=180)?),
         wait: Duration::from_millis(number("[call] wait_ms", raw.call.wait_ms, 10..=10_000)?),
         wake: Duration::from_secs(number("[call] wake_seconds", raw.call.wake_seconds, 1..=120)?),
+        late: Duration::from_secs(number("[call] late_seconds", raw.call.late_seconds, 0..=600)?),
+        missed_call_alert: raw.call.missed_call_alert,
         max_queued: number("[sender] max_queued", raw.sender.max_queued, 1..=1_000_000)? as usize,
         max_queued_bytes: number("[sender] max_queued_bytes", raw.sender.max_queued_bytes, 65_536..=1 << 40)?,
         device_per_minute: number("[limits] device_per_minute", raw.limits.device_per_minute, 0..=1_000_000)?
@@ -57,6 +55,11 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
             .collect::<Result<_, _>>()?,
         fcm: raw.fcm.into_iter().map(|fcm| FcmCredential::from_raw(file, fcm)).collect::<Result<_, _>>()?,
         api_keys,
+        wrong_keys_per_minute: number(
+            "[rest] wrong_keys_per_minute",
+            raw.rest.as_ref().map_or(0, |rest| rest.wrong_keys_per_minute),
+            0..=10_000,
+        )? as u32,
         sip: SipSettings::from_raw(file, &raw.sip)?,
         log_level: log_level(file, &raw.log.level)?,
         warnings: Vec::new(),
@@ -93,29 +96,9 @@ fn log_level(file: &Path, level: &str) -> Result<log::LevelFilter, ConfigError> 
         .map_err(|_| ConfigError::new(file, "[log] level", "is none of off, error, warn, info, debug, trace"))
 }
 
-fn api_keys(file: &Path, rest: &raw::Rest) -> Result<Vec<Secret>, ConfigError> {
-    let path = beside(file, &rest.api_keys_file);
-    let refuse = |why: String| ConfigError::new(file, "[rest] api_keys_file", why);
-    let text = read_secret(&path).map_err(refuse)?;
-    let lines =
-        text.expose().lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let keys: Vec<Secret> = lines.map(|line| Secret::new(line.to_owned())).collect();
-    let shown = path.display();
-    if keys.is_empty() {
-        return Err(refuse(format!(
-            "{shown} has no key; put one in, a line each (openssl rand -hex 24 makes one)"
-        )));
-    }
-    if keys.iter().any(|key| key.expose().len() < MIN_API_KEY_LEN) {
-        return Err(refuse(format!(
-            "{shown} has a key shorter than {MIN_API_KEY_LEN} characters, which can be guessed"
-        )));
-    }
-    Ok(keys)
-}
-
 fn warnings(settings: &Settings) -> Vec<String> {
     let mut warnings = Vec::new();
+    warnings.extend(settings.api_keys.iter().flat_map(|keys| keys.warnings(&settings.file)));
     let file = settings.file.display();
     if settings.apns.is_empty() && settings.fcm.is_empty() {
         warnings

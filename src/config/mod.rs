@@ -3,6 +3,7 @@
 //! It refuses to go on with half a configuration: whatever is wrong is one line that names the file, the key and what to
 //! do. Secrets are read from files of their own and are never shown.
 
+mod api_keys;
 mod credential;
 mod error;
 mod load;
@@ -12,7 +13,8 @@ mod secret;
 mod sip;
 mod template;
 
-pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey};
+pub use api_keys::{ApiKey, ApiKeys};
+pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey, alert_topic};
 pub use error::ConfigError;
 pub use profile::{MAX_APNS_LEN, MAX_FCM_LEN, Profile};
 pub use secret::Secret;
@@ -36,6 +38,10 @@ pub struct Settings {
     pub wait: Duration,
     /// `[call] wake_seconds`: how long a parked call waits for the phone to register.
     pub wake: Duration,
+    /// `[call] late_seconds`: how long after a call's end a phone that wakes is told of it; zero is never.
+    pub late: Duration,
+    /// `[call] missed_call_alert`: whether iPhones that gave a token for alerts show calls that were missed.
+    pub missed_call_alert: bool,
     /// `[sender] max_queued`: how many pushes may wait or be under way in one process.
     pub max_queued: usize,
     /// `[sender] max_queued_bytes`: how much memory they may take.
@@ -57,7 +63,9 @@ pub struct Settings {
     /// The `[[fcm]]` sections, in their order.
     pub fcm: Vec<FcmCredential>,
     /// `[rest] api_keys_file`: the keys; `None` where there is no `[rest]` section, which switches the REST API off.
-    pub api_keys: Option<Vec<Secret>>,
+    pub api_keys: Option<ApiKeys>,
+    /// `[rest] wrong_keys_per_minute`: wrong keys that one address may show; 0 is no limit.
+    pub wrong_keys_per_minute: u32,
     /// `[sip]`.
     pub sip: SipSettings,
     /// `[log] level`.
@@ -84,7 +92,12 @@ impl Settings {
     pub fn apps(&self) -> Vec<(Provider, String)> {
         let topics =
             self.apns.iter().flat_map(|apns| apns.topics.iter().map(|topic| (Provider::Apns, topic.clone())));
-        topics.chain(self.fcm.iter().map(|fcm| (Provider::Fcm, fcm.project_id.clone()))).collect()
+        let alerts = self.missed_call_alert.then(|| topics.clone()).into_iter().flatten();
+        let alerts: Vec<_> = alerts.map(|(apns, topic)| (apns, alert_topic(&topic).to_owned())).collect();
+        topics
+            .chain(alerts)
+            .chain(self.fcm.iter().map(|fcm| (Provider::Fcm, fcm.project_id.clone())))
+            .collect()
     }
 
     /// Reads and checks the file and everything that it names.

@@ -137,8 +137,13 @@ impl Last {
         Last { code: 1, status: i32::from(response.status), ..Last::default() }
             .with(REASON, response.reason)
             .with(TYPE, response.content_type)
-            .with(HEADERS, response.headers)
+            .with(HEADERS, &response.headers)
             .with(BODY, &response.body)
+    }
+
+    /// How many devices it was about.
+    pub fn devices(&self) -> usize {
+        self.devices
     }
 
     /// The SIP request in hand is to be answered with this: false for the script, the number in `$push(status)`.

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
+use voip_push::config::Origin;
 use voip_push::http2::{Client, Failure, Patience, Resolve, Response, Tls};
 
 /// A server that answers when told, and whose limits are changed while it is in use.
@@ -215,6 +216,21 @@ fn an_overdue_answer_makes_a_connection_doubtful_unless_others_came_meanwhile() 
 }
 
 #[test]
+fn a_provider_that_takes_the_call_and_says_nothing_costs_the_time_to_connect() {
+    run(async {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let origin = Origin { host: "127.0.0.1".to_owned(), port, ca_pem: None };
+        let patience = Patience { connect: Duration::from_millis(100), ..Patience::default() };
+        let client = Client::with(origin.clone(), Tls::new(&origin).unwrap(), patience, always(port));
+        let asked = Instant::now();
+        let failure = client.send(&request(), soon()).await.unwrap_err();
+        assert!(matches!(failure, Failure::Connect(_)), "{failure}");
+        assert!(asked.elapsed() >= patience.connect && Instant::now() < asked + Duration::from_secs(5));
+    });
+}
+
+#[test]
 fn every_connection_asks_dns_anew() {
     run(async {
         let close = |tls: TlsStream<TcpStream>, _: Rc<Seen>, _| async move {
@@ -254,6 +270,6 @@ fn every_connection_asks_dns_anew() {
     });
 }
 
-fn no_origin() -> voip_push::config::Origin {
-    voip_push::config::Origin { host: String::new(), port: 0, ca_pem: None }
+fn no_origin() -> Origin {
+    Origin { host: String::new(), port: 0, ca_pem: None }
 }

@@ -9,20 +9,22 @@ use super::refresh;
 use crate::host::last::Last;
 use crate::host::{CALLER, script_function, verbs};
 use crate::model::Media;
-use crate::service::{Error, Service};
+use crate::service::{Error, Service, SipRegister};
 use crate::stats::Counter;
 use std::ffi::{CStr, c_int};
 use std::ptr;
 
 /// All script functions, and a row of zeros.
-pub static TABLE: Table<[CmdExport; 8]> = Table::new([
+pub static TABLE: Table<[CmdExport; 10]> = Table::new([
     row(c"register_token", register_token, params([TEXT, TEXT, TEXT, TEXT | OPTIONAL, TEXT | OPTIONAL])),
+    row(c"register_contact", register_contact, params([TEXT, TEXT, TEXT | OPTIONAL, OUT, OUT])),
     row(c"lookup_token", lookup_token, params([TEXT, OUT, OUT, OUT, OUT, OUT, OUT])),
     row(c"delete_token", delete_token, params([TEXT, TEXT | OPTIONAL, OUT])),
     row(c"send_voip_push", send_voip_push, SEND),
     row(c"send_voip_push_to", send_voip_push_to, SEND_TO),
     row(c"send_voip_push_contact", send_voip_push_contact, SEND_CONTACT),
     row(c"queue_voip_push", queue_voip_push, params([TEXT, TEXT, TEXT, TEXT | OPTIONAL, OUT])),
+    row(c"cancel_voip_push", cancel_voip_push, params([TEXT, TEXT, TEXT, OUT])),
     CmdExport { name: ptr::null(), function: None, params: params([]), flags: 0 },
 ]);
 
@@ -63,6 +65,16 @@ macro_rules! functions {
 functions! {
     register_token(msg, args) {
         call("register_token", msg, args, ["user", "token", "platform", "device_id", "app"], [], verbs::register_token)
+    }
+
+    register_contact(msg, args) {
+        let is_given = !args[2].is_null();
+        let (names, outputs) = (["user", "contact", "expires"], ["devices", "reason"]);
+        call("register_contact", msg, args, names, outputs, |service, [user, contact, expires]| {
+            let expires = (is_given && !expires.is_empty()).then_some(expires.as_bytes());
+            let contacts = vec![contact.as_bytes()];
+            verbs::register_contact(service, &SipRegister { user, contacts, expires, ..SipRegister::default() })
+        })
     }
 
     lookup_token(msg, args) {
@@ -110,6 +122,11 @@ functions! {
             service.hand_over(ready, patience, note)?;
             Ok(verbs::counted(devices))
         })
+    }
+
+    cancel_voip_push(msg, args) {
+        let names = ["user", "call_id", "reason"];
+        call("cancel_voip_push", msg, args, names, ["devices"], verbs::cancel_voip_push)
     }
 }
 

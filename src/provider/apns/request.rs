@@ -3,7 +3,7 @@
 //! It refuses to know what the payload says; `payload` writes it.
 
 use crate::config::{ApnsCredential, Profile};
-use crate::model::{Outcome, Push};
+use crate::model::{Kind, MISSED_KEPT_S, Outcome, Push};
 use crate::payload;
 use crate::provider::Authorization;
 use bytes::Bytes;
@@ -17,6 +17,7 @@ const APNS_PRIORITY: HeaderName = HeaderName::from_static("apns-priority");
 const APNS_EXPIRATION: HeaderName = HeaderName::from_static("apns-expiration");
 const APNS_TOPIC: HeaderName = HeaderName::from_static("apns-topic");
 const VOIP: HeaderValue = HeaderValue::from_static("voip");
+const ALERT: HeaderValue = HeaderValue::from_static("alert");
 const AT_ONCE: HeaderValue = HeaderValue::from_static("10");
 
 /// What all requests with one credential have in common. `None` in it is what cannot be put into a request.
@@ -36,8 +37,12 @@ impl Fixed {
         }
     }
 
-    fn topic(&self, topic: &str) -> Option<&HeaderValue> {
-        self.topics.iter().find(|(known, _)| known == topic)?.1.as_ref()
+    /// A topic as a header: prepared for calls, made for the alerts of the same apps.
+    fn topic(&self, topic: &str) -> Option<HeaderValue> {
+        match self.topics.iter().find(|(known, _)| known == topic) {
+            Some((_, prepared)) => prepared.clone(),
+            None => HeaderValue::from_str(topic).ok(),
+        }
     }
 
     fn uri(&self, push: &Push) -> Option<Uri> {
@@ -54,25 +59,39 @@ pub(super) fn build(
     fixed: &Fixed,
     authorization: &Authorization,
 ) -> Result<Request<Bytes>, Outcome> {
+    let (push_type, expires_at_s, body) = match push.kind {
+        Kind::Call => (VOIP, push.expires_at_s, payload::apns(profile, push)),
+        Kind::Missed => (ALERT, push.expires_at_s + MISSED_KEPT_S, payload::apns_missed(profile, push)),
+        // Apple ends apps that get a VoIP push and show no call.
+        Kind::Ended(_) => {
+            let reason = "an iPhone is not told by a push that a call is over".to_owned();
+            return Err(Outcome::Rejected { reason });
+        }
+    };
     let rejected =
         |what: &str| Outcome::Rejected { reason: format!("the {what} cannot be put into a request") };
     let topic = fixed.topic(topic).ok_or_else(|| rejected("topic"))?;
-    let mut request = Request::new(payload::apns(profile, push));
+    let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
     *request.uri_mut() = fixed.uri(push).ok_or_else(|| rejected("host"))?;
     *request.version_mut() = Version::HTTP_2;
-    *request.headers_mut() = headers(push, topic, authorization);
+    *request.headers_mut() = headers(push, (push_type, expires_at_s), topic, authorization);
     Ok(request)
 }
 
-fn headers(push: &Push, topic: &HeaderValue, authorization: &Authorization) -> HeaderMap {
+fn headers(
+    push: &Push,
+    (push_type, expires_at_s): (HeaderValue, i64),
+    topic: HeaderValue,
+    authorization: &Authorization,
+) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(6);
     headers.insert(AUTHORIZATION, authorization.header.clone());
     headers.insert(APNS_ID, apns_id(push));
-    headers.insert(APNS_PUSH_TYPE, VOIP);
+    headers.insert(APNS_PUSH_TYPE, push_type);
     headers.insert(APNS_PRIORITY, AT_ONCE);
-    headers.insert(APNS_EXPIRATION, push.expires_at_s.into());
-    headers.insert(APNS_TOPIC, topic.clone());
+    headers.insert(APNS_EXPIRATION, expires_at_s.into());
+    headers.insert(APNS_TOPIC, topic);
     headers
 }
 
@@ -89,6 +108,7 @@ fn apns_id(push: &Push) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Ended;
     use crate::provider::tests::{push_to, some_authorization};
 
     const TOPIC: &str = "org.example.phone.voip";
@@ -142,5 +162,20 @@ mod tests {
         assert_eq!(push.id(), push.clone().id());
         assert_ne!(push.id(), other.id());
         assert_eq!(push.call.uuid(), other.call.uuid());
+    }
+
+    #[test]
+    fn a_missed_call_is_an_alert_and_no_other_end_is_anything() {
+        let call = push_to("ios", &"ab".repeat(32), "Alice");
+        let missed = call.clone().of_kind(Kind::Missed);
+        let request = built(&missed);
+        assert_eq!(request.headers()["apns-push-type"], "alert");
+        assert_eq!(request.headers()["apns-expiration"], (call.expires_at_s + MISSED_KEPT_S).to_string());
+        assert_ne!(missed.id(), call.id());
+        for ended in [Ended::Cancelled, Ended::AnsweredElsewhere, Ended::DeclinedElsewhere] {
+            let push = call.clone().of_kind(Kind::Ended(ended));
+            let refused = build(&push, "t.voip", &Profile::Callkit, &fixed(), &some_authorization());
+            assert!(matches!(refused, Err(Outcome::Rejected { .. })), "{ended:?}");
+        }
     }
 }
