@@ -133,10 +133,11 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_is_not_this_credentials_is_refused() {
+    fn a_topic_that_was_not_prepared_is_made_and_one_that_is_no_header_is_refused() {
         let push = push_to("ios", &"ab".repeat(32), "Alice");
-        let refused = build(&push, "org.example.unknown", &Profile::Callkit, &fixed(), &some_authorization());
-        assert!(matches!(refused, Err(Outcome::Rejected { .. })));
+        let made = |topic| build(&push, topic, &Profile::Callkit, &fixed(), &some_authorization());
+        assert_eq!(made("org.example.phone").unwrap().headers()["apns-topic"], "org.example.phone");
+        assert!(matches!(made("org.example\nphone"), Err(Outcome::Rejected { .. })));
     }
 
     #[test]
