@@ -266,6 +266,17 @@ fn a_token_is_kept_until_it_is_dead_or_as_long_as_its_registration() {
 }
 
 #[test]
+fn nobody_is_promised_what_cannot_be_kept() {
+    let world = world("limit", "[limits]\ndevices_per_user = 2");
+    world.store(&format!("{},{}", iphone(1, ""), iphone(2, ""))).unwrap();
+    assert!(matches!(world.check(&iphone(3, "")), Offer::Nothing(_)));
+    assert!(matches!(world.store(&iphone(3, "")), Err(Error::TooManyDevices { limit: 2 })));
+    assert_eq!(world.check(&iphone(2, "")), push(1, APNS_CAPS), "that one is known");
+    world.store(&iphone(1, ";expires=0")).unwrap();
+    assert_eq!(world.check(&iphone(3, "")), push(1, APNS_CAPS));
+}
+
+#[test]
 fn linphone_is_understood() {
     let world = world("linphone", "");
     let (voip, remote) = (apns_token(1), apns_token(2));

@@ -2,13 +2,16 @@
 //!
 //! It refuses to decide what happens next: providers produce outcomes, the sender alone acts on them.
 
-use super::{Call, Device, Provider};
+use super::{Call, Device, Kind, Provider};
+use std::sync::OnceLock;
 use std::time::Duration;
 use uuid::Uuid;
 
 /// One call to one device.
 #[derive(Debug, Clone)]
 pub struct Push {
+    /// What it says.
+    pub kind: Kind,
     /// The call that wants to ring.
     pub call: Call,
     /// The phone that is to ring.
@@ -19,14 +22,38 @@ pub struct Push {
     pub ring: Duration,
     /// True where the device is from the token store, so that a dead token can be taken out of it.
     pub is_stored: bool,
+    id: OnceLock<Uuid>,
 }
 
 impl Push {
+    /// A push of a call to a device, which rings for `ring`, until `expires_at_s`.
+    pub fn new(call: Call, device: Device, expires_at_s: i64, ring: Duration, is_stored: bool) -> Push {
+        Push { kind: Kind::Call, call, device, expires_at_s, ring, is_stored, id: OnceLock::new() }
+    }
+
+    /// The same, of another kind.
+    pub fn of_kind(self, kind: Kind) -> Push {
+        Push { kind, id: OnceLock::new(), ..self }
+    }
+
     /// The id of this push (`apns-id`): made from call, device and token, so a repeated attempt carries the same id and
-    /// the provider and the log can tell it from a second push.
+    /// the provider and the log can tell it from a second push. Made once; neither call nor device may be changed then.
     pub fn id(&self) -> Uuid {
+        *self.id.get_or_init(|| self.id_of(self.kind))
+    }
+
+    /// For the word that a call is over: the id of the push by which the device learned of it. An alert goes by another token, so
+    /// that nobody knows there.
+    pub fn call_push_id(&self) -> Option<Uuid> {
+        (self.kind != Kind::Missed).then(|| self.id_of(Kind::Call))
+    }
+
+    fn id_of(&self, kind: Kind) -> Uuid {
         let device = &self.device;
-        let name = format!("{}/{}/{}", device.user.as_str(), device.device_id, device.token.expose());
+        let mut name = [device.user.as_str(), &device.device_id, device.token.expose()].join("/");
+        if kind != Kind::Call {
+            name = [&name, kind.as_str()].join("/");
+        }
         Uuid::new_v5(&self.call.uuid(), name.as_bytes())
     }
 }

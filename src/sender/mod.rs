@@ -17,6 +17,7 @@ mod pairs;
 mod pending;
 mod plan;
 mod policy;
+mod pushed;
 mod records;
 mod remote;
 mod server;
@@ -58,6 +59,8 @@ pub struct Hub {
     listener: Mutex<Option<Listener>>,
     address: Address,
     depth: Arc<Depth>,
+    /// The process that has made it, which is the server's first or one that it came from.
+    made_by: u32,
 }
 
 impl Hub {
@@ -68,7 +71,8 @@ impl Hub {
     pub fn new(settings: &Settings, stats: &Arc<Stats>) -> io::Result<Hub> {
         let listener = Listener::new()?;
         let address = listener.address();
-        Ok(Hub { listener: Mutex::new(Some(listener)), address, depth: Depth::new(settings, stats)? })
+        let depth = Depth::new(settings, stats)?;
+        Ok(Hub { listener: Mutex::new(Some(listener)), address, depth, made_by: std::process::id() })
     }
 
     /// Closes this process' copy of the listening socket; for every process but the sender's. Otherwise workers would still
@@ -131,12 +135,12 @@ impl Sender {
     /// # Errors
     /// The queue is full, or the sender has ended.
     pub fn send(&self, pushes: Vec<Push>, patience: Duration) -> Result<Report, Refused> {
-        let devices = pushes.len();
+        let (devices, counter) = (pushes.len(), depth::refused(&pushes));
         let done = match &self.place {
             Place::Thread(local) => local.send(pushes, patience),
             Place::Process(remote) => remote.send(pushes, patience),
         };
-        self.counted(devices, done)
+        self.counted((devices, counter), done)
     }
 
     /// Hands pushes over, all or none, and leaves. `done` is told the report on the sender's thread, when every push has
@@ -150,9 +154,11 @@ impl Sender {
         patience: Duration,
         done: impl FnOnce(Report) + Send + 'static,
     ) -> Result<(), Refused> {
-        let devices = pushes.len();
+        let (devices, counter) = (pushes.len(), depth::refused(&pushes));
         match &self.place {
-            Place::Thread(local) => self.counted(devices, local.submit(pushes, Some(patience), done)),
+            Place::Thread(local) => {
+                self.counted((devices, counter), local.submit(pushes, Some(patience), done))
+            }
             Place::Process(_) => Err(Refused::Gone),
         }
     }
@@ -163,7 +169,7 @@ impl Sender {
     /// # Errors
     /// The queue is full, or the sender has ended, or it is a thread, which [`Sender::start_with`] is for.
     pub fn begin(&self, pushes: Vec<Push>, patience: Duration) -> Result<Pending, Refused> {
-        let devices = pushes.len();
+        let devices = (pushes.len(), depth::refused(&pushes));
         match &self.place {
             Place::Thread(_) => Err(Refused::Gone),
             Place::Process(remote) => self.counted(devices, remote.begin(pushes, patience)),
@@ -176,12 +182,12 @@ impl Sender {
     /// # Errors
     /// The queue is full, or the sender has ended.
     pub fn queue(&self, pushes: Vec<Push>, patience: Option<Duration>, note: Vec<u8>) -> Result<(), Refused> {
-        let devices = pushes.len();
+        let (devices, counter) = (pushes.len(), depth::refused(&pushes));
         let done = match &self.place {
             Place::Thread(local) => local.submit(pushes, patience, drop),
             Place::Process(remote) => remote.queue(pushes, patience, note),
         };
-        self.counted(devices, done)
+        self.counted((devices, counter), done)
     }
 
     /// Gives up what was not sent yet of a call's pushes.
@@ -214,9 +220,13 @@ impl Sender {
         }
     }
 
-    fn counted<T>(&self, devices: usize, done: Result<T, Refused>) -> Result<T, Refused> {
+    fn counted<T>(
+        &self,
+        (devices, counter): (usize, Counter),
+        done: Result<T, Refused>,
+    ) -> Result<T, Refused> {
         if matches!(done, Err(Refused::QueueFull)) {
-            self.stats.add(Counter::QueueFull, devices as u64);
+            self.stats.add(counter, devices as u64);
         }
         done
     }

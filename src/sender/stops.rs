@@ -83,6 +83,11 @@ impl Stops {
         Rc::new(Ticket { stops: Rc::clone(self), key, whistle })
     }
 
+    /// For a push that is needed when its call is over.
+    pub(super) fn ticket_for_the_end(self: &Rc<Self>) -> Rc<Ticket> {
+        Rc::new(Ticket { stops: Rc::clone(self), key: 0, whistle: Rc::new(Whistle::new(1)) })
+    }
+
     /// A call needs its pushes no more, those that were handed over until `told_at`.
     pub(super) fn stop(&self, user: &str, call_id: &str, why: Needless, told_at: Instant) {
         let key = self.key(user, call_id);
@@ -172,10 +177,15 @@ mod tests {
         Call::parse("Bob", "Alice", "c1").unwrap()
     }
 
+    fn another_call() -> Call {
+        let Call { callee, caller, media, .. } = call();
+        Call::new(callee.as_str(), caller, "c2", media).unwrap()
+    }
+
     #[test]
     fn a_word_ends_the_pushes_of_its_call_and_no_others() {
         let (stops, now) = (Rc::new(Stops::default()), Instant::now());
-        let (ours, other) = (stops.enter(&call(), 1, now), Call { call_id: "c2".to_owned(), ..call() });
+        let (ours, other) = (stops.enter(&call(), 1, now), another_call());
         let others = stops.enter(&other, 1, now);
         stops.stop("bob", "c1", Needless::CallOver, now);
         assert!(ours.is_needless() && !others.is_needless());
@@ -186,7 +196,7 @@ mod tests {
     #[test]
     fn one_phone_of_several_does_not_end_the_pushes_to_the_others() {
         let (stops, now) = (Rc::new(Stops::default()), Instant::now());
-        let (several, one) = (stops.enter(&call(), 2, now), Call { call_id: "c2".to_owned(), ..call() });
+        let (several, one) = (stops.enter(&call(), 2, now), another_call());
         stops.stop("bob", "c1", Needless::PhoneCame, now);
         assert!(!several.is_needless());
         let one = stops.enter(&one, 1, now);

@@ -85,6 +85,33 @@ impl Service {
     /// What the answer to this REGISTER says about push (RFC 8599 §5.6.1). To be asked before the REGISTER is answered or forwarded;
     /// nothing is stored.
     pub fn check_register(&self, register: &SipRegister<'_>) -> Offer {
+        match self.offered(register) {
+            // a phone that relies on push must not be promised what cannot be kept
+            Offer::Push { devices: 1.., .. } if !self.has_room(register) => {
+                Offer::Nothing("it cannot be stored: too many devices, or no token store")
+            }
+            offer => offer,
+        }
+    }
+
+    fn has_room(&self, register: &SipRegister<'_>) -> bool {
+        let (Ok(user), Ok(Some(bindings))) = (User::parse(register.user), bindings(register)) else {
+            return false;
+        };
+        let Ok(known) = self.counted(|| self.with_store(|store| store.devices(&user, now_ms()))) else {
+            return false;
+        };
+        let is_new = |binding: &&Binding| {
+            let id = binding.device_id.as_ref();
+            binding.asked_s > 0
+                && binding.ask.provider().is_some()
+                && !known.iter().any(|device| Some(&device.device_id) == id)
+        };
+        let (limit, new) = (self.settings.devices_per_user as usize, bindings.iter().filter(is_new).count());
+        limit == 0 || new == 0 || known.len() + new <= limit
+    }
+
+    fn offered(&self, register: &SipRegister<'_>) -> Offer {
         let bindings = match bindings(register) {
             Ok(bindings) => bindings,
             Err(invalid) => {
@@ -189,7 +216,7 @@ impl Service {
             done.forgotten =
                 self.forget(&user, |device_id| removed.iter().any(|removed| *removed == device_id))?;
         }
-        if let Offer::Push { devices: 1.., .. } = self.check_register(register) {
+        if let Offer::Push { devices: 1.., .. } = self.offered(register) {
             let least_s = self.settings.sip.min_expires_s;
             for binding in bindings.iter().filter(|binding| register.granted_s(binding) >= least_s) {
                 if let Some(device) = self.new_device(register, binding) {

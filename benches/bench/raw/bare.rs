@@ -85,13 +85,7 @@ pub fn push(device: usize, call: u64, ring: Duration) -> Push {
     let user = format!("user{device:06}");
     let call = Call::parse(&user, "+4930123456", &format!("{call:016x}@bench.example.org")).unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    Push {
-        call,
-        device: stored(&user, device),
-        expires_at_s: (now + ring).as_secs() as i64,
-        ring,
-        is_stored: true,
-    }
+    Push::new(call, stored(&user, device), (now + ring).as_secs() as i64, ring, true)
 }
 
 fn stored(user: &str, number: usize) -> Device {

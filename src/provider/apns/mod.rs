@@ -1,6 +1,6 @@
 //! Apple Push Notification service: the only way to PushKit.
 //!
-//! It refuses push types other than voip; alerts go their own way.
+//! It refuses to tell an iPhone by a VoIP push anything but that a call comes.
 
 mod jwt;
 mod request;
@@ -14,13 +14,15 @@ use bytes::Bytes;
 /// One Apple key with the topics it is for.
 pub struct Apns {
     credential: ApnsCredential,
+    fixed: request::Fixed,
     default_environment: Environment,
 }
 
 impl Apns {
     /// `default_environment` is the one of a device that did not say.
     pub fn new(credential: ApnsCredential, default_environment: Environment) -> Self {
-        Apns { credential, default_environment }
+        let fixed = request::Fixed::new(&credential);
+        Apns { credential, fixed, default_environment }
     }
 }
 
@@ -50,12 +52,12 @@ impl PushProvider for Apns {
     fn serves(&self, device: &Device) -> bool {
         device.provider() == Provider::Apns
             && device.environment.unwrap_or(self.default_environment) == self.credential.environment
-            && device.app.as_ref().is_none_or(|app| self.credential.topics.contains(app))
+            && device.app.as_ref().is_none_or(|app| self.credential.is_for(app))
     }
 
     fn request(&self, push: &Push, authorization: &Authorization) -> Result<http::Request<Bytes>, Outcome> {
         let topic = self.app(&push.device);
-        request::build(push, topic, self.credential.profile(topic), &self.credential.origin, authorization)
+        request::build(push, topic, self.credential.profile(topic), &self.fixed, authorization)
     }
 
     fn outcome(&self, answer: &Answer) -> Outcome {
