@@ -12,7 +12,7 @@ use support::kamailio::Place;
 use support::phone::{DOMAIN, Phone};
 use support::shipped::{Setup, Shipped, apns_token};
 use support::sip::{self, Answer};
-use support::{Scratch, run};
+use support::{DEADLINE, Scratch, poll, run};
 
 const BOB: &str = "/api/user/bob/push-token";
 const REGISTER: &str = "/api/register-push-token";
@@ -413,5 +413,7 @@ fn a_phone_registers_with_its_password_only_and_hands_in_its_token_with_it() {
     assert_eq!(guarded.stored("bob"), 404);
     let right = Digest { nc: 3, ..digest("bob", "bobs-own") };
     assert_eq!(ask(&mut bob, &right.header()).status(), 200);
-    assert_eq!(guarded.stored("bob")["token"], apns_token(7));
+    // it is stored after save() has answered
+    let stored = || (guarded.stored("bob")["token"] == apns_token(7)).then_some(());
+    poll(DEADLINE, stored).expect("the token is stored");
 }
