@@ -151,7 +151,7 @@ fn nonce_of(answer: &Answer) -> String {
 #[derive(Clone)]
 struct Digest {
     username: String,
-    /// Whose name is in the hash.
+    /// User and realm in the hash, with a colon between.
     hashed: String,
     password: String,
     realm: String,
@@ -165,7 +165,7 @@ impl Digest {
     fn new(user: &str, password: &str, method: &str, uri: &str, nonce: &str) -> Digest {
         Digest {
             username: user.to_owned(),
-            hashed: user.to_owned(),
+            hashed: format!("{user}:{DOMAIN}"),
             password: password.to_owned(),
             realm: DOMAIN.to_owned(),
             nonce: nonce.to_owned(),
@@ -176,7 +176,7 @@ impl Digest {
     }
 
     fn response(&self) -> String {
-        let ha1 = md5(&format!("{}:{}:{}", self.hashed, self.realm, self.password));
+        let ha1 = md5(&format!("{}:{}", self.hashed, self.password));
         let ha2 = md5(&format!("{}:{}", self.method, self.uri));
         md5(&format!("{ha1}:{}:{:08x}:c0ffee:auth:{ha2}", self.nonce, self.nc))
     }
@@ -363,6 +363,26 @@ fn credentials_that_are_none_are_answered_and_end_nothing() {
     assert_eq!(guarded.ask("bob:bobs-own", &["--interface", "127.0.0.2"], BOB).status, 200);
 }
 
+/// Kamailio looks at it only after it has found the user, and fails in another way then.
+#[test]
+fn a_response_that_is_none_counts_whether_the_user_exists_or_not() {
+    let guarded = Guarded::start("dg-short");
+    for (number, end) in
+        ["\"", "0\"", "\", response=\"short\"", "\", response =\"short\"", "\",\r\n response=\"short\""]
+            .iter()
+            .flat_map(|end| [*end; 2])
+            .enumerate()
+    {
+        let user = if number % 2 == 0 { "bob" } else { "nobody" };
+        let digest = Digest::new(user, "x", "GET", BOB, &guarded.nonce()).value();
+        let digest = digest.strip_suffix('"').unwrap();
+        let digest = if end == "\"" { &digest[..digest.len() - 1] } else { digest };
+        let answer = guarded.plain("GET", BOB, &format!("Authorization: {digest}{end}\r\n"));
+        assert_eq!((answer.status, answer.body.contains("is wrong")), (401, true), "{number} {answer:?}");
+    }
+    assert_eq!(guarded.ask("bob:bobs-own", &[], BOB).status, 429);
+}
+
 #[test]
 fn with_many_domains_the_host_says_which_alice_it_is() {
     let users = [("bob", "sip.example.net", "first"), ("bob", "127.0.0.1", "second")];
@@ -381,6 +401,19 @@ fn with_many_domains_the_host_says_which_alice_it_is() {
     assert_eq!(post("sip.example.net", "bob:second", "bob@sip.example.net"), 401);
     assert_eq!(post("sip.example.net", "bob:first", "bob@127.0.0.1"), 403);
     assert_eq!(post("sip.example.net", "bob:first", "bob"), 403);
+    // the bob of one domain, who says that he is, but in another one's realm
+    let url =
+        format!("https://sip.example.net:{}/api/user/bob%40sip.example.net/push-token", guarded.https_port);
+    let challenged = guarded.curl(&["--resolve", &net], &url);
+    let target = "/api/user/bob%40sip.example.net/push-token";
+    let lie = Digest {
+        username: "bob@127.0.0.1".to_owned(),
+        hashed: "bob:127.0.0.1".to_owned(),
+        realm: "sip.example.net".to_owned(),
+        ..Digest::new("bob", "second", "GET", target, &nonce_of(&challenged))
+    };
+    let lied = guarded.curl(&["--resolve", &net, "-H", lie.header().trim_end()], &url);
+    assert_eq!(lied.status, 401, "{lied:?}");
     let quoted = guarded.ask("bob:first", &["-H", "Host: x\", y=\"z"], BOB);
     assert_eq!(quoted.status, 400, "{quoted:?}");
 }
