@@ -353,6 +353,32 @@ int32_t send_voip_push_to(const char *provider,
                           const char *call_id);
 
 /**
+ * Says that a call is over. What was not sent yet of its pushes is given up, retries too, and the
+ * devices that were pushed for it are told, as far as they can be: an Android phone by an FCM data
+ * message, unless the profile of its app has no word for it (linphone, seed, template). An iPhone
+ * never gets a second VoIP push, for which Apple would end the app; where
+ * call.missed_call_alert is set, one that registered a token for alerts shows a missed call.
+ * Devices that were not pushed for this call by this program within five minutes, and calls that
+ * nobody knows, are nothing to it.
+ *
+ * user and call_id are as in send_voip_push. reason is "cancelled" (the caller has hung up, or
+ * nobody has answered), "answered elsewhere" or "declined elsewhere".
+ *
+ * Returns VOIP_PUSH_OK; nobody waits for the providers.
+ *
+ * Ownership: the strings stay yours and are not kept.
+ * Threads: any, also at the same time.
+ * Fork: usable before and after; each process has connections of its own, and knows only the
+ * calls that it has pushed itself.
+ * Blocks: on the disk as lookup_token does.
+ * Errors: QUEUE_FULL, SENDER_GONE, NULL_POINTER, INVALID_UTF8, BAD_ARGUMENT, CONFIG (on first
+ * use), STORE, INTERNAL.
+ */
+int32_t cancel_voip_push(const char *user,
+                         const char *call_id,
+                         const char *reason);
+
+/**
  * Hands a call's pushes over and leaves: nobody is told what became of them, but the log and
  * the counters. Retries and dead tokens are dealt with as in send_voip_push.
  *

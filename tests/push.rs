@@ -602,3 +602,103 @@ fn a_provider_that_is_not_there_is_said_at_once_and_found_again_when_it_comes_ba
     assert_eq!(service.send("bob", "Alice", "c4").unwrap().accepted(), 1);
     service.stop(Duration::from_secs(1));
 }
+
+/// bob's iPhone with a token for alerts, another without one, and his Android phone; all pushed for a call.
+fn three_phones_that_ring(name: &str, changes: &[(&str, &str)]) -> Rig {
+    let rig = Rig::with(name, &[], changes);
+    let alert = iphone(9);
+    let first = Extra { device_id: Some("1"), alert_token: Some(&alert), ..Extra::default() };
+    rig.service.register("bob", &iphone(1), "ios", &first).unwrap();
+    rig.service
+        .register("bob", &iphone(2), "ios", &Extra { device_id: Some("2"), ..Extra::default() })
+        .unwrap();
+    let third = Extra { device_id: Some("3"), ..Extra::default() };
+    rig.service.register("bob", &android(3), "android", &third).unwrap();
+    assert_eq!(rig.service.send("bob", "Alice", "c1").unwrap().accepted(), 3);
+    rig
+}
+
+const ALERT: (&str, &str) = ("[call]", "[call]\nmissed_call_alert = true");
+
+#[test]
+fn a_call_that_is_over_is_told_to_android_and_missed_on_an_iphone_by_an_alert() {
+    let rig = three_phones_that_ring("end-missed", &[ALERT]);
+    assert_eq!(rig.service.cancel("BOB", "c1", "cancelled").unwrap(), 0, "users are told apart by case here");
+    assert_eq!(rig.service.cancel("bob", "c1", "cancelled").unwrap(), 2);
+    let pushes = rig.simulator.wait_for_pushes(0, 5);
+    let to = |token: &str| -> Vec<&serde_json::Value> {
+        pushes.iter().filter(|push| push["token"] == token).collect()
+    };
+    assert_eq!((to(&iphone(1)).len(), to(&iphone(2)).len()), (1, 1), "one VoIP push each");
+    let id = voip_push::model::call_uuid("c1").to_string();
+    let data = &to(&android(3))[1]["payload"]["message"]["data"];
+    let expected = json!({ "type": "cancel", "reason": "cancelled", "id": id, "uuid": id, "call_id": "c1",
+        "sip_user": "bob" });
+    assert_eq!(*data, expected);
+    let alert = to(&iphone(9))[0];
+    let topic = rig.simulator.fact("topic").strip_suffix(".voip").unwrap();
+    assert_eq!(
+        (&alert["headers"]["apns-push-type"], &alert["headers"]["apns-topic"]),
+        (&json!("alert"), &json!(topic))
+    );
+    assert_eq!(alert["payload"]["aps"]["alert"], json!({ "title": "Missed call", "body": "Alice" }));
+    assert!(pushes.iter().all(|push| push["status"] == 200), "{pushes:?}");
+    // Once is enough.
+    rig.service.cancel("bob", "c1", "cancelled").unwrap();
+    wait_until_queued(&rig, 0);
+    assert_eq!(rig.simulator.pushes().len(), 5);
+}
+
+#[test]
+fn a_call_that_was_answered_elsewhere_is_not_missed() {
+    let rig = three_phones_that_ring("end-answered", &[ALERT]);
+    assert_eq!(rig.service.cancel("bob", "c1", "answered elsewhere").unwrap(), 1);
+    let pushes = rig.simulator.wait_for_pushes(0, 4);
+    assert_eq!(pushes[3]["payload"]["message"]["data"]["reason"], "answered_elsewhere");
+    wait_until_queued(&rig, 0);
+    assert_eq!(rig.simulator.pushes().len(), 4);
+}
+
+#[test]
+fn without_the_setting_no_iphone_hears_of_a_missed_call() {
+    let rig = three_phones_that_ring("end-silent", &[]);
+    assert_eq!(rig.service.cancel("bob", "c1", "cancelled").unwrap(), 1);
+    rig.simulator.wait_for_pushes(0, 4);
+    wait_until_queued(&rig, 0);
+    assert!(rig.simulator.pushes().iter().all(|push| push["token"] != iphone(9)));
+}
+
+#[test]
+fn who_was_not_pushed_for_a_call_is_not_told_of_its_end() {
+    let rig = three_phones_that_ring("end-unknown", &[ALERT]);
+    assert_eq!(rig.service.cancel("nobody", "c1", "cancelled").unwrap(), 0);
+    rig.service.cancel("bob", "c2", "cancelled").unwrap();
+    rig.register("bob", &android(4), "android");
+    rig.service.cancel("bob", "c1", "declined elsewhere").unwrap();
+    rig.simulator.wait_for_pushes(0, 4);
+    wait_until_queued(&rig, 0);
+    let pushes = rig.simulator.pushes();
+    assert_eq!(pushes.len(), 4, "{pushes:?}");
+    assert!(pushes.iter().all(|push| push["token"] != android(4)));
+    for (user, call_id, reason, what) in
+        [("", "c", "cancelled", "user"), ("bob", "", "cancelled", "call_id"), ("bob", "c", "busy", "reason")]
+    {
+        match rig.service.cancel(user, call_id, reason) {
+            Err(Error::Argument(invalid)) => assert_eq!(invalid.what, what),
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_push_that_was_not_sent_yet_is_given_up_and_its_phone_not_told() {
+    let rig = Rig::new("end-queued");
+    rig.register("bob", &android(1), "android");
+    throttle(&rig, &android(1), 20);
+    // When this gives up waiting, the push waits to be tried again.
+    assert!(matches!(rig.service.send("bob", "Alice", "c1"), Err(Error::NoAnswer(_))));
+    rig.service.cancel("bob", "c1", "cancelled").unwrap();
+    wait_until_queued(&rig, 0);
+    assert_eq!(count(&rig, Counter::Stopped), 1);
+    assert_eq!(rig.simulator.pushes().len(), 1, "the phone knows of no call");
+}

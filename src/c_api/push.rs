@@ -1,4 +1,4 @@
-//! Waking phones from C: `send_voip_push`, `send_voip_push_with` and `send_voip_push_to`.
+//! Waking phones from C: `send_voip_push`, `send_voip_push_with` and `send_voip_push_to`; and `cancel_voip_push`.
 //!
 //! It refuses to call a push sent before its provider has accepted it.
 
@@ -88,5 +88,34 @@ pub extern "C" fn send_voip_push_to(
         let target = Target { provider, token, app: app.optional("app")?.unwrap_or_default() };
         let (user, caller, call_id) = (user.text("user")?, caller.text("caller")?, call_id.text("call_id")?);
         Ok(count(instance::get()?.send_to(&target, user, caller, call_id)?.accepted()))
+    })
+}
+
+/// Says that a call is over. What was not sent yet of its pushes is given up, retries too, and the
+/// devices that were pushed for it are told, as far as they can be: an Android phone by an FCM data
+/// message, unless the profile of its app has no word for it (linphone, seed, template). An iPhone
+/// never gets a second VoIP push, for which Apple would end the app; where
+/// call.missed_call_alert is set, one that registered a token for alerts shows a missed call.
+/// Devices that were not pushed for this call by this program within five minutes, and calls that
+/// nobody knows, are nothing to it.
+///
+/// user and call_id are as in send_voip_push. reason is "cancelled" (the caller has hung up, or
+/// nobody has answered), "answered elsewhere" or "declined elsewhere".
+///
+/// Returns VOIP_PUSH_OK; nobody waits for the providers.
+///
+/// Ownership: the strings stay yours and are not kept.
+/// Threads: any, also at the same time.
+/// Fork: usable before and after; each process has connections of its own, and knows only the
+/// calls that it has pushed itself.
+/// Blocks: on the disk as lookup_token does.
+/// Errors: QUEUE_FULL, SENDER_GONE, NULL_POINTER, INVALID_UTF8, BAD_ARGUMENT, CONFIG (on first
+/// use), STORE, INTERNAL.
+#[unsafe(no_mangle)]
+pub extern "C" fn cancel_voip_push(user: InText, call_id: InText, reason: InText) -> i32 {
+    entry(|| {
+        let (user, call_id, reason) = (user.text("user")?, call_id.text("call_id")?, reason.text("reason")?);
+        instance::get()?.cancel(user, call_id, reason)?;
+        Ok(super::status::VOIP_PUSH_OK)
     })
 }

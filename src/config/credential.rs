@@ -129,10 +129,19 @@ pub struct FcmCredential {
 }
 
 impl ApnsCredential {
+    /// Whether this topic is one of the credential's, or the one for alerts to the same app.
+    pub fn is_for(&self, topic: &str) -> bool {
+        self.position(topic).is_some()
+    }
+
+    fn position(&self, topic: &str) -> Option<usize> {
+        self.topics.iter().position(|known| known == topic || alert_topic(known) == topic)
+    }
+
     /// What pushes for this topic hold.
     pub fn profile(&self, topic: &str) -> &Profile {
         const DEFAULT: &Profile = &Profile::Callkit;
-        let at = self.topics.iter().position(|known| known == topic);
+        let at = self.position(topic);
         at.and_then(|at| self.profiles.get(at)).unwrap_or(DEFAULT)
     }
 
@@ -186,6 +195,11 @@ impl FcmCredential {
             profile: Profile::default(),
         })
     }
+}
+
+/// The topic for alerts to the app of a VoIP topic: its bundle id (Apple, "Sending notification requests to APNs").
+pub fn alert_topic(voip_topic: &str) -> &str {
+    voip_topic.strip_suffix(".voip").unwrap_or(voip_topic)
 }
 
 /// Relative paths are meant from where the configuration file is.

@@ -27,6 +27,8 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
         ring: Duration::from_secs(number("[call] ring_seconds", raw.call.ring_seconds, 5..=180)?),
         wait: Duration::from_millis(number("[call] wait_ms", raw.call.wait_ms, 10..=10_000)?),
         wake: Duration::from_secs(number("[call] wake_seconds", raw.call.wake_seconds, 1..=120)?),
+        late: Duration::from_secs(number("[call] late_seconds", raw.call.late_seconds, 0..=600)?),
+        missed_call_alert: raw.call.missed_call_alert,
         max_queued: number("[sender] max_queued", raw.sender.max_queued, 1..=1_000_000)? as usize,
         max_queued_bytes: number("[sender] max_queued_bytes", raw.sender.max_queued_bytes, 65_536..=1 << 40)?,
         device_per_minute: number("[limits] device_per_minute", raw.limits.device_per_minute, 0..=1_000_000)?

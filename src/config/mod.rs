@@ -12,7 +12,7 @@ mod secret;
 mod sip;
 mod template;
 
-pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey};
+pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey, alert_topic};
 pub use error::ConfigError;
 pub use profile::{MAX_APNS_LEN, MAX_FCM_LEN, Profile};
 pub use secret::Secret;
@@ -36,6 +36,10 @@ pub struct Settings {
     pub wait: Duration,
     /// `[call] wake_seconds`: how long a parked call waits for the phone to register.
     pub wake: Duration,
+    /// `[call] late_seconds`: how long after a call's end a phone that wakes is told of it; zero is never.
+    pub late: Duration,
+    /// `[call] missed_call_alert`: whether iPhones that gave a token for alerts show calls that were missed.
+    pub missed_call_alert: bool,
     /// `[sender] max_queued`: how many pushes may wait or be under way in one process.
     pub max_queued: usize,
     /// `[sender] max_queued_bytes`: how much memory they may take.
@@ -84,7 +88,12 @@ impl Settings {
     pub fn apps(&self) -> Vec<(Provider, String)> {
         let topics =
             self.apns.iter().flat_map(|apns| apns.topics.iter().map(|topic| (Provider::Apns, topic.clone())));
-        topics.chain(self.fcm.iter().map(|fcm| (Provider::Fcm, fcm.project_id.clone()))).collect()
+        let alerts = self.missed_call_alert.then(|| topics.clone()).into_iter().flatten();
+        let alerts: Vec<_> = alerts.map(|(apns, topic)| (apns, alert_topic(&topic).to_owned())).collect();
+        topics
+            .chain(alerts)
+            .chain(self.fcm.iter().map(|fcm| (Provider::Fcm, fcm.project_id.clone())))
+            .collect()
     }
 
     /// Reads and checks the file and everything that it names.

@@ -32,6 +32,16 @@ pub enum Profile {
     Template(Arc<Template>),
 }
 
+impl Profile {
+    /// Whether an app with this profile is told by a push that a call is over.
+    pub fn tells_of_ends(&self) -> bool {
+        match self {
+            Profile::Callkit | Profile::Sylk | Profile::Minimal => true,
+            Profile::Linphone | Profile::Seed | Profile::Template(_) => false,
+        }
+    }
+}
+
 const NAMES: &str = "callkit, linphone, sylk, seed, minimal, template";
 
 /// Gives every credential the profiles of its apps.

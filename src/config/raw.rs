@@ -39,11 +39,13 @@ pub(super) struct Call {
     pub ring_seconds: i64,
     pub wait_ms: i64,
     pub wake_seconds: i64,
+    pub late_seconds: i64,
+    pub missed_call_alert: bool,
 }
 
 impl Default for Call {
     fn default() -> Self {
-        Call { ring_seconds: 30, wait_ms: 800, wake_seconds: 15 }
+        Call { ring_seconds: 30, wait_ms: 800, wake_seconds: 15, late_seconds: 60, missed_call_alert: false }
     }
 }
 

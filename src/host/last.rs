@@ -141,6 +141,11 @@ impl Last {
             .with(BODY, &response.body)
     }
 
+    /// How many devices it was about.
+    pub fn devices(&self) -> usize {
+        self.devices
+    }
+
     /// The SIP request in hand is to be answered with this: false for the script, the number in `$push(status)`.
     pub fn refusal(status: u16, reason: &str) -> Last {
         Last { code: -6, status: i32::from(status), ..Last::default() }.with(REASON, reason)

@@ -9,6 +9,7 @@ mod limiter;
 mod note;
 mod opensips;
 mod parked;
+mod remembered;
 mod symbol;
 mod verbs;
 mod waiting;

@@ -3,6 +3,7 @@
 //! It refuses what it does not understand: both ends are the same file in the same server, so that would be a bug.
 
 use super::waiting::Moment;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The server's name for a call that is suspended, or that can be.
@@ -56,6 +57,70 @@ pub(super) struct Wake {
     pub tells_contacts: bool,
     /// All of them, as it names them.
     pub contacts: Vec<String>,
+    /// What distinguishes the phone from the user's others, as far as it says.
+    pub phone: String,
+    /// So many of them, from the first, are those of this registration.
+    pub registered: usize,
+}
+
+impl Wake {
+    /// The contacts of this registration.
+    pub fn registered(&self) -> &[String] {
+        self.contacts.get(..self.registered).unwrap_or_default()
+    }
+}
+
+/// A call that phones were pushed for, so that one that comes late can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Remember {
+    pub user: String,
+    pub sip_call_id: String,
+    pub id: CallId,
+    /// How many devices were pushed to.
+    pub devices: usize,
+    /// The INVITE as it came in.
+    pub invite: Vec<u8>,
+    /// Where it came in, if that was a UDP socket.
+    pub received_on: Option<SocketAddr>,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    /// A phone has answered.
+    Answered,
+    /// The caller has hung up, with this Reason header or without one.
+    Cancelled(Option<String>),
+    /// The caller got this status.
+    Failed(u16),
+}
+
+impl End {
+    /// Of two ends of a call the higher one tells what happened.
+    pub fn rank(&self) -> u8 {
+        match self {
+            End::Answered => 2,
+            End::Cancelled(_) => 1,
+            End::Failed(_) => 0,
+        }
+    }
+
+    fn words(&self) -> [String; 2] {
+        match self {
+            End::Answered => ["answered".to_owned(), String::new()],
+            End::Cancelled(reason) => ["cancelled".to_owned(), reason.clone().unwrap_or_default()],
+            End::Failed(status) => ["failed".to_owned(), status.to_string()],
+        }
+    }
+
+    fn parse(kind: &str, detail: &str) -> Option<End> {
+        Some(match kind {
+            "answered" => End::Answered,
+            "cancelled" => End::Cancelled(Some(detail.to_owned()).filter(|reason| !reason.is_empty())),
+            "failed" => End::Failed(detail.parse().ok()?),
+            _ => return None,
+        })
+    }
 }
 
 /// What is to be done in the sender's process.
@@ -74,7 +139,9 @@ pub(super) enum Note {
     /// A call went to a contact.
     Rung { id: CallId, contact: String },
     /// A call is over.
-    Over { id: CallId },
+    Over { id: CallId, end: End },
+    /// Phones were pushed for a call.
+    Remember(Remember),
     /// An administrator lets all calls that wait go on, as when the server stops.
     Release,
 }
@@ -102,15 +169,22 @@ impl Note {
                 let parts = parts.into_iter().chain(rung);
                 parts.collect::<Vec<&str>>().join("\0")
             }
-            Note::Wake(Wake { user, aor, moment, tells_contacts, contacts }) => {
+            Note::Wake(Wake { user, aor, moment, tells_contacts, contacts, phone, registered }) => {
                 let (moment, tells) = (moment.to_string(), flag(*tells_contacts));
+                let registered = registered.to_string();
                 let contacts = contacts.iter().map(String::as_str);
-                let parts: Vec<&str> =
-                    ["wake", user, aor, &moment, tells].into_iter().chain(contacts).collect();
+                let parts: Vec<&str> = ["wake", user, aor, phone, &moment, tells, &registered]
+                    .into_iter()
+                    .chain(contacts)
+                    .collect();
                 parts.join("\0")
             }
             Note::Rung { id, contact } => ["rung", &id.words(), contact].join("\0"),
-            Note::Over { id } => ["over", &id.words()].join("\0"),
+            Note::Over { id, end } => {
+                let [kind, detail] = end.words();
+                ["over", &id.words(), &kind, &detail].join("\0")
+            }
+            Note::Remember(remember) => return remember.encode(),
             Note::Release => "release".to_owned(),
         };
         text.into_bytes()
@@ -118,6 +192,9 @@ impl Note {
 
     /// The note that these bytes are, if they are one.
     pub fn decode(bytes: &[u8]) -> Option<Note> {
+        if let Some(rest) = bytes.strip_prefix(REMEMBER) {
+            return Remember::decode(rest).map(Note::Remember);
+        }
         let text = std::str::from_utf8(bytes).ok()?;
         let parts: Vec<&str> = text.split('\0').collect();
         Some(match parts.as_slice() {
@@ -150,18 +227,43 @@ impl Note {
                 is_counted: *counted == "1",
                 rung: rung.iter().map(|contact| owned(contact)).collect(),
             }),
-            ["wake", user, aor, moment, tells, contacts @ ..] => Note::Wake(Wake {
+            ["wake", user, aor, phone, moment, tells, registered, contacts @ ..] => Note::Wake(Wake {
                 user: owned(user),
                 aor: owned(aor),
+                phone: owned(phone),
                 moment: moment.parse().ok()?,
                 tells_contacts: *tells == "1",
+                registered: registered.parse().ok()?,
                 contacts: contacts.iter().map(|contact| owned(contact)).collect(),
             }),
             ["rung", id, contact] => Note::Rung { id: CallId::parse(id)?, contact: owned(contact) },
             ["release"] => Note::Release,
-            ["over", id] => Note::Over { id: CallId::parse(id)? },
+            ["over", id, kind, detail] => {
+                Note::Over { id: CallId::parse(id)?, end: End::parse(kind, detail)? }
+            }
             _ => return None,
         })
+    }
+}
+
+/// The only note with bytes in it, which stand last: an INVITE need not be text, and may have a NUL.
+const REMEMBER: &[u8] = b"remember\0";
+
+impl Remember {
+    fn encode(&self) -> Vec<u8> {
+        let received_on = self.received_on.map(|address| address.to_string()).unwrap_or_default();
+        let (id, devices) = (self.id.words(), self.devices.to_string());
+        let text = [&self.user, &self.sip_call_id, &id, &devices, &received_on, ""].join("\0");
+        [REMEMBER, text.as_bytes(), &self.invite].concat()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Remember> {
+        let mut parts = bytes.splitn(6, |byte| *byte == 0);
+        let mut text = || std::str::from_utf8(parts.next()?).ok();
+        let (user, sip_call_id, id) = (owned(text()?), owned(text()?), CallId::parse(text()?)?);
+        let (devices, received_on) = (text()?.parse().ok()?, text()?);
+        let received_on = if received_on.is_empty() { None } else { Some(received_on.parse().ok()?) };
+        Some(Remember { user, sip_call_id, id, devices, invite: parts.next()?.to_vec(), received_on })
     }
 }
 
@@ -204,7 +306,26 @@ mod tests {
                 rung: vec!["a".to_owned()],
             }),
             Note::Rung { id, contact: "uloc-1".to_owned() },
-            Note::Over { id },
+            Note::Over { id, end: End::Answered },
+            Note::Over { id, end: End::Cancelled(None) },
+            Note::Over { id, end: End::Cancelled(Some("SIP;cause=487".to_owned())) },
+            Note::Over { id, end: End::Failed(480) },
+            Note::Remember(Remember {
+                user: user.clone(),
+                sip_call_id: sip_call_id.clone(),
+                id,
+                devices: 3,
+                invite: b"\xff\0x\0\0".to_vec(),
+                received_on: None,
+            }),
+            Note::Remember(Remember {
+                user: user.clone(),
+                sip_call_id: sip_call_id.clone(),
+                id,
+                devices: 0,
+                invite: Vec::new(),
+                received_on: Some(([127, 0, 0, 1], 5060).into()),
+            }),
             Note::Release,
             Note::Wake(Wake {
                 user: user.clone(),
@@ -212,6 +333,8 @@ mod tests {
                 moment: 7,
                 tells_contacts: false,
                 contacts: vec![],
+                phone: "p".to_owned(),
+                registered: 0,
             }),
             Note::Wake(Wake {
                 user: user.clone(),
@@ -219,6 +342,8 @@ mod tests {
                 moment: u64::MAX,
                 tells_contacts: true,
                 contacts: vec!["a".to_owned(), "b".to_owned()],
+                phone: String::new(),
+                registered: 1,
             }),
             Note::Park(Park {
                 user: user.clone(),

@@ -443,12 +443,14 @@ mod tests {
         /// What a worker does when a phone registers.
         fn wake(&mut self, contacts: &[&str]) -> Vec<Act> {
             let Some(moment) = self.parked.waiting.wake("bob") else { return Vec::new() };
-            let contacts = contacts.iter().map(|contact| (*contact).to_owned()).collect();
+            let contacts: Vec<_> = contacts.iter().map(|contact| (*contact).to_owned()).collect();
             let wake = Wake {
                 user: "bob".to_owned(),
                 aor: "sip:bob@x".to_owned(),
                 moment,
                 tells_contacts: true,
+                registered: contacts.len(),
+                phone: String::new(),
                 contacts,
             };
             self.parked.wake(&wake, self.now)
@@ -539,6 +541,8 @@ mod tests {
             moment,
             tells_contacts: true,
             contacts: Vec::new(),
+            registered: 0,
+            phone: String::new(),
         };
         assert_eq!(rig.parked.wake(&wake, rig.now).len(), 1);
         rig.park(ID);

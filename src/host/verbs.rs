@@ -46,6 +46,11 @@ pub(super) fn send_voip_push_to(
     service.send_to(&target, user, caller, call_id).map(|report| pushed(&report))
 }
 
+/// `cancel_voip_push(user, call_id, reason)`.
+pub(super) fn cancel_voip_push(service: &Service, [user, call_id, reason]: [&str; 3]) -> Result<Last, Error> {
+    service.cancel(user, call_id, reason).map(|devices| Last::new(1).with_devices(devices))
+}
+
 /// `check_contact([user])`: what the answer to the REGISTER in hand is to say about push.
 pub(super) fn check_contact(service: &Service, register: &SipRegister<'_>) -> Result<Last, Error> {
     Ok(match service.check_register(register) {

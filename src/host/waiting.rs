@@ -68,6 +68,11 @@ impl Waiting {
         self.change(user, |row| if row & COUNT == 0 { row } else { row - 1 });
     }
 
+    /// Registrations of this user are of interest to somebody else than a call that waits or rings.
+    pub fn interest(&self, user: &str) {
+        self.change(user, |row| if row & COUNT == COUNT { row } else { row + 1 });
+    }
+
     /// How many calls of this user, and of users in the same row, wait or ring.
     pub fn count(&self, user: &str) -> u64 {
         self.calls(user).load(Ordering::SeqCst)

@@ -2,13 +2,15 @@
 //!
 //! It refuses to decide what happens next: providers produce outcomes, the sender alone acts on them.
 
-use super::{Call, Device, Provider};
+use super::{Call, Device, Kind, Provider};
 use std::time::Duration;
 use uuid::Uuid;
 
 /// One call to one device.
 #[derive(Debug, Clone)]
 pub struct Push {
+    /// What it says.
+    pub kind: Kind,
     /// The call that wants to ring.
     pub call: Call,
     /// The phone that is to ring.
@@ -25,9 +27,22 @@ impl Push {
     /// The id of this push (`apns-id`): made from call, device and token, so a repeated attempt carries the same id and
     /// the provider and the log can tell it from a second push.
     pub fn id(&self) -> Uuid {
+        self.id_of(self.kind)
+    }
+
+    /// For the word that a call is over: the id of the push by which the device learned of it. An alert goes by another token, so
+    /// that nobody knows there.
+    pub fn call_push_id(&self) -> Option<Uuid> {
+        (self.kind != Kind::Missed).then(|| self.id_of(Kind::Call))
+    }
+
+    fn id_of(&self, kind: Kind) -> Uuid {
         let device = &self.device;
         let name = format!("{}/{}/{}", device.user.as_str(), device.device_id, device.token.expose());
-        Uuid::new_v5(&self.call.uuid(), name.as_bytes())
+        match kind {
+            Kind::Call => Uuid::new_v5(&self.call.uuid(), name.as_bytes()),
+            kind => Uuid::new_v5(&self.call.uuid(), format!("{name}/{}", kind.as_str()).as_bytes()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 use super::json;
 use super::values::Values;
 use crate::config::IosPushType;
-use crate::model::{Platform, Push, Token};
+use crate::model::{MISSED_KEPT_S, Platform, Push, Token};
 use serde::{Serialize, Serializer};
 
 /// Everything up to the data.
@@ -27,13 +27,29 @@ pub(super) fn end(
     let counted_len = match push.device.platform {
         Platform::Ios => for_iphone(out, push, ios, if is_private { "" } else { values.name }),
         Platform::Android => {
-            out.extend_from_slice(b",\"android\":");
-            json(out, &Android { priority: "HIGH", ttl: Seconds(push.ring.as_secs()) });
-            0
+            end_android(out, push);
+            return 0;
         }
     };
     out.extend_from_slice(b"}}");
     counted_len
+}
+
+/// Everything after the data, for an Android phone.
+pub(super) fn end_android(out: &mut Vec<u8>, push: &Push) {
+    out.extend_from_slice(b",\"android\":");
+    json(out, &Android { priority: "HIGH", ttl: Seconds(push.ring.as_secs()) });
+    out.extend_from_slice(b"}}");
+}
+
+/// Everything after the data, for an iPhone that is to show an alert.
+pub(super) fn end_alert(out: &mut Vec<u8>, push: &Push, payload: &impl Serialize) {
+    out.extend_from_slice(b",\"apns\":{\"headers\":");
+    let expiration = Text(push.expires_at_s + MISSED_KEPT_S);
+    json(out, &Headers { priority: "10", push_type: "alert", expiration });
+    out.extend_from_slice(b",\"payload\":");
+    json(out, payload);
+    out.extend_from_slice(b"}}}");
 }
 
 /// The seed's block for iPhones. FCM would keep the message for 30 days, hence the expiration.

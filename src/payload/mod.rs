@@ -5,6 +5,7 @@
 //! It stands on the way of every INVITE that wakes a phone, so a payload is written straight into one buffer.
 
 mod callkit;
+mod ended;
 mod linphone;
 mod message;
 mod minimal;
@@ -12,6 +13,8 @@ mod seed;
 mod sylk;
 mod template;
 mod values;
+
+pub use ended::{apns_missed, fcm_ended, fcm_missed};
 
 use crate::config::{IosPushType, MAX_APNS_LEN, MAX_FCM_LEN, Profile};
 use crate::model::Push;

@@ -62,6 +62,10 @@ struct SessionId<'a>(&'a str);
 
 impl Serialize for SessionId<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&uuid::Uuid::from_bytes(md5::compute(self.0.as_bytes()).0).hyphenated())
+        serializer.collect_str(&session_id(self.0))
     }
+}
+
+pub(super) fn session_id(call_id: &str) -> uuid::fmt::Hyphenated {
+    uuid::Uuid::from_bytes(md5::compute(call_id.as_bytes()).0).hyphenated()
 }

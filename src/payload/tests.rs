@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::config::Template;
-use crate::model::{Call, Caller, Media, Provider};
+use crate::model::{Call, Caller, Ended, Kind, Media, Provider};
 use crate::provider::tests::push_to;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -192,4 +192,54 @@ proptest! {
             }
         }
     }
+}
+
+fn ended(platform: &str, token: &str, kind: Kind) -> Push {
+    Push { kind, ..push_to(platform, token, ALICE) }
+}
+
+#[test]
+fn an_android_phone_is_told_that_the_call_is_over() {
+    let of = |profile: &Profile, ended_as: Ended| {
+        let body = fcm_ended(profile, &ended("android", &fcm_token(), Kind::Ended(ended_as)), ended_as)?;
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["message"]["android"], json!({ "priority": "HIGH", "ttl": "30s" }));
+        assert_eq!(body["message"]["token"], fcm_token());
+        let data = body["message"]["data"].clone();
+        assert!(data.as_object().unwrap().values().all(Value::is_string), "{data}");
+        Some(data)
+    };
+    let callkit = json!({ "type": "cancel", "reason": "cancelled", "id": ID, "uuid": ID, "call_id": "call-1",
+        "sip_user": "564612" });
+    assert_eq!(of(&Profile::Callkit, Ended::Cancelled), Some(callkit));
+    let minimal = json!({ "type": "cancel", "reason": "answered_elsewhere", "id": ID });
+    assert_eq!(of(&Profile::Minimal, Ended::AnsweredElsewhere), Some(minimal));
+    let sylk = json!({ "id": ID, "event": "cancel", "call-id": "call-1", "session-id": SESSION_ID,
+        "reason": "declined_elsewhere" });
+    assert_eq!(of(&Profile::Sylk, Ended::DeclinedElsewhere), Some(sylk));
+    for silent in [Profile::Linphone, Profile::Seed, template(FCM_TEMPLATE, Provider::Fcm)] {
+        assert_eq!(of(&silent, Ended::Cancelled), None);
+        assert!(!silent.tells_of_ends());
+    }
+    for telling in [Profile::Callkit, Profile::Minimal, Profile::Sylk] {
+        assert!(telling.tells_of_ends());
+    }
+}
+
+#[test]
+fn an_iphone_shows_a_missed_call_and_a_private_one_not_whose() {
+    let missed = ended("ios", &"ab".repeat(32), Kind::Missed);
+    let expected = r#"{"aps":{"alert":{"title":"Missed call","body":"Alice Müller"},"sound":"default","mutable-content":1},"type":"missed","id":"ID","call_id":"call-1"}"#;
+    assert_eq!(text(&apns_missed(&Profile::Callkit, &missed)), expected.replace("ID", ID));
+    let private = r#"{"aps":{"alert":{"title":"Missed call"},"sound":"default","mutable-content":1},"type":"missed","id":"ID"}"#;
+    assert_eq!(text(&apns_missed(&Profile::Minimal, &missed)), private.replace("ID", ID));
+    let body: Value =
+        serde_json::from_slice(&fcm_missed(&Profile::Seed, &ended("ios", &fcm_token(), Kind::Missed)))
+            .unwrap();
+    let message = &body["message"];
+    assert_eq!(message["data"], json!({ "type": "missed", "reason": "cancelled", "id": ID }));
+    let headers =
+        json!({ "apns-priority": "10", "apns-push-type": "alert", "apns-expiration": "1900086430" });
+    assert_eq!(message["apns"]["headers"], headers);
+    assert_eq!(message["apns"]["payload"]["aps"]["alert"]["body"], "Alice Müller");
 }

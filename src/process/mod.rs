@@ -8,6 +8,7 @@ mod per_process;
 pub mod seqpacket;
 mod shared;
 mod shelf;
+mod sockets;
 mod stop_signal;
 mod watch;
 
@@ -15,6 +16,7 @@ pub use event::Event;
 pub use per_process::PerProcess;
 pub use shared::SharedCounters;
 pub use shelf::Shelf;
+pub use sockets::bound_udp_sockets;
 pub use stop_signal::{StopSignal, end_with_parent, end_within};
 pub use watch::Watched;
 

@@ -117,7 +117,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::config::{FcmCredential, IosPushType, Origin, Profile, SigningKey};
-    use crate::model::{Call, Extra, NewDevice};
+    use crate::model::{Call, Extra, Kind, NewDevice};
 
     pub(crate) fn push_to(platform: &str, token: &str, caller: &str) -> Push {
         let new = NewDevice::parse("564612", token, platform, &Extra::default()).unwrap();
@@ -133,7 +133,14 @@ pub(crate) mod tests {
             alert: None,
         };
         let call = Call::parse("564612", caller, "call-1").unwrap();
-        Push { call, device, expires_at_s: 1_900_000_030, ring: Duration::from_secs(30), is_stored: true }
+        Push {
+            kind: Kind::Call,
+            call,
+            device,
+            expires_at_s: 1_900_000_030,
+            ring: Duration::from_secs(30),
+            is_stored: true,
+        }
     }
 
     pub(crate) fn some_authorization() -> Authorization {

@@ -123,7 +123,8 @@ fn log_end(push: &Push, result: &PushResult, took: Duration, is_needless: bool) 
     };
     log::log!(
         level,
-        "push call_id={:?} user={} device={:?} provider={} outcome={} reason={:?} id={} attempts={} ms={}",
+        "push kind={} call_id={:?} user={} device={:?} provider={} outcome={} reason={:?} id={} attempts={} ms={}",
+        push.kind.as_str(),
         push.call.call_id,
         push.device.user.shortened(),
         push.device.token,

@@ -3,7 +3,7 @@
 //! It refuses to let a queue grow without a bound; a place is given back when its push has ended, however it ends.
 
 use crate::config::Settings;
-use crate::model::Push;
+use crate::model::{Kind, Push};
 use crate::process::SharedCounters;
 use crate::stats::{Counter, Stats};
 use std::io;
@@ -20,6 +20,7 @@ const OVERHEAD_LEN: u64 = 1024;
 pub(super) struct Depth {
     /// Pushes, and their bytes.
     taken: SharedCounters,
+    /// For calls. Other kinds leave a quarter free for them.
     most_pushes: u64,
     most_bytes: u64,
     emptied: Notify,
@@ -58,15 +59,17 @@ impl Depth {
     /// A look that takes nothing, for a worker.
     pub(super) fn has_room_for(&self, pushes: &[Push]) -> bool {
         let bytes: u64 = pushes.iter().map(size).sum();
-        self.now() + pushes.len() as u64 <= self.most_pushes
-            && self.bytes().load(Ordering::Acquire) + bytes <= self.most_bytes
+        let (most_pushes, most_bytes) = self.most(pushes);
+        self.now() + pushes.len() as u64 <= most_pushes
+            && self.bytes().load(Ordering::Acquire) + bytes <= most_bytes
     }
 
     /// Places for all of them, or none.
     pub(super) fn take(self: &Arc<Self>, pushes: Vec<Push>) -> Option<Vec<(Push, Place)>> {
         let bytes: u64 = pushes.iter().map(size).sum();
-        take(self.pushes(), pushes.len() as u64, self.most_pushes)?;
-        if take(self.bytes(), bytes, self.most_bytes).is_none() {
+        let (most_pushes, most_bytes) = self.most(&pushes);
+        take(self.pushes(), pushes.len() as u64, most_pushes)?;
+        if take(self.bytes(), bytes, most_bytes).is_none() {
             self.pushes().fetch_sub(pushes.len() as u64, Ordering::AcqRel);
             return None;
         }
@@ -78,6 +81,15 @@ impl Depth {
         Some(pushes.into_iter().map(place).collect())
     }
 
+    /// How much may be taken for these. When room gets scarce, it is for calls: what else there is to say can go without.
+    fn most(&self, pushes: &[Push]) -> (u64, u64) {
+        if are_calls(pushes) {
+            (self.most_pushes, self.most_bytes)
+        } else {
+            (self.most_pushes - self.most_pushes / 4, self.most_bytes - self.most_bytes / 4)
+        }
+    }
+
     pub(super) async fn until_empty(&self) {
         loop {
             let emptied = self.emptied.notified();
@@ -87,6 +99,15 @@ impl Depth {
             emptied.await;
         }
     }
+}
+
+fn are_calls(pushes: &[Push]) -> bool {
+    pushes.iter().all(|push| push.kind == Kind::Call)
+}
+
+/// The counter of pushes like these that are refused since the queue is full.
+pub(super) fn refused(pushes: &[Push]) -> Counter {
+    if are_calls(pushes) { Counter::QueueFull } else { Counter::OtherKindsRefused }
 }
 
 fn take(from: &AtomicU64, how_many: u64, most: u64) -> Option<u64> {
@@ -107,5 +128,33 @@ impl Drop for Place {
         if self.depth.pushes().fetch_sub(1, Ordering::AcqRel) == 1 {
             self.depth.emptied.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::tests::push_to;
+
+    #[test]
+    fn the_last_quarter_is_for_calls() {
+        let stats = Arc::new(Stats::new([]).unwrap());
+        let depth = Arc::new(Depth {
+            taken: SharedCounters::new(2).unwrap(),
+            most_pushes: 8,
+            most_bytes: 1 << 20,
+            emptied: Notify::new(),
+            stats,
+        });
+        let call = push_to("ios", &"ab".repeat(32), "Alice");
+        let missed = || vec![Push { kind: Kind::Missed, ..call.clone() }];
+        let six = depth.take(vec![call.clone(); 6]).unwrap();
+        assert!(!depth.has_room_for(&missed()) && depth.take(missed()).is_none());
+        assert_eq!(depth.now(), 6);
+        assert_eq!((refused(&missed()), refused(&[])), (Counter::OtherKindsRefused, Counter::QueueFull));
+        let two = depth.take(vec![call.clone(); 2]).unwrap();
+        assert!(depth.take(vec![call.clone()]).is_none());
+        drop((six, two));
+        assert!(depth.has_room_for(&missed()) && depth.now() == 0);
     }
 }

@@ -10,12 +10,13 @@ use super::graveyard::{Graveyard, QuarantineAction};
 use super::lane::Lane;
 use super::pairs::Pairs;
 use super::plan::Plan;
+use super::pushed::Pushed;
 use super::records::Records;
 use super::stops::{Needless, Stops, Ticket};
 use super::window::{Asked, Window};
 use crate::config::Settings;
 use crate::http2::IS_SENT;
-use crate::model::{Device, Outcome, Push, PushResult, Report};
+use crate::model::{Device, Kind, Outcome, Push, PushResult, Report};
 use crate::stats::{Counter, Stats};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -37,6 +38,7 @@ pub(super) struct Engine {
     depth: Arc<Depth>,
     window: RefCell<Window>,
     stops: Rc<Stops>,
+    pushed: RefCell<Pushed>,
     device_budget: RefCell<Budget>,
     caller_budget: RefCell<Budget>,
     has_beat: Cell<bool>,
@@ -67,6 +69,7 @@ impl Engine {
             depth: Arc::clone(depth),
             window: RefCell::new(Window::new(settings.ring)),
             stops: Rc::default(),
+            pushed: RefCell::default(),
             device_budget: RefCell::new(Budget::new(settings.device_per_minute)),
             caller_budget: RefCell::new(Budget::new(settings.caller_per_minute)),
             has_beat: Cell::new(false),
@@ -80,8 +83,10 @@ impl Engine {
         gathering.tell_if_complete();
         self.keep_a_beat();
         let devices = job.pushes.len();
-        let ticket =
-            job.pushes.first().map(|(push, _)| self.stops.enter(&push.call, devices, job.handed_over));
+        let ticket = job.pushes.first().map(|(push, _)| match push.kind {
+            Kind::Call => self.stops.enter(&push.call, devices, job.handed_over),
+            Kind::Ended(_) | Kind::Missed => self.stops.ticket_for_the_end(),
+        });
         for ((push, place), ticket) in job.pushes.into_iter().zip(std::iter::repeat(ticket).flatten()) {
             self.start_push(push, place, job.handed_over, (&gathering, ticket));
         }
@@ -121,9 +126,12 @@ impl Engine {
                 return who.add(result);
             }
         }
+        if push.kind == Kind::Call {
+            self.pushed.borrow_mut().note(&push);
+        }
         let (engine, who) = (Rc::clone(self), Rc::clone(who));
         let push = async move {
-            let result = engine.push(&push, handed_over, &ticket).await;
+            let result = engine.push_if_known(push, handed_over, &ticket).await;
             drop(place);
             let others = engine.window.borrow_mut().end(id, &result);
             for other in others {
@@ -132,6 +140,23 @@ impl Engine {
             who.add(result);
         };
         tokio::task::spawn_local(IS_SENT.scope(Cell::new(false), push));
+    }
+
+    /// A device is told of a call's end only if it was pushed for the call.
+    async fn push_if_known(&self, mut push: Push, handed_over: Instant, ticket: &Ticket) -> PushResult {
+        if push.kind != Kind::Call {
+            let Some(caller) = self.pushed.borrow().caller(&push) else {
+                let reason = "it was not pushed for this call".to_owned();
+                let (provider, outcome) = (push.device.provider(), Outcome::Unavailable { reason });
+                return PushResult { provider, outcome, attempts: 0 };
+            };
+            push.call.caller = caller;
+        }
+        let result = self.push(&push, handed_over, ticket).await;
+        if push.kind == Kind::Call && !may_have_arrived(&result) {
+            self.pushed.borrow_mut().forget(&push);
+        }
+        result
     }
 
     async fn push(&self, push: &Push, handed_over: Instant, ticket: &Ticket) -> PushResult {
@@ -154,8 +179,12 @@ impl Engine {
         self.lanes.iter().find(|lane| lane.serves(device))
     }
 
-    /// Refuses a push whose device or caller has had its share of this minute.
+    /// Refuses a push whose device or caller has had its share of this minute. What follows a call that was pushed is part of its
+    /// share.
     fn over_budget(&self, push: &Push) -> Option<Outcome> {
+        if push.kind != Kind::Call {
+            return None;
+        }
         let now = Instant::now();
         let refused = |counter, reason: &str| {
             self.stats.count(counter);
@@ -188,5 +217,18 @@ impl Engine {
         if timeout(grace, self.depth.until_empty()).await.is_err() {
             log::warn!("the sender stops with {} pushes unanswered", self.depth.now());
         }
+    }
+}
+
+/// Whether a device may have got this push.
+fn may_have_arrived(result: &PushResult) -> bool {
+    match &result.outcome {
+        Outcome::Accepted => true,
+        // The answer may have been lost.
+        Outcome::Unavailable { .. } => result.attempts > 0,
+        Outcome::TokenGone { .. }
+        | Outcome::Rejected { .. }
+        | Outcome::Throttled { .. }
+        | Outcome::CredentialRefused { .. } => false,
     }
 }

@@ -17,6 +17,7 @@ mod pairs;
 mod pending;
 mod plan;
 mod policy;
+mod pushed;
 mod records;
 mod remote;
 mod server;
@@ -131,12 +132,12 @@ impl Sender {
     /// # Errors
     /// The queue is full, or the sender has ended.
     pub fn send(&self, pushes: Vec<Push>, patience: Duration) -> Result<Report, Refused> {
-        let devices = pushes.len();
+        let (devices, counter) = (pushes.len(), depth::refused(&pushes));
         let done = match &self.place {
             Place::Thread(local) => local.send(pushes, patience),
             Place::Process(remote) => remote.send(pushes, patience),
         };
-        self.counted(devices, done)
+        self.counted((devices, counter), done)
     }
 
     /// Hands pushes over, all or none, and leaves. `done` is told the report on the sender's thread, when every push has
@@ -150,9 +151,11 @@ impl Sender {
         patience: Duration,
         done: impl FnOnce(Report) + Send + 'static,
     ) -> Result<(), Refused> {
-        let devices = pushes.len();
+        let (devices, counter) = (pushes.len(), depth::refused(&pushes));
         match &self.place {
-            Place::Thread(local) => self.counted(devices, local.submit(pushes, Some(patience), done)),
+            Place::Thread(local) => {
+                self.counted((devices, counter), local.submit(pushes, Some(patience), done))
+            }
             Place::Process(_) => Err(Refused::Gone),
         }
     }
@@ -163,7 +166,7 @@ impl Sender {
     /// # Errors
     /// The queue is full, or the sender has ended, or it is a thread, which [`Sender::start_with`] is for.
     pub fn begin(&self, pushes: Vec<Push>, patience: Duration) -> Result<Pending, Refused> {
-        let devices = pushes.len();
+        let devices = (pushes.len(), depth::refused(&pushes));
         match &self.place {
             Place::Thread(_) => Err(Refused::Gone),
             Place::Process(remote) => self.counted(devices, remote.begin(pushes, patience)),
@@ -176,12 +179,12 @@ impl Sender {
     /// # Errors
     /// The queue is full, or the sender has ended.
     pub fn queue(&self, pushes: Vec<Push>, patience: Option<Duration>, note: Vec<u8>) -> Result<(), Refused> {
-        let devices = pushes.len();
+        let (devices, counter) = (pushes.len(), depth::refused(&pushes));
         let done = match &self.place {
             Place::Thread(local) => local.submit(pushes, patience, drop),
             Place::Process(remote) => remote.queue(pushes, patience, note),
         };
-        self.counted(devices, done)
+        self.counted((devices, counter), done)
     }
 
     /// Gives up what was not sent yet of a call's pushes.
@@ -214,9 +217,13 @@ impl Sender {
         }
     }
 
-    fn counted<T>(&self, devices: usize, done: Result<T, Refused>) -> Result<T, Refused> {
+    fn counted<T>(
+        &self,
+        (devices, counter): (usize, Counter),
+        done: Result<T, Refused>,
+    ) -> Result<T, Refused> {
         if matches!(done, Err(Refused::QueueFull)) {
-            self.stats.add(Counter::QueueFull, devices as u64);
+            self.stats.add(counter, devices as u64);
         }
         done
     }

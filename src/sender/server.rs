@@ -7,7 +7,7 @@ use super::plan::Plan;
 use super::remote::wall_clock_us;
 use super::stops::Needless;
 use super::wire::{Message, Order, Reply};
-use super::{Hub, runtime};
+use super::{Hub, depth, runtime};
 use crate::config::Settings;
 use crate::model::Report;
 use crate::process::seqpacket::{BATCH, Batch, Link, Listener};
@@ -202,9 +202,9 @@ impl Server {
 
     fn obey(&self, order: Order, link: &Rc<Link>) {
         let Order { id, answer_within, note, handed_over_us, pushes } = order;
-        let how_many = pushes.len() as u64;
+        let (how_many, counter) = (pushes.len() as u64, depth::refused(&pushes));
         let Some(pushes) = self.hub_depth.take(pushes) else {
-            self.stats.add(Counter::QueueFull, how_many);
+            self.stats.add(counter, how_many);
             return reply(link, &Reply { id, report: None });
         };
         let job = Job { pushes, patience: answer_within, handed_over: at(handed_over_us) };

@@ -83,6 +83,11 @@ impl Stops {
         Rc::new(Ticket { stops: Rc::clone(self), key, whistle })
     }
 
+    /// For a push that is needed when its call is over.
+    pub(super) fn ticket_for_the_end(self: &Rc<Self>) -> Rc<Ticket> {
+        Rc::new(Ticket { stops: Rc::clone(self), key: 0, whistle: Rc::new(Whistle::new(1)) })
+    }
+
     /// A call needs its pushes no more, those that were handed over until `told_at`.
     pub(super) fn stop(&self, user: &str, call_id: &str, why: Needless, told_at: Instant) {
         let key = self.key(user, call_id);

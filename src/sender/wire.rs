@@ -5,8 +5,8 @@
 
 use super::QuarantineAction;
 use crate::model::{
-    Alert, Call, Caller, Device, Environment, Invalid, Media, Outcome, Platform, Provider, Push, PushResult,
-    Report, Token, User,
+    Alert, Call, Caller, Device, Environment, Invalid, Kind, Media, Outcome, Platform, Provider, Push,
+    PushResult, Report, Token, User,
 };
 use std::time::Duration;
 
@@ -115,6 +115,7 @@ impl Order {
             out.u8(u8::from(first.is_stored));
         }
         for push in &self.pushes {
+            out.u8(code(&Kind::ALL, &push.kind));
             encode_device(&mut out, &push.device);
         }
         out.0
@@ -137,8 +138,12 @@ fn decode_pushes(from: &mut Reader<'_>, count: u32) -> Result<Vec<Push>, Garbled
     let call = Call::new(callee, caller, call_id, known(&Media::ALL, from.u8()?)?)?;
     let (expires_at_s, ring) = (from.u64()? as i64, Duration::from_millis(from.u64()?));
     let is_stored = from.u8()? == 1;
-    let push = |device| Push { call: call.clone(), device, expires_at_s, ring, is_stored };
-    (0..count).map(|_| decode_device(from, &call.callee).map(push)).collect()
+    let mut push = || {
+        let kind = known(&Kind::ALL, from.u8()?)?;
+        let device = decode_device(from, &call.callee)?;
+        Ok(Push { kind, call: call.clone(), device, expires_at_s, ring, is_stored })
+    };
+    (0..count).map(|_| push()).collect()
 }
 
 fn decode_caller(from: &mut Reader<'_>) -> Result<Caller, Garbled> {
@@ -350,6 +355,7 @@ mod tests {
         let mut second = push_to("ios", &"cd".repeat(32), caller);
         second.call.media = Media::Video;
         second.device.device_id = "second".to_owned();
+        second.kind = Kind::Ended(crate::model::Ended::AnsweredElsewhere);
         second.device.app = Some("org.example.phone.voip".to_owned());
         second.device.environment = Some(Environment::Sandbox);
         second.device.expires_at_ms = Some(1_900_000_000_000);
@@ -396,7 +402,10 @@ mod tests {
         assert_eq!(got.handed_over_us, sent.handed_over_us);
         for (sent, got) in sent.pushes.iter().zip(&got.pushes) {
             assert_eq!((&sent.call, &sent.device, sent.ring), (&got.call, &got.device, got.ring));
-            assert_eq!((sent.expires_at_s, sent.is_stored), (got.expires_at_s, got.is_stored));
+            assert_eq!(
+                (sent.expires_at_s, sent.is_stored, sent.kind),
+                (got.expires_at_s, got.is_stored, got.kind)
+            );
         }
         let empty = Order { answer_within: None, pushes: Vec::new(), ..order() };
         let got = sent_and_read(empty);

@@ -3,6 +3,7 @@
 //! It refuses unchecked text: whatever comes in is turned into the model's nouns first, and a refusal says what and why.
 
 mod contacts;
+mod ends;
 mod error;
 mod installed;
 
@@ -14,8 +15,8 @@ pub use installed::{install, installed, uninstall};
 
 use crate::config::Settings;
 use crate::model::{
-    Call, Caller, Device, Extra, Invalid, Media, NewDevice, Platform, Provider, Push, Report, Token, User,
-    parse_app,
+    Call, Caller, Device, Extra, Invalid, Kind, Media, NewDevice, Platform, Provider, Push, Report, Token,
+    User, parse_app,
 };
 use crate::process::PerProcess;
 use crate::sender::{Hub, Sender};
@@ -386,7 +387,8 @@ impl Service {
     fn pushes(&self, call: &Call, devices: Vec<Device>, is_stored: bool) -> Vec<Push> {
         let ring = self.settings.ring;
         let expires_at_s = now_ms() / 1000 + ring.as_secs() as i64;
-        let push = |device| Push { call: call.clone(), device, expires_at_s, ring, is_stored };
+        let push =
+            |device| Push { kind: Kind::Call, call: call.clone(), device, expires_at_s, ring, is_stored };
         devices.into_iter().map(push).collect()
     }
 

@@ -27,6 +27,8 @@ pub enum Counter {
     Duplicates,
     /// Pushes refused since the queue was full.
     QueueFull,
+    /// Pushes of other kinds than calls refused since the queue was nearly full.
+    OtherKindsRefused,
     /// Pushes refused since their device had its budget.
     DeviceBudget,
     /// Pushes refused since their caller had its budget.
@@ -53,6 +55,10 @@ pub enum Counter {
     WakeTimeout,
     /// Phones that registered for a call which was over.
     Late,
+    /// Late phones that were told that their call is over.
+    LateTold,
+    /// Late phones that could not be told.
+    LateFailed,
     /// Calls that could not be resumed, since their transaction was gone.
     ResumeFailed,
     /// Times that the token store could not be reached.
@@ -91,6 +97,11 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
     (Counter::CallsFailed, "calls_failed_total", "Calls that no provider accepted a push for in time"),
     (Counter::Duplicates, "duplicates_total", "Pushes asked for again and not sent twice"),
     (Counter::QueueFull, "queue_full_total", "Pushes refused since the queue was full"),
+    (
+        Counter::OtherKindsRefused,
+        "other_kinds_refused_total",
+        "Pushes of other kinds than calls refused since the queue was nearly full",
+    ),
     (Counter::DeviceBudget, "device_budget_total", "Pushes refused since their device had its budget"),
     (Counter::CallerBudget, "caller_budget_total", "Pushes refused since their caller had its budget"),
     (
@@ -112,6 +123,8 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
     (Counter::Woken, "woken_total", "Held calls that went on because a phone registered"),
     (Counter::WakeTimeout, "wake_timeout_total", "Held calls for which nobody came in time"),
     (Counter::Late, "late_total", "Phones that registered for a call which was over"),
+    (Counter::LateTold, "late_told_total", "Late phones that were told that their call is over"),
+    (Counter::LateFailed, "late_failed_total", "Late phones that could not be told"),
     (Counter::ResumeFailed, "resume_failed_total", "Calls that could not be resumed"),
     (Counter::StoreFailed, "store_failed_total", "Times that the token store could not be reached"),
     (Counter::RestUnauthorized, "rest_unauthorized_total", "REST requests without a valid API key"),

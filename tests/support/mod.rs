@@ -14,6 +14,7 @@ pub mod shipped;
 pub mod simulator;
 pub mod sip;
 pub mod sipp;
+mod tls;
 
 use std::fs;
 use std::os::unix::process::CommandExt;

@@ -2,7 +2,7 @@
 //!
 //! It refuses to do anything on its own: it answers nothing and repeats nothing unless the test says so.
 
-use super::DEADLINE;
+use super::{DEADLINE, tls};
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -19,18 +19,20 @@ pub struct Message {
     /// `INVITE sip:… SIP/2.0` or `SIP/2.0 200 OK`.
     pub start: String,
     headers: Vec<(String, String)>,
+    /// What follows the headers.
+    pub body: String,
     /// When it was read.
     pub at: Instant,
 }
 
 impl Message {
     fn parse(text: &str) -> Message {
-        let (head, _body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
         let mut lines = head.split("\r\n");
         let start = lines.next().unwrap_or("").to_owned();
         let headers = lines.filter_map(|line| line.split_once(':'));
         let headers = headers.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()));
-        Message { start, headers: headers.collect(), at: Instant::now() }
+        Message { start, headers: headers.collect(), body: body.to_owned(), at: Instant::now() }
     }
 
     /// The status of a response, 0 for a request.
@@ -90,7 +92,10 @@ pub struct Sent {
 enum Wire {
     Udp(UdpSocket),
     Tcp { stream: TcpStream, unread: Vec<u8> },
+    Tls { stream: Box<TlsStream>, unread: Vec<u8> },
 }
+
+type TlsStream = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
 
 /// A phone; calls nobody until told so.
 pub struct Phone {
@@ -139,6 +144,15 @@ impl Phone {
         Phone::new(user, server, local, Wire::Tcp { stream, unread: Vec::new() })
     }
 
+    /// A phone on TLS, whose server is on this port of 127.0.0.1 and may be anybody.
+    pub fn tls(user: &str, server_port: u16) -> Phone {
+        let server = SocketAddr::from(([127, 0, 0, 1], server_port));
+        let stream = TcpStream::connect(server).expect("the server listens");
+        let local = stream.local_addr().expect("a connected socket has an address");
+        let stream = Box::new(tls::connect(stream));
+        Phone::new(user, server, local, Wire::Tls { stream, unread: Vec::new() })
+    }
+
     /// A phone on TCP, and a stranger who listens on the very port that it calls from: who connects to the phone's address
     /// reaches him.
     pub fn tcp_before_stranger(user: &str, server_port: u16) -> (Phone, TcpListener) {
@@ -170,6 +184,7 @@ impl Phone {
         match self.wire {
             Wire::Udp(_) => "UDP",
             Wire::Tcp { .. } => "TCP",
+            Wire::Tls { .. } => "TLS",
         }
     }
 
@@ -184,6 +199,7 @@ impl Phone {
         match &mut self.wire {
             Wire::Udp(socket) => drop(socket.send(bytes)),
             Wire::Tcp { stream, .. } => stream.write_all(bytes).expect("the server reads"),
+            Wire::Tls { stream, .. } => stream.write_all(bytes).expect("the server reads"),
         }
     }
 
@@ -431,13 +447,19 @@ impl Wire {
                 let len = socket.recv(&mut buffer).ok()?;
                 Some(String::from_utf8_lossy(&buffer[..len]).into_owned())
             }
-            Wire::Tcp { stream, unread } => read_tcp(stream, unread, timeout),
+            Wire::Tcp { stream, unread } => {
+                stream.set_read_timeout(Some(timeout)).expect("a timeout above zero is taken");
+                read_stream(stream, unread)
+            }
+            Wire::Tls { stream, unread } => {
+                stream.sock.set_read_timeout(Some(timeout)).expect("a timeout above zero is taken");
+                read_stream(stream, unread)
+            }
         }
     }
 }
 
-fn read_tcp(stream: &mut TcpStream, unread: &mut Vec<u8>, timeout: Duration) -> Option<String> {
-    stream.set_read_timeout(Some(timeout)).expect("a timeout above zero is taken");
+fn read_stream(stream: &mut impl Read, unread: &mut Vec<u8>) -> Option<String> {
     loop {
         if let Some(len) = whole_len(unread) {
             let message: Vec<u8> = unread.drain(..len).collect();

@@ -17,6 +17,8 @@ pub struct Shipped {
     pub simulator: Simulator,
     /// The port of the REST API.
     pub http_port: u16,
+    /// The port of SIP over TLS, where that was asked for.
+    pub tls_port: u16,
 }
 
 /// What differs from the simulator's own configuration and the defaults.
@@ -24,6 +26,8 @@ pub struct Shipped {
 pub struct Setup {
     /// Replacements in `voip-push.toml`, such as `("wake_seconds = 15", "wake_seconds = 1")`.
     pub config: Vec<(&'static str, &'static str)>,
+    /// Serves SIP over TLS as well, on a port of its own.
+    pub tls: bool,
     /// More arguments for the simulator.
     pub simulate: Vec<String>,
     /// More `-A NAME=VALUE` for Kamailio.
@@ -52,10 +56,15 @@ impl Shipped {
         let simulate: Vec<&str> = setup.simulate.iter().map(String::as_str).collect();
         let simulator = Simulator::start(&place.scratch, &simulate);
         simulator.change_config(&setup.config);
-        let options = options(place, http_port, &simulator, &setup.routes);
+        let tls_port = if setup.tls { place.hold_port() } else { 0 };
+        let tls = if setup.tls { serve_tls(&place, tls_port) } else { String::new() };
+        let mut options = options(place, http_port, &simulator, &(tls + &setup.routes));
+        if let Some(installation) = &setup.installation {
+            options = options.on(installation);
+        }
         let options =
             setup.defines.iter().fold(options, |options, (name, value)| options.define(name, value));
-        Shipped { kamailio: Kamailio::start(options), simulator, http_port }
+        Shipped { kamailio: Kamailio::start(options), simulator, http_port, tls_port }
     }
 
     /// The port of SIP.
@@ -82,6 +91,20 @@ impl Shipped {
     pub fn token_status(&self, user: &str) -> u16 {
         self.rest("GET", &format!("/api/user/{user}/push-token"), &Value::Null).status
     }
+}
+
+/// What an administrator adds for TLS. Nobody checks the certificate.
+fn serve_tls(place: &Place, port: u16) -> String {
+    let made =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a name is all that it takes");
+    let certificate = place.scratch.write("tls-cert.pem", made.cert.pem());
+    let key = place.scratch.write("tls-key.pem", made.signing_key.serialize_pem());
+    format!(
+        "enable_tls=yes\nlisten=tls:127.0.0.1:{port}\nloadmodule \"tls.so\"\nmodparam(\"tls\", \"tls_method\", \"TLSv1.2+\")\n\
+         modparam(\"tls\", \"certificate\", \"{}\")\nmodparam(\"tls\", \"private_key\", \"{}\")\n",
+        certificate.display(),
+        key.display(),
+    )
 }
 
 fn options(place: Place, http_port: u16, simulator: &Simulator, routes: &str) -> Options {

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 use voip_push::config::{Origin, Settings};
 use voip_push::http2::Coalesced;
-use voip_push::model::{Call, Device, Environment, Extra, NewDevice, Push};
+use voip_push::model::{Call, Device, Environment, Extra, Kind, NewDevice, Push};
 use voip_push::provider::PushProvider;
 use voip_push::provider::apns::Apns;
 
@@ -91,6 +91,7 @@ pub fn push(device: usize, call: u64, ring: Duration) -> Push {
         expires_at_s: (now + ring).as_secs() as i64,
         ring,
         is_stored: true,
+        kind: Kind::Call,
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::arguments::{self, CALLER};
 use super::http::voip_push_http;
+use super::late;
 use super::layout::{ANY_ROUTE, CmdExport, SipMsg, Table};
 use super::pseudo;
 use super::tm;
@@ -17,7 +18,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// All script functions, and a row of zeros.
-pub static TABLE: Table<[CmdExport; 26]> = Table::new([
+pub static TABLE: Table<[CmdExport; 29]> = Table::new([
     row(c"register_token", 3, register_token_3 as *const c_void),
     row(c"register_token", 4, register_token_4 as *const c_void),
     row(c"register_token", 5, register_token_5 as *const c_void),
@@ -42,6 +43,9 @@ pub static TABLE: Table<[CmdExport; 26]> = Table::new([
     row(c"register_contact", 1, contacts::register_contact_1 as *const c_void),
     row(c"strip_push_params", 0, contacts::strip_push_params_0 as *const c_void),
     row(c"strip_push_params", 1, contacts::strip_push_params_1 as *const c_void),
+    row(c"cancel_voip_push", 3, cancel_voip_push as *const c_void),
+    CmdExport { fixup: Some(fix_late), ..row(c"is_late_call", 0, late::is_late_call as *const c_void) },
+    row(c"is_late_contact", 0, late::is_late_contact as *const c_void),
     row(c"voip_push_http", 0, voip_push_http as *const c_void),
     CmdExport {
         name: ptr::null(),
@@ -71,6 +75,11 @@ unsafe extern "C" fn fix_parking(param: *mut *mut c_void, number: c_int) -> c_in
     });
     // SAFETY: as Kamailio has called this fixup.
     unsafe { fix_suspending(param, number) }
+}
+
+unsafe extern "C" fn fix_late(_: *mut *mut c_void, _: c_int) -> c_int {
+    late::is_in_the_script();
+    0
 }
 
 /// A function that holds a call: a configuration that has it needs the modules for that.
@@ -142,7 +151,10 @@ unsafe extern "C" fn delete_token_2(msg: Msg, user: Param, device_id: Param) -> 
 
 unsafe extern "C" fn send_voip_push_3(msg: Msg, user: Param, caller: Param, call_id: Param) -> c_int {
     let params = [("user", user), (CALLER, caller), ("call_id", call_id)];
-    call("send_voip_push", msg, params, |service, call| verbs::send_voip_push(service, call, Media::Audio))
+    call("send_voip_push", msg, params, |service, call| {
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        unsafe { send(service, msg, call, Media::Audio) }
+    })
 }
 
 unsafe extern "C" fn send_voip_push_4(
@@ -155,9 +167,16 @@ unsafe extern "C" fn send_voip_push_4(
     let params = [("user", user), (CALLER, caller), ("call_id", call_id), ("media", media)];
     call("send_voip_push", msg, params, |service, [user, caller, call_id, media]| {
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
-        let media = unsafe { media_of(msg, media)? };
-        verbs::send_voip_push(service, [user, caller, call_id], media)
+        unsafe { send(service, msg, [user, caller, call_id], media_of(msg, media)?) }
     })
+}
+
+unsafe fn send(service: &Service, msg: Msg, call: [&str; 3], media: Media) -> Result<Last, Error> {
+    let last = verbs::send_voip_push(service, call, media)?;
+    let [user, _, call_id] = call;
+    // SAFETY: the caller's word.
+    unsafe { late::pushed(msg, service, last.devices(), [user, call_id]) };
+    Ok(last)
 }
 
 /// What the script says of a call's media: `audio`, `video`, or `sdp` for what the message in hand offers.
@@ -195,6 +214,11 @@ unsafe extern "C" fn send_voip_push_to(
         ("call_id", call_id),
     ];
     call("send_voip_push_to", msg, params, verbs::send_voip_push_to)
+}
+
+unsafe extern "C" fn cancel_voip_push(msg: Msg, user: Param, call_id: Param, reason: Param) -> c_int {
+    let params = [("user", user), ("call_id", call_id), ("reason", reason)];
+    call("cancel_voip_push", msg, params, verbs::cancel_voip_push)
 }
 
 /// Reads the arguments one after the other (each is copied, since the next may be read into the same buffer) and runs the verb.

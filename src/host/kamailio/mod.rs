@@ -7,7 +7,9 @@ mod contacts;
 mod counters;
 mod functions;
 mod http;
+mod late;
 mod layout;
+mod line;
 mod log;
 mod park;
 mod pseudo;
@@ -115,6 +117,7 @@ fn prepare() -> Result<(), String> {
     let service = Service::prepare(&file).map_err(|error| error.to_string())?;
     ::log::set_max_level(service.settings().log_level);
     park::prepare()?;
+    late::prepare()?;
     sender::plan(&service)?;
     counters::register(service::install(service));
     ::log::info!("voip_push {} is ready with {}", env!("CARGO_PKG_VERSION"), file.display());

@@ -192,29 +192,68 @@ pub unsafe extern "C" fn wake_calls(msg: Msg, user: Param, _: Param) -> c_int {
             return Ok(Last::nothing("no call of this user waits or rings"));
         };
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
-        let (aor, contacts) = unsafe { (text(msg, "$tu")?, contacts(msg)) };
+        let (aor, header, call_id) =
+            unsafe { (text(msg, "$tu")?, text(msg, "$(hdr(Contact)[*])")?, text(msg, "$ci")?) };
+        // SAFETY: as above.
+        let (contacts, registered) = unsafe { contacts(msg, &header) };
+        let phone = phone(&header).unwrap_or(&call_id).to_owned();
         let tells_contacts = !contact_names().is_empty();
-        sender::try_tell(&Note::Wake(Wake { user, aor, moment, tells_contacts, contacts }))?;
+        let wake = Wake { user, aor, moment, tells_contacts, contacts, phone, registered };
+        sender::try_tell(&Note::Wake(wake))?;
         Ok(Last::new(1))
     })
 }
 
-/// All contacts of the user as `save()` leaves them, where the registrar is told to.
-unsafe fn contacts(msg: Msg) -> Vec<String> {
-    // SAFETY: the caller's word.
-    let ruid = |name: &&'static str| unsafe { pseudo::read(msg, name) }.ok().flatten();
-    contact_names().iter().map_while(ruid).filter_map(|ruid| String::from_utf8(ruid).ok()).collect()
+/// All contacts of the user as `save()` leaves them, where the registrar is told to, and how many of them, which are the first,
+/// stand in the REGISTER in hand.
+unsafe fn contacts(msg: Msg, header: &str) -> (Vec<String>, usize) {
+    let read = |name: &'static str| {
+        // SAFETY: the caller's word.
+        let value = unsafe { pseudo::read(msg, name) }.ok().flatten()?;
+        String::from_utf8(value).ok()
+    };
+    let is_registered = |uri: Option<String>| uri.is_some_and(|uri| has_uri(header, &uri));
+    let each = contact_names().iter().map_while(|[ruid, uri]| Some((read(ruid)?, is_registered(read(uri)))));
+    let (registered, others): (Vec<_>, Vec<_>) = each.partition(|(_, is_registered)| *is_registered);
+    let len = registered.len();
+    let all: Vec<String> = registered.into_iter().chain(others).map(|(ruid, _)| ruid).collect();
+    // Where the script has changed the Contact before save(), it may be any of them.
+    let registered = if len == 0 { all.len() } else { len };
+    (all, registered)
 }
 
-/// The variables that have them: with `modparam("registrar", "xavp_rcd", "ulrcd")` they are `$xavp(ulrcd=>ruid[0])` and so on.
-fn contact_names() -> &'static [&'static str] {
+/// What a phone says of itself in its Contact and does not change when it wakes: its instance (RFC 5626 §4.1) or its token
+/// (RFC 8599 §4.1.2).
+fn phone(header: &str) -> Option<&str> {
+    let after = |name: &str| {
+        let at = header.to_ascii_lowercase().find(name)? + name.len();
+        let value = header[at..].trim_start_matches('"').split(['"', ';', '>', ',', '?', ' ']).next()?;
+        Some(value).filter(|value| !value.is_empty())
+    };
+    after("+sip.instance=").or_else(|| after("pn-prid="))
+}
+
+/// Whether a Contact header has this very URI.
+fn has_uri(header: &str, uri: &str) -> bool {
+    let mut found = header.match_indices(uri);
+    let ends = |rest: &str| rest.chars().next().is_none_or(|next| ">;, \t\r\n".contains(next));
+    !uri.is_empty() && found.any(|(at, _)| ends(&header[at + uri.len()..]))
+}
+
+/// The variables that have ruid and URI of each: with `modparam("registrar", "xavp_rcd", "ulrcd")` they are
+/// `$xavp(ulrcd=>ruid[0])`, `$xavp(ulrcd=>contact[0])` and so on.
+fn contact_names() -> &'static [[&'static str; 2]] {
     /// tm rings at most so many contacts of a call (`max_branches` is 12 and at most 31).
     const MOST: usize = 31;
-    static NAMES: OnceLock<Vec<&'static str>> = OnceLock::new();
+    static NAMES: OnceLock<Vec<[&'static str; 2]>> = OnceLock::new();
     NAMES.get_or_init(|| {
         let name = module_text(c"registrar", c"xavp_rcd").unwrap_or_default();
-        let variable = |at| &*format!("$xavp({name}=>ruid[{at}])").leak();
-        if name.is_empty() { Vec::new() } else { (0..MOST).map(variable).collect() }
+        let variable = |at, what: &str| &*format!("$xavp({name}=>{what}[{at}])").leak();
+        if name.is_empty() {
+            Vec::new()
+        } else {
+            (0..MOST).map(|at| [variable(at, "ruid"), variable(at, "contact")]).collect()
+        }
     })
 }
 
@@ -263,12 +302,41 @@ pub unsafe extern "C" fn was_rung(msg: Msg, _: Param, _: Param) -> c_int {
 }
 
 /// Users as the registrar compares them by default: `Bob` is `bob`.
-fn key(user: &str) -> Result<String, Error> {
+pub fn key(user: &str) -> Result<String, Error> {
     Ok(User::parse(user)?.as_str().to_lowercase())
 }
 
-unsafe fn text(msg: Msg, name: &'static str) -> Result<String, Error> {
+/// A variable as text; empty where it has no value.
+///
+/// # Safety
+/// On Kamailio's own thread, with the message that it has in hand.
+pub unsafe fn text(msg: Msg, name: &'static str) -> Result<String, Error> {
     // SAFETY: the caller's word.
     let value = unsafe { pseudo::read(msg, name)? }.unwrap_or_default();
     Ok(String::from_utf8_lossy(&value).replace('\0', ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phone_is_known_by_its_instance_or_its_token() {
+        let instance = "<sip:b@h;pn-prid=tok>;+sip.instance=\"<urn:uuid:1>\";expires=3";
+        assert_eq!(phone(instance), Some("<urn:uuid:1"));
+        assert_eq!(phone("<sip:b@h;PN-PRID=a:voip&b:remote;x>;expires=3"), Some("a:voip&b:remote"));
+        assert_eq!(phone("<sip:b@h;pn-prid=>"), None);
+        assert_eq!(phone("*"), None);
+    }
+
+    #[test]
+    fn a_uri_is_found_whole_or_not_at_all() {
+        let header = "<sip:b@192.0.2.1:5060;transport=tcp>;q=1, sip:b@192.0.2.2";
+        assert!(has_uri(header, "sip:b@192.0.2.1:5060;transport=tcp") && has_uri(header, "sip:b@192.0.2.2"));
+        assert!(
+            !has_uri(header, "sip:b@192.0.2.1:506")
+                && !has_uri(header, "")
+                && !has_uri(header, "sip:b@192.0.2")
+        );
+    }
 }

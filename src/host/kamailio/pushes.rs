@@ -5,6 +5,7 @@
 
 use super::arguments::CALLER;
 use super::functions::{Msg, Param, call, media_of};
+use super::late;
 use super::park;
 use super::sender::has_event_route;
 use super::tm::{self, NEEDED, tm};
@@ -58,6 +59,8 @@ unsafe fn queue(
     // Whoever wants the result gets it, at the latest when no phone rings any more.
     let patience = (!note.is_empty()).then_some(service.settings().ring);
     service.hand_over(ready, patience, note)?;
+    // SAFETY: the caller's word.
+    unsafe { late::pushed(msg, service, devices, [user, call_id]) };
     Ok(verbs::counted(devices))
 }
 
@@ -110,6 +113,7 @@ unsafe fn send_and_suspend(
     // SAFETY: the caller's word.
     unsafe {
         let Some(id) = tm.call_to_suspend(msg)? else { return Ok(Last::stop()) };
+        late::pushed(msg, service, ready.devices(), [user, call_id]);
         tm.suspend(msg, wait + SAFETY_NET)?;
         let note = Note::Async {
             user: user.to_owned(),

@@ -3,12 +3,14 @@
 //! It refuses to return into Kamailio's own start: that process is ours from its fork to its end.
 
 use super::layout::{EVENT_ROUTE, PROC_RPC, SipMsg};
+use super::line::Lines;
 use super::symbols::{Forking, forking};
-use super::{park, tm};
+use super::{late, park, tm};
 use crate::host::last::{self, Last};
 use crate::host::limiter::Limiter;
 use crate::host::note::{CallId, Follow, Note};
 use crate::host::parked::{Act, GoOn, Parked, Verdict, Why};
+use crate::host::remembered::Remembered;
 use crate::host::{panic_caught, script_code, verbs};
 use crate::model::Report;
 use crate::service::{Error, Host, Pushes, Service, installed};
@@ -18,7 +20,7 @@ use std::collections::VecDeque;
 use std::ffi::{c_int, c_uint, c_void};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Makes room for the process, before Kamailio forks. With `fork=no` there is none, and each process sends by itself.
 pub fn plan(service: &Service) -> Result<(), String> {
@@ -90,7 +92,15 @@ fn run(service: &'static Service, forking: &'static Forking, pid: c_int) -> Resu
     let parked = Parked::new(park::waiting(), service.stats(), service.settings().ring);
     PARKED.with(|place| place.get_or_init(|| RefCell::new(parked)).borrow().due());
     let resume_failed = Limiter::new().map_err(|error| format!("no memory: {error}"))?;
-    let host = SenderHost { service, forking, resume_failed, pushes: RefCell::default() };
+    let keep = if late::is_on(service) { service.settings().late } else { Duration::ZERO };
+    let host = SenderHost {
+        service,
+        forking,
+        resume_failed,
+        pushes: RefCell::default(),
+        remembered: RefCell::new(Remembered::new(park::waiting(), keep)),
+        lines: Lines::new(service),
+    };
     service.run_sender(Rc::new(host)).map_err(|error| error.to_string())
 }
 
@@ -128,7 +138,7 @@ pub fn tell(note: Note) {
     {
         return;
     }
-    if let Note::Over { id } = &note {
+    if let Note::Over { id, .. } = &note {
         follow_no_more(*id);
     }
     if let Err(error) = try_tell(&note) {
@@ -205,6 +215,8 @@ struct SenderHost {
     service: &'static Service,
     forking: &'static Forking,
     resume_failed: Limiter,
+    remembered: RefCell<Remembered>,
+    lines: Lines,
     pushes: RefCell<Option<Pushes>>,
 }
 
@@ -222,7 +234,8 @@ impl Host for SenderHost {
     }
 
     fn due(&self) -> Option<Instant> {
-        self.parked(|parked| parked.due())
+        let late = self.remembered.borrow().due();
+        self.parked(|parked| parked.due()).into_iter().chain(late).min()
     }
 
     fn woken(&self) {
@@ -230,6 +243,7 @@ impl Host for SenderHost {
             panic_caught((), || self.act(act));
             self.obey_itself();
         }
+        panic_caught((), || self.tell_late());
     }
 
     fn stopping(&self) {
@@ -273,13 +287,36 @@ impl SenderHost {
                 let (last, _) = self.verdict(report);
                 self.resume(id, &route, last.with_call(&user, &sip_call_id));
             }
+            Note::Remember(call) => self.remembered.borrow_mut().remember(call, now),
             Note::Park(park) => self.act_all(self.parked(|parked| parked.park(park, now))),
-            Note::Follow(follow) => self.act_all(self.parked(|parked| parked.follow(follow, now))),
-            Note::Wake(wake) => self.act_all(self.parked(|parked| parked.wake(&wake, now))),
-            Note::Rung { id, contact } => self.act_all(self.parked(|parked| parked.rung(id, contact))),
-            Note::Over { id } => self.act_all(self.parked(|parked| parked.over(id, now))),
+            Note::Follow(follow) => {
+                follow
+                    .rung
+                    .iter()
+                    .for_each(|contact| self.remembered.borrow_mut().rung(follow.id, contact, now));
+                self.act_all(self.parked(|parked| parked.follow(follow, now)));
+            }
+            Note::Wake(wake) => {
+                self.act_all(self.parked(|parked| parked.wake(&wake, now)));
+                self.remembered.borrow_mut().wake(&wake, now);
+                self.tell_late();
+            }
+            Note::Rung { id, contact } => {
+                self.remembered.borrow_mut().rung(id, &contact, now);
+                self.act_all(self.parked(|parked| parked.rung(id, contact)));
+            }
+            Note::Over { id, end } => {
+                self.remembered.borrow_mut().over(id, &end, now);
+                self.act_all(self.parked(|parked| parked.over(id, now)));
+            }
             Note::Release => self.stopping(),
         }
+    }
+
+    /// Phones that have woken too late learn it.
+    fn tell_late(&self) {
+        let late = self.remembered.borrow_mut().next_due(Instant::now());
+        late.iter().for_each(|late| self.lines.tell(late));
     }
 
     fn act_all(&self, acts: impl IntoIterator<Item = Act>) {

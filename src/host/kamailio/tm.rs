@@ -6,7 +6,7 @@ use super::functions::{Msg, is_first_process};
 use super::layout::{CmdFunction, CmdFunction3, CmdFunction4, Fparam, SipMsg};
 use super::symbols::{core, forking};
 use super::{pseudo, sender};
-use crate::host::note::{CallId, Note};
+use crate::host::note::{CallId, End, Note};
 use crate::host::panic_caught;
 use crate::service::Error;
 use std::ffi::{CStr, CString, c_int, c_uint, c_void};
@@ -238,11 +238,13 @@ fn pack(id: CallId) -> usize {
 }
 
 fn unpack(number: usize) -> CallId {
-    CallId { index: ((number & !IS_TOLD) >> 32) as u32, label: number as u32 }
+    CallId { index: ((number >> 32) & 0xFFFF) as u32, label: number as u32 }
 }
 
 /// In that number: the call's end was told. A transaction's row has 16 bits (h_table.h).
 const IS_TOLD: usize = 1 << 63;
+/// In that number: it was told that a phone has answered.
+const IS_ANSWERED: usize = 1 << 62;
 
 /// Something has happened to a call that we watch; in whichever process it happened.
 unsafe extern "C" fn watch(_: *mut c_void, event: c_int, params: *mut CallbackParams) {
@@ -261,12 +263,35 @@ unsafe extern "C" fn watch(_: *mut c_void, event: c_int, params: *mut CallbackPa
             return went_to(unpack(number), contact.ok().flatten());
         }
         let is_over = event != RESPONSE_OUT || code >= 200;
-        if is_over && number & IS_TOLD == 0 {
+        // A phone may answer while the caller hangs up: that is told, too.
+        let is_answered = event == RESPONSE_OUT && (200..300).contains(&code);
+        let marks = if is_answered { IS_TOLD | IS_ANSWERED } else { IS_TOLD };
+        if is_over && number & marks != marks {
             // SAFETY: as above.
-            unsafe { *param = ptr::without_provenance_mut(number | IS_TOLD) };
-            sender::tell(Note::Over { id: unpack(number) });
+            unsafe { *param = ptr::without_provenance_mut(number | marks) };
+            // SAFETY: tm is on this process' own thread, with this message in hand.
+            let end = unsafe { end(event, code, request) };
+            sender::tell(Note::Over { id: unpack(number), end });
         }
     });
+}
+
+/// How the call ended, by what tm says.
+unsafe fn end(event: c_int, code: c_int, request: *mut SipMsg) -> End {
+    /// Longest Reason that is passed on, in bytes.
+    const MAX_REASON_LEN: usize = 512;
+    match (event, u16::try_from(code)) {
+        (E2ECANCEL_IN, _) => {
+            // SAFETY: the caller's word; the message is the CANCEL.
+            let reason = unsafe { pseudo::read(request, "$(hdr(Reason)[*])") }.ok().flatten();
+            let reason = reason.and_then(|reason| String::from_utf8(reason).ok());
+            End::Cancelled(reason.filter(|r| r.len() <= MAX_REASON_LEN && !r.chars().any(char::is_control)))
+        }
+        (RESPONSE_OUT, Ok(200..300)) => End::Answered,
+        (RESPONSE_OUT, Ok(code)) => End::Failed(code),
+        // It ended without an answer; to whoever is called that is the same as one that came too late.
+        _ => End::Failed(408),
+    }
 }
 
 fn went_to(id: CallId, contact: Option<Vec<u8>>) {

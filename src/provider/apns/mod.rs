@@ -1,6 +1,6 @@
 //! Apple Push Notification service: the only way to PushKit.
 //!
-//! It refuses push types other than voip; alerts go their own way.
+//! It refuses to tell an iPhone by a VoIP push anything but that a call comes.
 
 mod jwt;
 mod request;
@@ -50,7 +50,7 @@ impl PushProvider for Apns {
     fn serves(&self, device: &Device) -> bool {
         device.provider() == Provider::Apns
             && device.environment.unwrap_or(self.default_environment) == self.credential.environment
-            && device.app.as_ref().is_none_or(|app| self.credential.topics.contains(app))
+            && device.app.as_ref().is_none_or(|app| self.credential.is_for(app))
     }
 
     fn request(&self, push: &Push, authorization: &Authorization) -> Result<http::Request<Bytes>, Outcome> {

@@ -3,7 +3,7 @@
 //! It refuses to know what the payload says; `payload` writes it.
 
 use crate::config::{Origin, Profile};
-use crate::model::{Outcome, Push};
+use crate::model::{Kind, MISSED_KEPT_S, Outcome, Push};
 use crate::payload;
 use crate::provider::Authorization;
 use bytes::Bytes;
@@ -16,21 +16,31 @@ pub(super) fn build(
     origin: &Origin,
     authorization: &Authorization,
 ) -> Result<Request<Bytes>, Outcome> {
+    let (push_type, expires_at_s, body) = match push.kind {
+        Kind::Call => ("voip", push.expires_at_s, payload::apns(profile, push)),
+        Kind::Missed => ("alert", push.expires_at_s + MISSED_KEPT_S, payload::apns_missed(profile, push)),
+        // Apple ends apps that get a VoIP push and show no call.
+        Kind::Ended(_) => {
+            let reason = "an iPhone is not told by a push that a call is over".to_owned();
+            return Err(Outcome::Rejected { reason });
+        }
+    };
     Request::post(format!("{}/3/device/{}", origin.base_url(), push.device.token.expose()))
         .version(Version::HTTP_2)
         .header("authorization", &*authorization.value)
         .header("apns-id", push.id().to_string())
-        .header("apns-push-type", "voip")
+        .header("apns-push-type", push_type)
         .header("apns-priority", "10")
-        .header("apns-expiration", push.expires_at_s)
+        .header("apns-expiration", expires_at_s)
         .header("apns-topic", topic)
-        .body(payload::apns(profile, push))
+        .body(body)
         .map_err(|_| Outcome::Rejected { reason: "the topic cannot be put into a header".to_owned() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Ended;
     use crate::provider::tests::{push_to, some_authorization};
 
     fn origin() -> Origin {
@@ -64,5 +74,20 @@ mod tests {
         assert_eq!(push.id(), push.clone().id());
         assert_ne!(push.id(), other.id());
         assert_eq!(push.call.uuid(), other.call.uuid());
+    }
+
+    #[test]
+    fn a_missed_call_is_an_alert_and_no_other_end_is_anything() {
+        let call = push_to("ios", &"ab".repeat(32), "Alice");
+        let missed = Push { kind: Kind::Missed, ..call.clone() };
+        let request = built(&missed);
+        assert_eq!(request.headers()["apns-push-type"], "alert");
+        assert_eq!(request.headers()["apns-expiration"], (call.expires_at_s + MISSED_KEPT_S).to_string());
+        assert_ne!(missed.id(), call.id());
+        for ended in [Ended::Cancelled, Ended::AnsweredElsewhere, Ended::DeclinedElsewhere] {
+            let push = Push { kind: Kind::Ended(ended), ..call.clone() };
+            let refused = build(&push, "t.voip", &Profile::Callkit, &origin(), &some_authorization());
+            assert!(matches!(refused, Err(Outcome::Rejected { .. })), "{ended:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! It refuses to know what the message says; `payload` writes it.
 
 use crate::config::FcmCredential;
-use crate::model::{Outcome, Push};
+use crate::model::{Kind, Outcome, Platform, Push};
 use crate::payload;
 use crate::provider::Authorization;
 use bytes::Bytes;
@@ -15,12 +15,27 @@ pub(super) fn build(
     authorization: &Authorization,
 ) -> Result<Request<Bytes>, Outcome> {
     let origin = credential.origin.base_url();
+    let body = body(push, credential)?;
     Request::post(format!("{origin}/v1/projects/{}/messages:send", credential.project_id))
         .version(Version::HTTP_2)
         .header("authorization", &*authorization.value)
         .header("content-type", "application/json")
-        .body(payload::fcm(&credential.profile, push, credential.ios_push_type))
+        .body(body)
         .map_err(|_| Outcome::Rejected { reason: "the project cannot be put into a URL".to_owned() })
+}
+
+fn body(push: &Push, credential: &FcmCredential) -> Result<Bytes, Outcome> {
+    let refuse = |why: &str| Outcome::Rejected { reason: why.to_owned() };
+    let profile = &credential.profile;
+    match (push.kind, push.device.platform) {
+        (Kind::Call, _) => Ok(payload::fcm(profile, push, credential.ios_push_type)),
+        (Kind::Ended(ended), Platform::Android) => payload::fcm_ended(profile, push, ended)
+            .ok_or_else(|| refuse("the app's profile has no word for the end of a call")),
+        (Kind::Missed, Platform::Ios) => Ok(payload::fcm_missed(profile, push)),
+        (Kind::Ended(_), Platform::Ios) | (Kind::Missed, Platform::Android) => {
+            Err(refuse("this kind of push is not for this platform"))
+        }
+    }
 }
 
 #[cfg(test)]

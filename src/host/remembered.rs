@@ -1,0 +1,459 @@
+//! The calls that phones were pushed for, as the sender's process remembers them until a while after their end: a phone that wakes
+//! up later than that call lasted is to be told.
+//!
+//! It refuses to grow without a bound, and to tell a phone that the call went to, or that was told before: as far as phones say
+//! who they are, and never more of them than were pushed to.
+
+use super::note::{CallId, End, Remember, Wake};
+use super::waiting::Waiting;
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// All INVITEs together take at most so many bytes; the call that would be forgotten first makes room.
+const MAX_BYTES: usize = 16 << 20;
+/// What a call takes beside its INVITE, about.
+const CALL_LEN: usize = 1024;
+/// So long after a call's end may word arrive that it went to a contact after all: each process has its own way to us.
+const GRACE: Duration = Duration::from_millis(300);
+/// What came before its call is kept for so long.
+const EARLY: Duration = Duration::from_secs(10);
+/// A call whose end nobody told is forgotten after so long; longer than any call rings.
+const FORGOTTEN: Duration = Duration::from_secs(900);
+/// A user's contacts that one call may have; tm rings no more than 31.
+const MAX_CONTACTS: usize = 64;
+
+/// A phone is to be told of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TellLate {
+    pub user: String,
+    pub sip_call_id: String,
+    pub invite: Rc<[u8]>,
+    /// Where the INVITE came in, if that was a UDP socket.
+    pub received_on: Option<SocketAddr>,
+    /// The contact, as the registrar names it.
+    pub contact: String,
+    /// The address that it is registered for.
+    pub aor: String,
+    pub end: End,
+}
+
+struct Call {
+    user: String,
+    sip_call_id: String,
+    invite: Rc<[u8]>,
+    received_on: Option<SocketAddr>,
+    /// The contacts that it went to, or that were told.
+    reached: HashSet<String>,
+    /// The phones of those among them that had woken for it.
+    phones: HashSet<String>,
+    /// How many devices were pushed to that did not wake yet.
+    missing: usize,
+    /// Phones that have registered since.
+    woken: Vec<Woken>,
+    ended: Option<(Instant, End)>,
+    time: Instant,
+}
+
+/// A phone that has registered, and may ring already.
+struct Woken {
+    phone: String,
+    aor: String,
+    contacts: Vec<String>,
+}
+
+/// All calls that are remembered.
+pub(super) struct Remembered {
+    calls: HashMap<CallId, Call>,
+    of_user: HashMap<String, Vec<CallId>>,
+    /// When a call is to be looked at or forgotten: one time for each.
+    times: BTreeSet<(Instant, CallId)>,
+    /// What came before its call was told of.
+    early: HashMap<CallId, Vec<Early>>,
+    early_times: VecDeque<(Instant, CallId)>,
+    bytes: usize,
+    waiting: &'static Waiting,
+    /// How long after its end a call is remembered.
+    keep: Duration,
+}
+
+enum Early {
+    Over(End),
+    Rung(String),
+}
+
+impl Remembered {
+    pub fn new(waiting: &'static Waiting, keep: Duration) -> Remembered {
+        Remembered {
+            calls: HashMap::new(),
+            of_user: HashMap::new(),
+            times: BTreeSet::new(),
+            early: HashMap::new(),
+            early_times: VecDeque::new(),
+            bytes: 0,
+            waiting,
+            keep,
+        }
+    }
+
+    /// Phones were pushed for a call.
+    pub fn remember(&mut self, call: Remember, now: Instant) {
+        let Remember { user, sip_call_id, id, devices, invite, received_on } = call;
+        if self.keep.is_zero() || self.calls.contains_key(&id) {
+            return;
+        }
+        let len = CALL_LEN + invite.len();
+        while self.bytes + len > MAX_BYTES {
+            let Some((_, first)) = self.times.first().copied() else { return };
+            self.forget(first);
+        }
+        self.bytes += len;
+        self.waiting.interest(&user);
+        self.of_user.entry(user.clone()).or_default().push(id);
+        let time = now + FORGOTTEN;
+        self.times.insert((time, id));
+        let call = Call {
+            user,
+            sip_call_id,
+            invite: invite.into(),
+            received_on,
+            reached: HashSet::new(),
+            phones: HashSet::new(),
+            missing: devices,
+            woken: Vec::new(),
+            ended: None,
+            time,
+        };
+        self.calls.insert(id, call);
+        self.catch_up(id, now);
+    }
+
+    /// What was told of this call before it.
+    fn catch_up(&mut self, id: CallId, now: Instant) {
+        for early in self.early.remove(&id).unwrap_or_default() {
+            match early {
+                Early::Over(end) => self.over(id, &end, now),
+                Early::Rung(contact) => self.rung(id, &contact, now),
+            }
+        }
+    }
+
+    fn keep_early(&mut self, id: CallId, early: Early, now: Instant) {
+        const MOST: usize = 10_000;
+        while let Some((_, old)) =
+            self.early_times.front().filter(|(at, _)| *at + EARLY < now || self.early_times.len() >= MOST)
+        {
+            self.early.remove(old);
+            self.early_times.pop_front();
+        }
+        if self.keep.is_zero() {
+            return;
+        }
+        let its = self.early.entry(id).or_default();
+        if its.is_empty() {
+            self.early_times.push_back((now, id));
+        }
+        if its.len() < MAX_CONTACTS {
+            its.push(early);
+        }
+    }
+
+    /// A call went to a contact.
+    pub fn rung(&mut self, id: CallId, contact: &str, now: Instant) {
+        match self.calls.get_mut(&id) {
+            Some(call) => call.rung(contact),
+            None => self.keep_early(id, Early::Rung(contact.to_owned()), now),
+        }
+    }
+
+    /// A call is over. Of several ends that are told, one that is nearer to what happened counts: that it was answered, or who hung
+    /// up, rather than the status that this led to.
+    pub fn over(&mut self, id: CallId, end: &End, now: Instant) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return self.keep_early(id, Early::Over(end.clone()), now);
+        };
+        match &mut call.ended {
+            Some((_, known)) if end.rank() > known.rank() => *known = end.clone(),
+            Some(_) => {}
+            None => {
+                call.ended = Some((now, end.clone()));
+                self.set_time(id, now + GRACE);
+            }
+        }
+    }
+
+    /// A phone of a user has registered.
+    pub fn wake(&mut self, wake: &Wake, now: Instant) {
+        for id in self.of_user.get(&wake.user).cloned().unwrap_or_default() {
+            let Some(call) = self.calls.get_mut(&id) else { continue };
+            call.wake(wake);
+            if let Some((at, _)) = call.ended {
+                let time = call.time.min(now.max(at + GRACE));
+                self.set_time(id, time);
+            }
+        }
+    }
+
+    /// When something is due.
+    pub fn due(&self) -> Option<Instant> {
+        self.times.first().map(|(at, _)| *at)
+    }
+
+    /// Who is to be told by now.
+    pub fn next_due(&mut self, now: Instant) -> Vec<TellLate> {
+        let mut all = Vec::new();
+        while let Some((_, id)) = self.times.first().copied().filter(|(at, _)| *at <= now) {
+            let forget_at =
+                self.calls.get(&id).and_then(|call| call.ended.as_ref()).map(|(at, _)| *at + self.keep);
+            match forget_at.filter(|at| now < *at) {
+                Some(forget_at) => {
+                    all.extend(self.tell(id));
+                    self.set_time(id, forget_at);
+                }
+                None => self.forget(id),
+            }
+        }
+        all
+    }
+
+    /// The phones that have registered and do not know yet.
+    fn tell(&mut self, id: CallId) -> Vec<TellLate> {
+        let Some(call) = self.calls.get_mut(&id) else { return Vec::new() };
+        let Some((_, end)) = call.ended.clone() else { return Vec::new() };
+        let mut told = Vec::new();
+        for Woken { phone, aor, contacts } in std::mem::take(&mut call.woken) {
+            if call.missing == 0 {
+                break;
+            }
+            call.reach(phone);
+            for contact in contacts {
+                call.reached.insert(contact.clone());
+                told.push(TellLate {
+                    user: call.user.clone(),
+                    sip_call_id: call.sip_call_id.clone(),
+                    invite: Rc::clone(&call.invite),
+                    received_on: call.received_on,
+                    contact,
+                    aor: aor.clone(),
+                    end: end.clone(),
+                });
+            }
+        }
+        told
+    }
+
+    fn forget(&mut self, id: CallId) {
+        let Some(call) = self.calls.remove(&id) else { return };
+        self.times.remove(&(call.time, id));
+        self.bytes -= CALL_LEN + call.invite.len();
+        self.waiting.leave_ended(&call.user);
+        if let Some(ids) = self.of_user.get_mut(&call.user) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.of_user.remove(&call.user);
+            }
+        }
+    }
+
+    fn set_time(&mut self, id: CallId, at: Instant) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            self.times.remove(&(call.time, id));
+            call.time = at;
+            self.times.insert((at, id));
+        }
+    }
+}
+
+impl Call {
+    fn wake(&mut self, wake: &Wake) {
+        if self.missing == 0 || self.phones.contains(&wake.phone) {
+            return;
+        }
+        let (known, new): (Vec<_>, Vec<_>) =
+            wake.registered().iter().cloned().partition(|contact| self.reached.contains(contact));
+        if !known.is_empty() {
+            // It rang before it registered again.
+            self.phones.insert(wake.phone.clone());
+            return;
+        }
+        self.woken.retain(|woken| woken.phone != wake.phone);
+        if self.woken.len() < MAX_CONTACTS && !new.is_empty() {
+            let (phone, aor) = (wake.phone.clone(), wake.aor.clone());
+            self.woken.push(Woken { phone, aor, contacts: new });
+        }
+    }
+
+    fn rung(&mut self, contact: &str) {
+        if self.reached.len() < MAX_CONTACTS {
+            self.reached.insert(contact.to_owned());
+        }
+        let at = self.woken.iter().position(|woken| woken.contacts.iter().any(|its| its == contact));
+        if let Some(at) = at {
+            let woken = self.woken.swap_remove(at);
+            self.reach(woken.phone);
+        }
+    }
+
+    /// A phone that has woken knows of the call.
+    fn reach(&mut self, phone: String) {
+        if self.phones.insert(phone) {
+            self.missing = self.missing.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: CallId = CallId { index: 1, label: 2 };
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Rig {
+        all: Remembered,
+        now: Instant,
+    }
+
+    fn rig() -> Rig {
+        let waiting = Box::leak(Box::new(Waiting::new().unwrap()));
+        Rig { all: Remembered::new(waiting, 60 * SECOND), now: Instant::now() }
+    }
+
+    fn call(id: CallId, invite_len: usize) -> Remember {
+        let (user, sip_call_id) = ("bob".to_owned(), "c1".to_owned());
+        Remember { user, sip_call_id, id, devices: 3, invite: vec![b'x'; invite_len], received_on: None }
+    }
+
+    impl Rig {
+        fn remember(&mut self) {
+            self.all.remember(call(ID, 10), self.now);
+        }
+
+        /// A phone of its own for each contact, named after the first letter of it.
+        fn wakes(&mut self, contacts: &[&str]) -> Vec<(String, End)> {
+            if let Some(moment) = self.all.waiting.wake("bob") {
+                let contacts: Vec<String> = contacts.iter().map(|contact| (*contact).to_owned()).collect();
+                let registered = contacts.len();
+                let (user, aor) = ("bob".to_owned(), "sip:bob@x".to_owned());
+                let phone = contacts[0][..1].to_owned();
+                let wake = Wake { user, aor, moment, tells_contacts: true, contacts, phone, registered };
+                self.all.wake(&wake, self.now);
+            }
+            self.told()
+        }
+
+        fn told(&mut self) -> Vec<(String, End)> {
+            let told = self.all.next_due(self.now).into_iter();
+            told.map(|told| (told.contact, told.end)).collect()
+        }
+
+        fn over(&mut self, end: End) {
+            self.all.over(ID, &end, self.now);
+        }
+
+        fn is_empty(&self) -> bool {
+            self.all.calls.is_empty()
+                && self.all.of_user.is_empty()
+                && self.all.times.is_empty()
+                && self.all.bytes == 0
+                && self.all.waiting.wake("bob").is_none()
+        }
+    }
+
+    fn told(contact: &str, end: &End) -> Vec<(String, End)> {
+        vec![(contact.to_owned(), end.clone())]
+    }
+
+    #[test]
+    fn each_late_phone_is_told_once_and_none_that_the_call_went_to() {
+        let mut rig = rig();
+        rig.remember();
+        rig.all.rung(ID, "desk", rig.now);
+        let end = End::Cancelled(Some("SIP;cause=487".to_owned()));
+        rig.over(end.clone());
+        rig.now += SECOND;
+        assert_eq!(rig.wakes(&["desk"]), []);
+        assert_eq!(rig.wakes(&["phone"]), told("phone", &end));
+        assert_eq!(rig.wakes(&["phone"]), []);
+        rig.now += 58 * SECOND;
+        assert_eq!(rig.wakes(&["tablet"]), told("tablet", &end));
+        rig.now += SECOND;
+        assert_eq!(rig.wakes(&["watch"]), []);
+        assert!(rig.is_empty());
+    }
+
+    #[test]
+    fn a_phone_that_registers_as_the_call_ends_is_told_unless_it_rang() {
+        let mut rig = rig();
+        rig.remember();
+        assert_eq!(rig.wakes(&["a"]), []);
+        assert_eq!(rig.wakes(&["b"]), []);
+        rig.over(End::Failed(480));
+        assert_eq!(rig.wakes(&["c"]), [], "word that it rang may be under way");
+        rig.all.rung(ID, "b", rig.now);
+        rig.all.rung(ID, "c", rig.now);
+        rig.now += GRACE;
+        assert_eq!(rig.told(), told("a", &End::Failed(480)));
+    }
+
+    #[test]
+    fn a_phone_is_told_once_however_often_its_contact_changes_and_no_more_are_told_than_were_pushed_to() {
+        let mut rig = rig();
+        rig.remember();
+        rig.all.rung(ID, "desk", rig.now);
+        assert_eq!(rig.wakes(&["a1"]), []);
+        rig.all.rung(ID, "a1", rig.now);
+        rig.over(End::Answered);
+        rig.now += SECOND;
+        assert_eq!(rig.wakes(&["a2"]), [], "this one rang");
+        assert_eq!(rig.wakes(&["desk"]), []);
+        assert_eq!(rig.wakes(&["b1", "b2"]).len(), 2, "both contacts of one phone");
+        assert_eq!(rig.wakes(&["b3"]), []);
+        assert_eq!(rig.wakes(&["c1"]).len(), 1);
+        assert_eq!(rig.wakes(&["d1"]), [], "a fourth of three");
+    }
+
+    #[test]
+    fn the_end_that_says_most_counts() {
+        let mut rig = rig();
+        rig.remember();
+        for end in [End::Failed(487), End::Cancelled(None), End::Failed(408)] {
+            rig.over(end);
+        }
+        rig.now += SECOND;
+        assert_eq!(rig.wakes(&["a"]), told("a", &End::Cancelled(None)));
+        rig.over(End::Answered);
+        assert_eq!(rig.wakes(&["b"]), told("b", &End::Answered));
+    }
+
+    #[test]
+    fn what_comes_before_its_call_counts_for_it() {
+        let mut rig = rig();
+        rig.all.rung(ID, "desk", rig.now);
+        rig.over(End::Answered);
+        rig.remember();
+        rig.now += SECOND;
+        assert_eq!(rig.wakes(&["desk"]), []);
+        assert_eq!(rig.wakes(&["phone"]), told("phone", &End::Answered));
+    }
+
+    #[test]
+    fn a_call_without_an_end_is_forgotten_and_memory_has_a_bound() {
+        let mut rig = rig();
+        rig.remember();
+        rig.now += FORGOTTEN;
+        assert_eq!(rig.told(), []);
+        assert!(rig.is_empty());
+        let most = MAX_BYTES / (60_000 + CALL_LEN);
+        for label in 0..2 * most {
+            let id = CallId { index: 1, label: u32::try_from(label).unwrap() };
+            rig.all.remember(call(id, 60_000), rig.now + SECOND * u32::try_from(label).unwrap());
+        }
+        assert_eq!(rig.all.calls.len(), most);
+        assert!(!rig.all.calls.contains_key(&CallId { index: 1, label: 0 }), "the oldest made room");
+        rig.all.keep = Duration::ZERO;
+        rig.all.remember(call(CallId { index: 2, label: 0 }, 1), rig.now);
+        assert_eq!(rig.all.calls.len(), most, "0 is off");
+    }
+}

@@ -1,0 +1,118 @@
+//! What devices are told about a call that is over: data for Android, an alert for iPhones.
+//!
+//! It refuses to be a VoIP push: Apple ends apps that get one and show no call.
+//!
+//! Sources: sylk-pushserver, `pushserver/applications/sylk.py` (event `cancel`); for the others there is no convention, and the
+//! names are ours.
+
+use super::values::Values;
+use super::{json, message, sylk};
+use crate::config::{MAX_FCM_LEN, Profile};
+use crate::model::{Ended, Push};
+use bytes::Bytes;
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Cancel<'a> {
+    r#type: &'static str,
+    reason: &'static str,
+    id: &'a str,
+    uuid: &'a str,
+    call_id: &'a str,
+    sip_user: &'a str,
+}
+
+#[derive(Serialize)]
+struct Minimal<'a> {
+    r#type: &'static str,
+    reason: &'static str,
+    id: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Sylk<'a> {
+    id: &'a str,
+    event: &'static str,
+    call_id: &'a str,
+    session_id: String,
+    reason: &'static str,
+}
+
+/// The body of an FCM request that ends the ringing; `None` for an app whose profile has no word for that.
+pub fn fcm_ended(profile: &Profile, push: &Push, ended: Ended) -> Option<Bytes> {
+    let values = Values::new(push);
+    let (id, call_id, reason) = (values.id(), &*push.call.call_id, ended.as_str());
+    let mut out = Vec::with_capacity(values.expected_len());
+    message::start(&mut out, &push.device.token);
+    match profile {
+        Profile::Callkit => {
+            let sip_user = values.user();
+            json(&mut out, &Cancel { r#type: "cancel", reason, id, uuid: id, call_id, sip_user });
+        }
+        Profile::Minimal => json(&mut out, &Minimal { r#type: "cancel", reason, id }),
+        Profile::Sylk => {
+            let session_id = sylk::session_id(call_id).to_string();
+            json(&mut out, &Sylk { id, event: "cancel", call_id, session_id, reason });
+        }
+        Profile::Linphone | Profile::Seed | Profile::Template(_) => return None,
+    }
+    message::end_android(&mut out, push);
+    Some(out.into())
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Missed<'a> {
+    aps: Aps<'a>,
+    r#type: &'static str,
+    id: &'a str,
+    #[serde(rename = "call_id", skip_serializing_if = "str::is_empty")]
+    call_id: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Aps<'a> {
+    alert: Alert<'a>,
+    sound: &'static str,
+    /// Lets an app put it into the user's language before it is shown (Apple, "Modifying content in newly delivered notifications").
+    mutable_content: u8,
+}
+
+#[derive(Serialize)]
+struct Alert<'a> {
+    title: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    body: &'a str,
+}
+
+/// An APNs alert about a missed call.
+pub fn apns_missed(profile: &Profile, push: &Push) -> Bytes {
+    let values = Values::new(push);
+    let mut out = Vec::new();
+    json(&mut out, &missed(profile, &values));
+    out.into()
+}
+
+/// The same for an iPhone that is reached through FCM.
+pub fn fcm_missed(profile: &Profile, push: &Push) -> Bytes {
+    let values = Values::new(push);
+    let mut out = Vec::with_capacity(values.expected_len());
+    message::start(&mut out, &push.device.token);
+    json(&mut out, &Minimal { r#type: "missed", reason: "cancelled", id: values.id() });
+    message::end_alert(&mut out, push, &missed(profile, &values));
+    debug_assert!(out.len() < 2 * MAX_FCM_LEN, "the texts of a call are shorter");
+    out.into()
+}
+
+fn missed<'a>(profile: &Profile, values: &'a Values<'_>) -> Missed<'a> {
+    let is_private = matches!(profile, Profile::Minimal);
+    let (body, call_id) = if is_private { ("", "") } else { (values.name, &*values.call.call_id) };
+    Missed {
+        aps: Aps { alert: Alert { title: "Missed call", body }, sound: "default", mutable_content: 1 },
+        r#type: "missed",
+        id: values.id(),
+        call_id,
+    }
+}
