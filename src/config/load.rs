@@ -5,8 +5,10 @@
 use super::credential::beside;
 use super::secret::read_secret;
 use super::{
-    ApnsCredential, ConfigError, FcmCredential, IosPushType, Quarantine, Secret, Settings, SipSettings, raw,
+    ApnsCredential, ConfigError, FcmCredential, IosPushType, MessageSettings, Quarantine, Secret, Settings,
+    SipSettings, raw,
 };
+use crate::model::Show;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -60,6 +62,7 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
         fcm: raw.fcm.into_iter().map(|fcm| FcmCredential::from_raw(file, fcm)).collect::<Result<_, _>>()?,
         api_keys,
         sip: SipSettings::from_raw(file, &raw.sip)?,
+        message: message(file, &raw.message)?,
         log_level: log_level(file, &raw.log.level)?,
         warnings: Vec::new(),
     };
@@ -88,6 +91,17 @@ fn store_path(file: &Path, url: &str) -> Result<PathBuf, ConfigError> {
         Some(path) if !path.is_empty() => Ok(beside(file, Path::new(path))),
         _ => Err(ConfigError::new(file, "[store] url", "is not of the form sqlite:/path/to/tokens.db")),
     }
+}
+
+/// Whoever sends a MESSAGE gives up after 32 s (RFC 3261 §17.1.2.2, timer F), and the phone needs some of them to answer.
+const MAX_MESSAGE_WAKE_S: i64 = 25;
+
+fn message(file: &Path, raw: &raw::Message) -> Result<MessageSettings, ConfigError> {
+    let wake_s = in_range(file, "[message] wake_seconds", raw.wake_seconds, 1..=MAX_MESSAGE_WAKE_S)?;
+    let show = Show::parse(&raw.ios_push_type).ok_or_else(|| {
+        ConfigError::new(file, "[message] ios_push_type", "is neither alert nor background")
+    })?;
+    Ok(MessageSettings { wake: Duration::from_secs(wake_s), show })
 }
 
 fn log_level(file: &Path, level: &str) -> Result<log::LevelFilter, ConfigError> {

@@ -19,7 +19,7 @@ pub use secret::Secret;
 pub use sip::SipSettings;
 pub use template::{Field, Piece, Template};
 
-use crate::model::Provider;
+use crate::model::{Provider, Show};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -64,6 +64,8 @@ pub struct Settings {
     pub api_keys: Option<Vec<Secret>>,
     /// `[sip]`.
     pub sip: SipSettings,
+    /// `[message]`.
+    pub message: MessageSettings,
     /// `[log] level`.
     pub log_level: log::LevelFilter,
     /// What is odd but no reason to stop; for the log.
@@ -81,6 +83,15 @@ pub struct Quarantine {
     /// `pair_seconds`: how long a credential is not used for an app, or a device not pushed to, after the provider has said
     /// that the two do not belong together.
     pub pair: Duration,
+}
+
+/// `[message]`: how phones are woken for a SIP MESSAGE.
+#[derive(Debug, Clone, Copy)]
+pub struct MessageSettings {
+    /// `wake_seconds`: how long it waits for the phone to register.
+    pub wake: Duration,
+    /// `ios_push_type`.
+    pub show: Show,
 }
 
 impl Settings {

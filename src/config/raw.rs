@@ -18,6 +18,7 @@ pub(super) struct File {
     pub app: Vec<App>,
     pub rest: Option<Rest>,
     pub sip: Sip,
+    pub message: Message,
     pub log: Log,
 }
 
@@ -156,6 +157,19 @@ impl Default for Sip {
             unsupported: "forward".to_owned(),
             keep_tokens: "until_dead".to_owned(),
         }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Message {
+    pub wake_seconds: i64,
+    pub ios_push_type: String,
+}
+
+impl Default for Message {
+    fn default() -> Self {
+        Message { wake_seconds: 25, ios_push_type: "alert".to_owned() }
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Call, Device, Kind, Provider};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// One call to one device.
+/// One call, or what else there is to say, to one device.
 #[derive(Debug, Clone)]
 pub struct Push {
     /// What it says.
@@ -41,6 +41,11 @@ impl Push {
         let name = format!("{}/{}/{}", device.user.as_str(), device.device_id, device.token.expose());
         match kind {
             Kind::Call => Uuid::new_v5(&self.call.uuid(), name.as_bytes()),
+            // Messages of one conversation may share a Call-ID (RFC 3428 §4).
+            Kind::Message(_) => {
+                let name = format!("{name}/{}/{}", kind.as_str(), self.expires_at_s);
+                Uuid::new_v5(&self.call.uuid(), name.as_bytes())
+            }
             kind => Uuid::new_v5(&self.call.uuid(), format!("{name}/{}", kind.as_str()).as_bytes()),
         }
     }

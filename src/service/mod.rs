@@ -6,6 +6,7 @@ mod contacts;
 mod ends;
 mod error;
 mod installed;
+mod messages;
 
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
 pub use crate::store::Registered;
@@ -45,12 +46,18 @@ pub struct Service {
     sender_pid: AtomicU32,
 }
 
-/// A call that was looked up and checked, and can be handed over.
+/// A call, or a message, that was looked up and checked, and can be handed over.
 pub struct Ready {
     pushes: Vec<Push>,
 }
 
 impl Ready {
+    /// What it counts as.
+    fn counter(&self) -> Counter {
+        let is_message = |push: &Push| matches!(push.kind, Kind::Message(_));
+        if self.pushes.iter().any(is_message) { Counter::Messages } else { Counter::Calls }
+    }
+
     /// How many devices it is for; at least one.
     pub fn devices(&self) -> usize {
         self.pushes.len()
@@ -280,7 +287,7 @@ impl Service {
     /// # Errors
     /// `QueueFull` or `SenderGone`.
     pub fn hand_over(&self, ready: Ready, patience: Option<Duration>, note: Vec<u8>) -> Result<(), Error> {
-        self.stats.count(Counter::Calls);
+        self.stats.count(ready.counter());
         self.with_sender(|sender| Ok(sender.queue(ready.pushes, patience, note)?))
     }
 

@@ -18,7 +18,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// All script functions, and a row of zeros.
-pub static TABLE: Table<[CmdExport; 29]> = Table::new([
+pub static TABLE: Table<[CmdExport; 30]> = Table::new([
     row(c"register_token", 3, register_token_3 as *const c_void),
     row(c"register_token", 4, register_token_4 as *const c_void),
     row(c"register_token", 5, register_token_5 as *const c_void),
@@ -30,6 +30,7 @@ pub static TABLE: Table<[CmdExport; 29]> = Table::new([
     row(c"send_voip_push_to", 6, send_voip_push_to as *const c_void),
     row(c"queue_voip_push", 3, pushes::queue_voip_push_3 as *const c_void),
     row(c"queue_voip_push", 4, pushes::queue_voip_push_4 as *const c_void),
+    row(c"queue_message_push", 3, pushes::queue_message_push as *const c_void),
     suspending(c"send_voip_push_async", 4, pushes::send_voip_push_async_4 as *const c_void),
     suspending(c"send_voip_push_async", 5, pushes::send_voip_push_async_5 as *const c_void),
     parking(c"park_call", 2, park::park_call_2 as *const c_void),

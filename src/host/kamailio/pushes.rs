@@ -1,4 +1,4 @@
-//! The script functions that push without keeping the worker: `queue_voip_push` and `send_voip_push_async`.
+//! The script functions that push without keeping the worker: `queue_voip_push`, `queue_message_push` and `send_voip_push_async`.
 //!
 //! It refuses to suspend a call before everything that can be wrong with it was checked: a script that gets a number goes on with a
 //! call that nobody else has.
@@ -24,7 +24,7 @@ pub unsafe extern "C" fn queue_voip_push_3(msg: Msg, user: Param, caller: Param,
     let params = [("user", user), (CALLER, caller), ("call_id", call_id)];
     call("queue_voip_push", msg, params, |service, [user, caller, call_id]| {
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
-        unsafe { queue(service, msg, [user, caller, call_id, ""]) }
+        unsafe { queue_call(service, msg, [user, caller, call_id, ""]) }
     })
 }
 
@@ -37,13 +37,43 @@ pub unsafe extern "C" fn queue_voip_push_4(
 ) -> c_int {
     let params = [("user", user), (CALLER, caller), ("call_id", call_id), ("media", media)];
     // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
-    call("queue_voip_push", msg, params, |service, texts| unsafe { queue(service, msg, texts) })
+    call("queue_voip_push", msg, params, |service, texts| unsafe { queue_call(service, msg, texts) })
 }
 
-unsafe fn queue(
+pub unsafe extern "C" fn queue_message_push(msg: Msg, user: Param, from: Param, call_id: Param) -> c_int {
+    let params = [("user", user), (CALLER, from), ("call_id", call_id)];
+    call("queue_message_push", msg, params, |service, [user, from, call_id]| {
+        let patience = service.settings().message.wake;
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        unsafe {
+            queue(service, msg, [user, call_id], patience, || service.ready_message(user, from, call_id))
+        }
+    })
+}
+
+unsafe fn queue_call(
     service: &Service,
     msg: Msg,
     [user, caller, call_id, media]: [&str; 4],
+) -> Result<Last, Error> {
+    // SAFETY: the caller's word.
+    unsafe {
+        let ready = || service.ready(user, caller, call_id, media_of(msg, media)?);
+        let last = queue(service, msg, [user, call_id], service.settings().ring, ready)?;
+        if last.code > 0 {
+            late::pushed(msg, service, last.devices(), [user, call_id]);
+        }
+        Ok(last)
+    }
+}
+
+/// Hands over what `ready` has made. Whoever wants the result gets it, at the latest after `patience`, when it is of no use any more.
+unsafe fn queue(
+    service: &Service,
+    msg: Msg,
+    [user, call_id]: [&str; 2],
+    patience: Duration,
+    ready: impl FnOnce() -> Result<Ready, Error>,
 ) -> Result<Last, Error> {
     // SAFETY: the caller's word.
     let id = if park::is_used() { unsafe { tm::current(msg)? } } else { None };
@@ -52,15 +82,11 @@ unsafe fn queue(
     {
         return Ok(refused);
     }
-    // SAFETY: the caller's word.
-    let ready = service.ready(user, caller, call_id, unsafe { media_of(msg, media)? })?;
+    let ready = ready()?;
     let devices = ready.devices();
     let note = note_for_queued(service, id, user, call_id);
-    // Whoever wants the result gets it, at the latest when no phone rings any more.
-    let patience = (!note.is_empty()).then_some(service.settings().ring);
+    let patience = (!note.is_empty()).then_some(patience);
     service.hand_over(ready, patience, note)?;
-    // SAFETY: the caller's word.
-    unsafe { late::pushed(msg, service, devices, [user, call_id]) };
     Ok(verbs::counted(devices))
 }
 

@@ -16,9 +16,19 @@ pub(super) fn build(
     origin: &Origin,
     authorization: &Authorization,
 ) -> Result<Request<Bytes>, Outcome> {
-    let (push_type, expires_at_s, body) = match push.kind {
-        Kind::Call => ("voip", push.expires_at_s, payload::apns(profile, push)),
-        Kind::Missed => ("alert", push.expires_at_s + MISSED_KEPT_S, payload::apns_missed(profile, push)),
+    let (push_type, priority, expires_at_s, body) = match push.kind {
+        Kind::Call => ("voip", "10", push.expires_at_s, payload::apns(profile, push)),
+        Kind::Missed => {
+            ("alert", "10", push.expires_at_s + MISSED_KEPT_S, payload::apns_missed(profile, push))
+        }
+        Kind::Message(_) if topic.ends_with(".voip") => {
+            let reason = "a message is not told by a VoIP push".to_owned();
+            return Err(Outcome::Rejected { reason });
+        }
+        Kind::Message(show) => {
+            let body = payload::apns_message(profile, push, show);
+            (show.as_str(), show.priority(), push.expires_at_s, body)
+        }
         // Apple ends apps that get a VoIP push and show no call.
         Kind::Ended(_) => {
             let reason = "an iPhone is not told by a push that a call is over".to_owned();
@@ -30,7 +40,7 @@ pub(super) fn build(
         .header("authorization", &*authorization.value)
         .header("apns-id", push.id().to_string())
         .header("apns-push-type", push_type)
-        .header("apns-priority", "10")
+        .header("apns-priority", priority)
         .header("apns-expiration", expires_at_s)
         .header("apns-topic", topic)
         .body(body)
@@ -40,7 +50,7 @@ pub(super) fn build(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Ended;
+    use crate::model::{Ended, Show};
     use crate::provider::tests::{push_to, some_authorization};
 
     fn origin() -> Origin {
@@ -74,6 +84,21 @@ mod tests {
         assert_eq!(push.id(), push.clone().id());
         assert_ne!(push.id(), other.id());
         assert_eq!(push.call.uuid(), other.call.uuid());
+    }
+
+    #[test]
+    fn a_message_is_never_told_by_a_voip_push() {
+        let call = push_to("ios", &"ab".repeat(32), "Alice");
+        for (show, push_type, priority) in
+            [(Show::Alert, "alert", "10"), (Show::Background, "background", "5")]
+        {
+            let push = Push { kind: Kind::Message(show), ..call.clone() };
+            let to = |topic| build(&push, topic, &Profile::Callkit, &origin(), &some_authorization());
+            assert!(matches!(to("org.example.phone.voip"), Err(Outcome::Rejected { .. })));
+            let request = to("org.example.phone").unwrap();
+            assert_eq!(request.headers()["apns-push-type"], push_type);
+            assert_eq!(request.headers()["apns-priority"], priority);
+        }
     }
 
     #[test]
