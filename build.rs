@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The files that hold the C interface, in the header's order.
-const SOURCES: [&str; 6] = ["status.rs", "life.rs", "tokens.rs", "push.rs", "later.rs", "tools.rs"];
+const SOURCES: [&str; 7] =
+    ["status.rs", "life.rs", "tokens.rs", "devices.rs", "push.rs", "later.rs", "tools.rs"];
 const COMMITTED: &str = "include/voip_push.h";
 const CHECK: &str = "VOIP_PUSH_CHECK_HEADER";
 
@@ -36,7 +37,7 @@ fn header(root: &Path) -> Result<String, String> {
     bindings.map_err(|error| format!("cbindgen: {error}"))?.write(&mut text);
     let text = String::from_utf8(text).map_err(|error| format!("cbindgen wrote {error}"))?;
     // cbindgen takes the pointers of cbindgen.toml for names and puts a space behind them.
-    Ok(text.replace("char * ", "char *").replace("size_t * ", "size_t *"))
+    Ok(text.replace("char * ", "char *").replace("size_t * ", "size_t *").replace("device * ", "device *"))
 }
 
 /// The version that a program was compiled for, from Cargo.toml and from nowhere else.

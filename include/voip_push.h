@@ -176,6 +176,63 @@
  */
 #define VOIP_PUSH_ERR_INTERNAL -901
 
+/**
+ * A device with all that can be said of it, for register_device. Set it to zero and fill in
+ * size, user, token and platform; a text that stays NULL or is "" is not said.
+ *
+ *     voip_push_device device = {0};
+ *
+ *     device.size = sizeof device;
+ *     device.user = "alice";
+ */
+typedef struct voip_push_device {
+    /**
+     * sizeof(voip_push_device): later versions may have more fields at the end.
+     */
+    size_t size;
+    /**
+     * Whose it is, as for register_token.
+     */
+    const char *user;
+    /**
+     * What its provider calls it, as for register_token.
+     */
+    const char *token;
+    /**
+     * "ios" or "android".
+     */
+    const char *platform;
+    /**
+     * Which of the user's devices it is; NULL is "the one phone of this user".
+     */
+    const char *device_id;
+    /**
+     * "apns" or "fcm"; NULL is told by platform and token.
+     */
+    const char *provider;
+    /**
+     * Topic or project; NULL is the configuration's first.
+     */
+    const char *app;
+    /**
+     * "production" or "sandbox", for APNs; NULL is the configuration's first.
+     */
+    const char *environment;
+    /**
+     * The ordinary APNs token of an iPhone whose token is PushKit's, for what is not a call.
+     */
+    const char *alert_token;
+    /**
+     * Its topic; NULL is the device's own, without ".voip".
+     */
+    const char *alert_app;
+    /**
+     * For how many seconds the registration is good, up to ten years; 0 is until it is
+     * deleted.
+     */
+    int64_t expires_s;
+} voip_push_device;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -219,7 +276,8 @@ int32_t voip_push_init(const char *path);
 int32_t voip_push_shutdown(void);
 
 /**
- * Stores the token of a user's phone, in place of the one that this user had.
+ * Stores the token of a user's phone, in place of the one that this user had. Whoever had the
+ * same token before loses it. register_device takes more than these three.
  *
  * user is the callee's address as send_voip_push will get it, at most 255 bytes: "alice"
  * and "alice@example.org" are two users. A leading "sip:" and URI parameters are dropped.
@@ -280,6 +338,38 @@ int32_t lookup_token(const char *user,
  * INTERNAL.
  */
 int32_t delete_token(const char *user);
+
+/**
+ * Stores a device, in place of the one of this user that has the same device id. All that was
+ * said of that one before is forgotten. Whoever had the same token before loses it: a token
+ * belongs to one user and one device.
+ *
+ * Returns VOIP_PUSH_OK.
+ *
+ * Ownership: structure and strings stay yours and are not kept.
+ * Threads: any, also at the same time.
+ * Fork: usable before and after; each process opens the token store for itself.
+ * Blocks: on the disk, and up to 5 seconds while another process locks the token store.
+ * Errors: TOO_MANY_DEVICES, NULL_POINTER, INVALID_UTF8, BAD_ARGUMENT, CONFIG (on first use),
+ * STORE, INTERNAL.
+ */
+int32_t register_device(const voip_push_device *device);
+
+/**
+ * Forgets one device of a user: the one with this device id, or with "" the one that was
+ * registered without one. delete_token forgets them all.
+ *
+ * Returns 1.
+ *
+ * Ownership: the strings stay yours and are not kept.
+ * Threads: any, also at the same time.
+ * Fork: usable before and after; each process opens the token store for itself.
+ * Blocks: on the disk, and up to 5 seconds while another process locks the token store.
+ * Errors: NO_DEVICE, NULL_POINTER, INVALID_UTF8, BAD_ARGUMENT, CONFIG (on first use), STORE,
+ * INTERNAL.
+ */
+int32_t delete_device(const char *user,
+                      const char *device_id);
 
 /**
  * Pushes a call to every device of the callee and waits for the providers' answers, at most

@@ -52,6 +52,11 @@ fn buffers_are_filled_whole_or_not_at_all() {
 }
 
 #[test]
+fn devices_are_stored_with_all_that_is_said_of_them() {
+    check("devices", 1);
+}
+
+#[test]
 fn many_threads_add_up() {
     check("threads", 1);
 }
@@ -95,7 +100,7 @@ fn the_program_that_a_newcomer_copies_shows_every_function() {
     let expected = format!(
         "voip_push {}\nvoip_push_init: 0\nregister_token: 0\nlookup_token: 1\n\
          alice's newest device runs ios, its token has 64 bytes\n\
-         send_voip_push: 1\nsend_voip_push_to: 1\ndelete_token: 1\nvoip_push_shutdown: 0\n",
+         send_voip_push: 1\nsend_voip_push_to: 1\ncancel_voip_push: 0\ndelete_token: 1\nvoip_push_shutdown: 0\n",
         env!("CARGO_PKG_VERSION")
     );
     for language in [Language::C99, Language::Cpp17] {

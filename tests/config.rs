@@ -68,6 +68,18 @@ fn what_is_odd_but_works_is_a_warning() {
 }
 
 #[test]
+fn settings_with_which_no_push_could_come_in_time_are_refused() {
+    let sip = |lines: &str| with_toml(|toml| format!("{toml}[sip]\n{lines}\n"));
+    assert_says(&sip("pnsreg_seconds = 120"), &["[sip] pnsreg_seconds", "from 121"]);
+    assert_says(&sip("min_expires_seconds = 130"), &["[sip] min_expires_seconds", "from 131"]);
+    let longer = "pnsreg_seconds = 300\nmin_expires_seconds = 200";
+    assert_says(&sip(longer), &["[sip] min_expires_seconds", "from 301"]);
+    assert_says(&sip("brief = \"drop\""), &["[sip] brief", "neither forward nor refuse"]);
+    assert_says(&sip("unsupported = \"\""), &["[sip] unsupported", "neither forward nor refuse"]);
+    assert_says(&sip("keep_tokens = \"ever\""), &["[sip] keep_tokens", "until_dead nor while_registered"]);
+}
+
+#[test]
 fn unknown_and_missing_keys_and_bad_values_are_named() {
     assert_says(
         &replaced("wait_ms", "wait_msec"),

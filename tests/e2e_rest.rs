@@ -116,6 +116,28 @@ fn without_a_valid_key_nothing_is_told_and_nothing_is_done() {
     assert_eq!(shipped.token_status("bob"), 200);
 }
 
+/// Kamailio serves each request in another worker; they count together.
+#[test]
+fn guessing_keys_is_slow_whichever_worker_serves() {
+    let shipped = Shipped::start("guess");
+    shipped.register_token("bob", &apns_token(1), "ios");
+    let target = "/api/user/bob/push-token";
+    let guess = |number: usize| {
+        let key = format!("Authorization: Bearer wrong-key-{number:020}");
+        curl(shipped.http_port, target, &["-H", &key])
+    };
+    let statuses: Vec<u16> = (0..15).map(|number| guess(number).status).collect();
+    // One or two more may be let through meanwhile on a slow machine: one each six seconds.
+    assert_eq!(statuses[..10], [401; 10]);
+    let refused = guess(15);
+    assert!(statuses.contains(&429) && refused.status == 429, "{statuses:?} {refused:?}");
+    assert!(refused.header("Retry-After").is_some_and(|wait| wait.parse::<u64>().is_ok()), "{refused:?}");
+    assert_eq!(ask(&shipped, "GET", target, &[]).status, 429);
+    // Another address of this machine is another client.
+    let key = format!("Authorization: Bearer {}", shipped.simulator.fact("api_key"));
+    assert_eq!(curl(shipped.http_port, target, &["--interface", "127.0.0.2", "-H", &key]).status, 200);
+}
+
 #[test]
 fn what_is_wrong_has_its_status() {
     let shipped = Shipped::start("wrong");

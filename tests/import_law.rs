@@ -37,12 +37,13 @@ const OPEN_ROOMS: [&str; 3] = ["model", "process", "random"];
 const SIBLINGS: [(&str, [&str; 2]); 1] = [("provider", ["apns", "fcm"])];
 
 /// Where a crate may be named: only in files whose path starts so.
-const CRATES: [(&str, &[&str]); 6] = [
+const CRATES: [(&str, &[&str]); 7] = [
     ("rusqlite", &["src/store"]),
     ("h2", &["src/http2", "src/bin/voip-push/simulate"]),
     // ureq, in oauth.rs, wants its crypto provider handed over as rustls' type.
     ("rustls", &["src/http2", "src/bin/voip-push/simulate", "src/provider/fcm/oauth.rs"]),
     ("tokio_rustls", &["src/http2", "src/bin/voip-push/simulate"]),
+    ("aws_lc_rs", &["src/config/api_keys.rs", "src/bin/voip-push/simulate"]),
     ("ureq", &["src/provider/fcm", "src/sender"]),
     ("cbindgen", &[]),
 ];

@@ -90,7 +90,18 @@ fn functions_do_what_they_say(version: &str) {
     assert!(refused.starts_with("called rc=-2 a=0 why=every push was rejected: apns"), "{refused}");
     assert_eq!(host.ask("call delete_token bob phone $why"), "called rc=-1 why=no device for this user");
 
+    let topic = host.simulator.fact("topic");
+    let parameters = format!("pn-provider=apns;pn-prid={};pn-param=ABCDE12345.{topic}", token(5));
+    let contact = format!("<sip:dan@192.0.2.1;{parameters}>");
+    assert_eq!(
+        host.ask(&format!("call register_contact dan {contact} 600 $devices $why")),
+        "called rc=1 devices=1 why=ok"
+    );
+    let dan = host.ask("call lookup_token dan $token $platform $provider");
+    assert_eq!(dan, format!("called rc=1 token={} platform=ios provider=apns", token(5)));
+    assert_eq!(host.ask("call register_contact dan <sip:dan@192.0.2.1> 600"), "called rc=-1");
     for (bad, why) in [
+        ("register_contact dan sip: 600", "rc=-6"),
         ("register_token % t ios - -", "rc=-6"),
         ("register_token bob x windows", "rc=-6"),
         ("register_token bob zz ios", "rc=-6"),
@@ -228,7 +239,7 @@ fn only_a_new_call_rings(version: &str) {
     assert_eq!(host.next("> "), "> resumed 1 rc=1 why=ok");
     host.next("> idle");
     let bad = host.ask("call send_voip_push_contact bob sip:bob@192.0.2.1 ini-INVITE alice c3 $why");
-    assert_eq!(bad, "called rc=-6 why=contact: has no pn-provider");
+    assert_eq!(bad, "called rc=-6 why=contact: has no push parameters");
     let pushes = host.simulator.wait_for_pushes(0, 2);
     assert!(pushes.iter().all(|push| push["token"] == token.as_str()), "{pushes:?}");
     host.stop();

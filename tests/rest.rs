@@ -7,6 +7,8 @@ mod support;
 use serde_json::{Value, json};
 use support::Scratch;
 use support::settings::{self, API_KEY};
+use voip_push::config::ApiKey;
+use voip_push::model::Scope;
 use voip_push::rest::{Request, Response, handle};
 use voip_push::service::Service;
 
@@ -40,6 +42,19 @@ impl Api {
             &self.service,
             &Request { method, target, authorization, content_type, body, remote: "127.0.0.1" },
         )
+    }
+
+    /// With this key, from this address.
+    fn ask_as(&self, key: &str, remote: &str, method: &str, target: &str, body: &str) -> Response {
+        let key = format!("Bearer {key}");
+        let (authorization, content_type) = (Some(key.as_str()), Some("application/json"));
+        let body = body.as_bytes();
+        handle(&self.service, &Request { method, target, authorization, content_type, body, remote })
+    }
+
+    fn counter(&self, name: &str) -> u64 {
+        let numbers = self.service.stats().read();
+        numbers.iter().find(|reading| reading.name == name).unwrap().value
     }
 
     fn register(&self, body: &Value) -> Response {
@@ -160,8 +175,149 @@ fn without_a_valid_key_nothing_is_told_and_nothing_is_done() {
         assert!(response.headers.starts_with("WWW-Authenticate: Bearer"));
     }
     assert_eq!(api.ask("GET", "/api/user/bob/push-token", "").status, 404);
-    let unauthorized = api.service.stats().read().into_iter().find(|r| r.name == "rest_unauthorized_total");
-    assert_eq!(unauthorized.unwrap().value, 5);
+    assert_eq!(api.counter("rest_unauthorized_total"), 5);
+}
+
+#[test]
+fn everything_that_was_registered_is_shown() {
+    let api = Api::new("rest-all");
+    let body = json!({ "user": "bob", "token": token(), "platform": "ios", "device_id": "handset", "provider": "apns",
+        "app": "org.example.phone.voip", "environment": "production", "expires": 3600,
+        "alert_token": "cd".repeat(32), "alert_app": "org.example.phone" });
+    assert_eq!(api.register(&body).status, 201);
+    let shown = parsed(&api.ask("GET", "/api/user/bob/push-token", ""));
+    let device = &shown["devices"][0];
+    for key in
+        ["token", "platform", "device_id", "provider", "app", "environment", "alert_token", "alert_app"]
+    {
+        assert_eq!(device[key], body[key], "{key}");
+    }
+    let lasts_ms = device["expires_at_ms"].as_i64().unwrap() - device["registered_at_ms"].as_i64().unwrap();
+    assert_eq!(lasts_ms, 3_600_000);
+    // Renewed with the seed's three fields and its device id, the rest is as if it had never been said.
+    let bare = json!({ "user": "bob", "token": token(), "platform": "ios", "device_id": "handset" });
+    assert_eq!(api.register(&bare).status, 200);
+    let device = parsed(&api.ask("GET", "/api/user/bob/push-token", ""))["devices"][0].clone();
+    for key in ["app", "environment", "expires_at_ms", "alert_token", "alert_app"] {
+        assert_eq!(device[key], Value::Null, "{key}");
+    }
+}
+
+#[test]
+fn a_phone_that_changes_hands_rings_for_its_new_user_only() {
+    let api = Api::new("rest-moves");
+    let of =
+        |user: &str| json!({ "user": user, "token": token(), "platform": "ios", "device_id": "handset" });
+    assert_eq!((api.register(&of("alice")).status, api.register(&of("bob")).status), (201, 201));
+    assert_eq!(api.ask("GET", "/api/user/alice/push-token", "").status, 404);
+    assert_eq!(parsed(&api.ask("GET", "/api/user/bob/push-token", ""))["token"], token());
+}
+
+#[test]
+fn a_refused_registration_changes_nothing_of_what_is_there() {
+    let api = Api::new("rest-unchanged");
+    let good = json!({ "user": "bob", "token": token(), "platform": "ios", "device_id": "handset", "expires": 3600 });
+    assert_eq!(api.register(&good).status, 201);
+    let before = api.ask("GET", "/api/user/bob/push-token", "").body;
+    for (key, value) in [
+        ("platform", json!("windows")),
+        ("provider", json!("webpush")),
+        ("environment", json!("staging")),
+        ("token", json!("f".repeat(4097))),
+        ("app", json!("a\u{7}b")),
+        ("device_id", json!("x".repeat(256))),
+        ("expires", json!(-1)),
+        ("expires", json!("soon")),
+        ("alert_token", json!(token())),
+        ("alert_app", json!("org.example.phone")),
+    ] {
+        let mut body = good.clone();
+        body[key] = value;
+        assert_eq!(api.register(&body).status, 400, "{key}");
+    }
+    assert_eq!(api.ask("GET", "/api/user/bob/push-token", "").body, before);
+}
+
+#[test]
+fn ten_thousand_devices_of_one_user_hit_the_limit() {
+    let api = Api::new("rest-limit");
+    let register = |number: usize| {
+        api.register(&json!({ "user": "bob", "token": format!("{number:064x}"), "platform": "ios",
+            "device_id": number.to_string() }))
+    };
+    let statuses: Vec<u16> = (0..10_000).map(|number| register(number).status).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 20);
+    assert!(statuses[20..].iter().all(|status| *status == 409));
+    let refused = parsed(&register(10_000))["error"].as_str().unwrap().to_owned();
+    assert!(refused.contains("20 devices") && refused.contains("delete one first"), "{refused}");
+    assert_eq!(api.counter("too_many_devices_total"), 9_981);
+    assert_eq!(register(7).status, 200, "what is there can be renewed");
+    assert_eq!(api.ask("DELETE", "/api/user/bob/push-token?device_id=7", "").status, 200);
+    assert_eq!(register(10_000).status, 201);
+}
+
+#[test]
+fn a_slip_of_the_pen_does_not_delete_all_devices() {
+    let api = Api::new("rest-slip");
+    assert_eq!(api.register(&json!({ "user": "bob", "token": token(), "platform": "ios" })).status, 201);
+    assert_eq!(api.ask("DELETE", "/api/user/bob/push-token?deviceid=other", "").status, 400);
+    assert_eq!(api.ask("DELETE", "/api/user/bob/push-token?device_id=other", "").status, 404);
+    assert_eq!(api.ask("GET", "/api/user/bob/push-token", "").status, 200);
+}
+
+/// An API whose keys are named like their one scope.
+fn api_with_scopes(name: &str) -> Api {
+    let scratch = Scratch::new(name);
+    let config = settings::write(&scratch);
+    let line = |scope: Scope| ApiKey::new(scope.as_str(), &[scope], &key_for(scope)).unwrap().line();
+    scratch.write("api-keys", Scope::ALL.map(line).join("\n"));
+    Api { service: Service::prepare(&config).unwrap(), _scratch: scratch }
+}
+
+fn key_for(scope: Scope) -> String {
+    format!("key-to-{}-0123456789", scope.as_str())
+}
+
+#[test]
+fn a_key_opens_what_it_is_for_and_nothing_else() {
+    let api = api_with_scopes("rest-scopes");
+    let body = json!({ "user": "bob", "token": token(), "platform": "ios" }).to_string();
+    let target = "/api/user/bob/push-token";
+    let requests = [
+        (Scope::Register, "POST", "/api/register-push-token", body.as_str()),
+        (Scope::Read, "GET", target, ""),
+        (Scope::Delete, "DELETE", target, ""),
+    ];
+    for (needed, method, target, body) in requests {
+        for scope in Scope::ALL {
+            let response = api.ask_as(&key_for(scope), "192.0.2.1", method, target, body);
+            let may = scope == needed || scope == Scope::Admin;
+            // What is refused does nothing: the token that is deleted by the first is gone for the second.
+            let expected: &[u16] = if may { &[200, 201, 404] } else { &[403] };
+            assert!(expected.contains(&response.status), "{method} with {scope:?}: {}", response.status);
+            if !may {
+                assert!(response.headers.contains(&format!("scope=\"{}\"", needed.as_str())));
+            }
+        }
+    }
+    assert_eq!(api.counter("rest_forbidden_total"), 6);
+    assert_eq!(api.counter("rest_throttled_total"), 0, "a key for something else is no guess");
+}
+
+#[test]
+fn who_guesses_keys_is_not_listened_to_for_a_while_and_others_are() {
+    let api = Api::new("rest-guesses");
+    let ask = |key: &str, remote: &str| api.ask_as(key, remote, "GET", "/api/user/bob/push-token", "");
+    for number in 0..10 {
+        assert_eq!(ask(&format!("wrong-key-{number}"), "192.0.2.1").status, 401);
+    }
+    let refused = ask("wrong-key-10", "192.0.2.1");
+    assert_eq!((refused.status, refused.reason), (429, "Too Many Requests"));
+    let wait = refused.headers.strip_prefix("Retry-After: ").unwrap().trim_end().parse::<u64>().unwrap();
+    assert!((1..=6).contains(&wait), "{wait}");
+    assert_eq!(ask(API_KEY, "192.0.2.1").status, 429, "a right guess must not be told from a wrong one");
+    assert_eq!(ask(API_KEY, "192.0.2.2").status, 404);
+    assert_eq!((api.counter("rest_unauthorized_total"), api.counter("rest_throttled_total")), (10, 2));
 }
 
 #[test]

@@ -209,7 +209,7 @@ fn a_worker_that_dies_in_the_middle_of_a_call_harms_nobody() {
 
 #[test]
 fn a_sender_that_was_stopped_for_a_while_costs_a_call_its_patience_and_no_more() {
-    let mut rig = rig("process-stopped", &[("wait_ms = 800", "wait_ms = 100")]);
+    let mut rig = rig("process-stopped", &[("wait_ms = 800", "wait_ms = 2000")]);
     let sender = rig.server.sender();
     assert_eq!(rig.server.order("send bob c1"), "1");
     signal(sender, libc::SIGSTOP);

@@ -247,10 +247,15 @@ fn a_phone_that_registers_without_push_parameters_is_not_woken_any_more() {
 
 #[test]
 fn a_token_is_kept_until_it_is_dead_or_as_long_as_its_registration() {
-    let contact = iphone(1, ";expires=4294967295");
+    let contact = iphone(1, ";expires=4294967295;+sip.instance=\"<urn:x:1>\"");
     let until_dead = world("until-dead", "");
     until_dead.store(&contact).unwrap();
     assert_eq!(until_dead.devices()[0].expires_at_ms, None);
+    // each new token of a phone that does not say which one it is would stay
+    until_dead.store(&iphone(2, ";expires=600")).unwrap();
+    let nameless = until_dead.devices().into_iter().find(|device| device.device_id.starts_with("sip:token:"));
+    let nameless = nameless.unwrap();
+    assert_eq!(nameless.expires_at_ms, Some(nameless.registered_at_ms + 30 * 86_400_000));
     let strict = world("strict", "[sip]\nkeep_tokens = \"while_registered\"");
     strict.store(&contact).unwrap();
     let mut request = register(&[&contact]);
@@ -258,6 +263,17 @@ fn a_token_is_kept_until_it_is_dead_or_as_long_as_its_registration() {
     strict.service.register_contacts(&request).unwrap();
     let device = &strict.devices()[0];
     assert_eq!(device.expires_at_ms, Some(device.registered_at_ms + 900_000));
+}
+
+#[test]
+fn nobody_is_promised_what_cannot_be_kept() {
+    let world = world("limit", "[limits]\ndevices_per_user = 2");
+    world.store(&format!("{},{}", iphone(1, ""), iphone(2, ""))).unwrap();
+    assert!(matches!(world.check(&iphone(3, "")), Offer::Nothing(_)));
+    assert!(matches!(world.store(&iphone(3, "")), Err(Error::TooManyDevices { limit: 2 })));
+    assert_eq!(world.check(&iphone(2, "")), push(1, APNS_CAPS), "that one is known");
+    world.store(&iphone(1, ";expires=0")).unwrap();
+    assert_eq!(world.check(&iphone(3, "")), push(1, APNS_CAPS));
 }
 
 #[test]

@@ -263,7 +263,8 @@ fn check_both_sides(sums: &Sums<'_>, must: &mut impl FnMut(bool, &str)) {
     );
     let silent = sums.answered("none");
     must(silent == sums.fault("reset") + sums.fault("stall"), "only resets and stalls were not answered");
-    // Lost is what was reset or stalled, and what was answered when the sender had waited its five seconds.
+    // Lost is what was reset or stalled, and what was answered without being heard: the sender had waited its five seconds, or
+    // the connection broke with the answer on the way. The sender's own count of it leaves no room for another excuse.
     let late = sums.told("lost").checked_sub(silent + unread);
     must(late.is_some(), &format!("every reset and stall was noticed ({} lost)", sums.told("lost")));
     let late = late.unwrap_or(0);
@@ -272,11 +273,11 @@ fn check_both_sides(sums: &Sums<'_>, must: &mut impl FnMut(bool, &str)) {
     must(
         accepted.zip(gone).is_some_and(|(accepted, gone)| accepted + gone <= late),
         &format!(
-            "every 200 is an accepted push and every 410 a dead token, but for {late} that came too late"
+            "every 200 is an accepted push and every 410 a dead token, but for {late} answers that the sender counts as lost"
         ),
     );
     println!(
-        "       of those too late: {accepted:?} of 200, {gone:?} of 410; the simulator knows of {}",
+        "       of those lost: {accepted:?} of 200, {gone:?} of 410; the simulator knows of {}",
         sums.fault("unheard")
     );
 }

@@ -4,9 +4,10 @@
 //! It refuses to let anything through that a C program cannot survive: no panic crosses it, nothing is printed, and no
 //! pointer is kept after a call.
 //!
-//! `build.rs` makes the header from [`status`], `life`, `tokens`, `push`, `later` and `tools`, in this order; `cbindgen.toml` holds its
+//! `build.rs` makes the header from [`status`], `life`, `tokens`, `devices`, `push`, `later` and `tools`, in this order; `cbindgen.toml` holds its
 //! first page. Raw pointers become safe values in `pointers` and nowhere else.
 
+mod devices;
 mod guard;
 mod instance;
 mod last_error;

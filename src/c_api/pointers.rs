@@ -3,6 +3,7 @@
 //!
 //! It refuses to keep, free or grow anything that it was shown: all of it is the caller's, for the time of one call.
 
+use super::devices::VoipPushDevice;
 use std::ffi::{CStr, c_char};
 use std::fmt;
 
@@ -10,6 +11,11 @@ use std::fmt;
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct InText(*const c_char);
+
+/// A `const voip_push_device *` argument: NULL, or a structure that begins with its own size.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub struct InDevice(*const VoipPushDevice);
 
 /// A `char *` argument: NULL, or room for as many bytes as the capacity beside it says.
 #[repr(transparent)]
@@ -64,6 +70,22 @@ impl InText {
         // of that call, so the reference cannot outlive it.
         let text = unsafe { CStr::from_ptr(self.0) };
         text.to_str().map(Some).map_err(|_| Refusal::NotUtf8 { what })
+    }
+}
+
+impl InDevice {
+    /// A copy of the structure; `None` where it is shorter than ours.
+    pub(super) fn read(&self, what: &'static str) -> Result<Option<VoipPushDevice>, Refusal> {
+        if self.0.is_null() {
+            return Err(Refusal::Null { what });
+        }
+        // SAFETY: not NULL, and C promised a structure that begins with its size.
+        let size = unsafe { self.0.cast::<usize>().read() };
+        if size < size_of::<VoipPushDevice>() {
+            return Ok(None);
+        }
+        // SAFETY: not NULL, and there are as many bytes as ours has. Its texts are arguments of this call as well.
+        Ok(Some(unsafe { self.0.read() }))
     }
 }
 

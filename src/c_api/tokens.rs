@@ -8,7 +8,8 @@ use super::pointers::{InText, OutLen, OutText, Place, give};
 use super::status::{Failure, VOIP_PUSH_ERR_INTERNAL, VOIP_PUSH_OK};
 use crate::model::Extra;
 
-/// Stores the token of a user's phone, in place of the one that this user had.
+/// Stores the token of a user's phone, in place of the one that this user had. Whoever had the
+/// same token before loses it. register_device takes more than these three.
 ///
 /// user is the callee's address as send_voip_push will get it, at most 255 bytes: "alice"
 /// and "alice@example.org" are two users. A leading "sip:" and URI parameters are dropped.

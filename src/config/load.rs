@@ -3,25 +3,20 @@
 //! It refuses values out of range instead of bending them.
 
 use super::credential::beside;
-use super::secret::read_secret;
 use super::{
-    ApnsCredential, ConfigError, FcmCredential, IosPushType, MessageSettings, Quarantine, Secret, Settings,
+    ApiKeys, ApnsCredential, ConfigError, FcmCredential, IosPushType, MessageSettings, Quarantine, Settings,
     SipSettings, raw,
 };
-use crate::model::Show;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// An API key shorter than this can be guessed.
-const MIN_API_KEY_LEN: usize = 16;
-
 pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
     let text = super::secret::read_public(file).map_err(|why| ConfigError::new(file, "config", why))?;
     let raw: raw::File =
         toml::from_str(&text).map_err(|error| ConfigError::from_toml(file, &text, &error))?;
-    let api_keys = raw.rest.as_ref().map(|rest| api_keys(file, rest)).transpose()?;
+    let api_keys = raw.rest.as_ref().map(|rest| ApiKeys::load(file, &rest.api_keys_file)).transpose()?;
     let number = |key, value, range| in_range(file, key, value, range);
     let mut settings = Settings {
         file: file.to_owned(),
@@ -61,8 +56,13 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
             .collect::<Result<_, _>>()?,
         fcm: raw.fcm.into_iter().map(|fcm| FcmCredential::from_raw(file, fcm)).collect::<Result<_, _>>()?,
         api_keys,
+        wrong_keys_per_minute: number(
+            "[rest] wrong_keys_per_minute",
+            raw.rest.as_ref().map_or(0, |rest| rest.wrong_keys_per_minute),
+            0..=10_000,
+        )? as u32,
         sip: SipSettings::from_raw(file, &raw.sip)?,
-        message: message(file, &raw.message)?,
+        message: MessageSettings::from_raw(file, &raw.message)?,
         log_level: log_level(file, &raw.log.level)?,
         warnings: Vec::new(),
     };
@@ -93,45 +93,14 @@ fn store_path(file: &Path, url: &str) -> Result<PathBuf, ConfigError> {
     }
 }
 
-/// Whoever sends a MESSAGE gives up after 32 s (RFC 3261 §17.1.2.2, timer F), and the phone needs some of them to answer.
-const MAX_MESSAGE_WAKE_S: i64 = 25;
-
-fn message(file: &Path, raw: &raw::Message) -> Result<MessageSettings, ConfigError> {
-    let wake_s = in_range(file, "[message] wake_seconds", raw.wake_seconds, 1..=MAX_MESSAGE_WAKE_S)?;
-    let show = Show::parse(&raw.ios_push_type).ok_or_else(|| {
-        ConfigError::new(file, "[message] ios_push_type", "is neither alert nor background")
-    })?;
-    Ok(MessageSettings { wake: Duration::from_secs(wake_s), show })
-}
-
 fn log_level(file: &Path, level: &str) -> Result<log::LevelFilter, ConfigError> {
     log::LevelFilter::from_str(level)
         .map_err(|_| ConfigError::new(file, "[log] level", "is none of off, error, warn, info, debug, trace"))
 }
 
-fn api_keys(file: &Path, rest: &raw::Rest) -> Result<Vec<Secret>, ConfigError> {
-    let path = beside(file, &rest.api_keys_file);
-    let refuse = |why: String| ConfigError::new(file, "[rest] api_keys_file", why);
-    let text = read_secret(&path).map_err(refuse)?;
-    let lines =
-        text.expose().lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let keys: Vec<Secret> = lines.map(|line| Secret::new(line.to_owned())).collect();
-    let shown = path.display();
-    if keys.is_empty() {
-        return Err(refuse(format!(
-            "{shown} has no key; put one in, a line each (openssl rand -hex 24 makes one)"
-        )));
-    }
-    if keys.iter().any(|key| key.expose().len() < MIN_API_KEY_LEN) {
-        return Err(refuse(format!(
-            "{shown} has a key shorter than {MIN_API_KEY_LEN} characters, which can be guessed"
-        )));
-    }
-    Ok(keys)
-}
-
 fn warnings(settings: &Settings) -> Vec<String> {
     let mut warnings = Vec::new();
+    warnings.extend(settings.api_keys.iter().flat_map(|keys| keys.warnings(&settings.file)));
     let file = settings.file.display();
     if settings.apns.is_empty() && settings.fcm.is_empty() {
         warnings

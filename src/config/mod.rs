@@ -3,23 +3,27 @@
 //! It refuses to go on with half a configuration: whatever is wrong is one line that names the file, the key and what to
 //! do. Secrets are read from files of their own and are never shown.
 
+mod api_keys;
 mod credential;
 mod error;
 mod load;
+mod message;
 mod profile;
 mod raw;
 mod secret;
 mod sip;
 mod template;
 
+pub use api_keys::{ApiKey, ApiKeys};
 pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey, alert_topic};
 pub use error::ConfigError;
+pub use message::MessageSettings;
 pub use profile::{MAX_APNS_LEN, MAX_FCM_LEN, Profile};
 pub use secret::Secret;
 pub use sip::SipSettings;
 pub use template::{Field, Piece, Template};
 
-use crate::model::{Provider, Show};
+use crate::model::Provider;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -61,7 +65,9 @@ pub struct Settings {
     /// The `[[fcm]]` sections, in their order.
     pub fcm: Vec<FcmCredential>,
     /// `[rest] api_keys_file`: the keys; `None` where there is no `[rest]` section, which switches the REST API off.
-    pub api_keys: Option<Vec<Secret>>,
+    pub api_keys: Option<ApiKeys>,
+    /// `[rest] wrong_keys_per_minute`: wrong keys that one address may show; 0 is no limit.
+    pub wrong_keys_per_minute: u32,
     /// `[sip]`.
     pub sip: SipSettings,
     /// `[message]`.
@@ -83,15 +89,6 @@ pub struct Quarantine {
     /// `pair_seconds`: how long a credential is not used for an app, or a device not pushed to, after the provider has said
     /// that the two do not belong together.
     pub pair: Duration,
-}
-
-/// `[message]`: how phones are woken for a SIP MESSAGE.
-#[derive(Debug, Clone, Copy)]
-pub struct MessageSettings {
-    /// `wake_seconds`: how long it waits for the phone to register.
-    pub wake: Duration,
-    /// `ios_push_type`.
-    pub show: Show,
 }
 
 impl Settings {

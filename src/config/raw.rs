@@ -136,6 +136,12 @@ pub(super) struct App {
 #[serde(deny_unknown_fields)]
 pub(super) struct Rest {
     pub api_keys_file: PathBuf,
+    #[serde(default = "ten")]
+    pub wrong_keys_per_minute: i64,
+}
+
+fn ten() -> i64 {
+    10
 }
 
 #[derive(Deserialize)]

@@ -137,7 +137,7 @@ impl Last {
         Last { code: 1, status: i32::from(response.status), ..Last::default() }
             .with(REASON, response.reason)
             .with(TYPE, response.content_type)
-            .with(HEADERS, response.headers)
+            .with(HEADERS, &response.headers)
             .with(BODY, &response.body)
     }
 

@@ -8,6 +8,7 @@ mod device;
 mod kind;
 mod media;
 mod outcome;
+mod scope;
 mod text;
 mod token;
 mod user;
@@ -18,6 +19,7 @@ pub use device::{Alert, Device, Environment, Extra, NewDevice, Platform, Provide
 pub use kind::{Ended, Kind, MISSED_KEPT_S, Show};
 pub use media::Media;
 pub use outcome::{Outcome, Push, PushResult, Report};
+pub use scope::Scope;
 pub use text::{Invalid, clean_line, cut_to};
 pub use token::Token;
 pub use user::{MAX_USER_LEN, User};

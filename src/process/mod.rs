@@ -4,6 +4,7 @@
 //! It refuses to fork, to install signal handlers and to call the host.
 
 mod event;
+mod guesses;
 mod per_process;
 pub mod seqpacket;
 mod shared;
@@ -13,6 +14,7 @@ mod stop_signal;
 mod watch;
 
 pub use event::Event;
+pub use guesses::Guesses;
 pub use per_process::PerProcess;
 pub use shared::SharedCounters;
 pub use shelf::Shelf;
@@ -62,6 +64,19 @@ fn block_all_signals() -> libc::sigset_t {
 fn restore_signals(before: &libc::sigset_t) {
     // SAFETY: `before` is a mask that pthread_sigmask gave; no old mask is asked for.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, std::ptr::null_mut()) };
+}
+
+/// Lets this process have as many descriptors as the administrator allows at most; for a process that is ours alone. A worker whose
+/// event loop waits for a call has a connection for it.
+pub fn raise_descriptor_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a valid rlimit, which the second call only reads.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
 }
 
 /// True where this process has root's rights, and so makes files that the SIP server's user cannot write later.

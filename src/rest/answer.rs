@@ -4,6 +4,7 @@
 
 use crate::service::Error;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
 /// What to answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub struct Response {
     /// The `Content-Type` of the body.
     pub content_type: &'static str,
     /// More header lines, each ending in CRLF; often none.
-    pub headers: &'static str,
+    pub headers: Cow<'static, str>,
     /// The body.
     pub body: String,
 }
@@ -26,7 +27,7 @@ impl Response {
             status,
             reason: reason_phrase(status),
             content_type: "application/json",
-            headers: "",
+            headers: Cow::Borrowed(""),
             body: body.to_string(),
         }
     }
@@ -36,8 +37,8 @@ impl Response {
         Response::json(status, &json!({ "error": why }))
     }
 
-    pub(super) fn with_headers(self, headers: &'static str) -> Response {
-        Response { headers, ..self }
+    pub(super) fn with_headers(self, headers: impl Into<Cow<'static, str>>) -> Response {
+        Response { headers: headers.into(), ..self }
     }
 }
 

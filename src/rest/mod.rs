@@ -24,7 +24,7 @@ pub struct Request<'a> {
     pub content_type: Option<&'a str>,
     /// The body; empty where there is none.
     pub body: &'a [u8],
-    /// Who asks, for the log: an IP address.
+    /// Who asks: an IP address, as the host sees it. Wrong API keys are counted for it.
     pub remote: &'a str,
 }
 
@@ -41,7 +41,7 @@ pub fn handle(service: &Service, request: &Request<'_>) -> Response {
 
 fn answer(service: &Service, request: &Request<'_>) -> Result<Response, Response> {
     let route = route::find(request)?;
-    access::check(service, request.authorization)?;
+    access::check(service, request, route.scope())?;
     match route {
         route::Route::Register => tokens::register(service, request),
         route::Route::Show { user } => tokens::show(service, &user),

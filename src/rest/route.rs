@@ -3,6 +3,7 @@
 //! It refuses to guess: an unknown path is 404, a known path with another method is 405 with `Allow`.
 
 use super::{Request, Response};
+use crate::model::Scope;
 use percent_encoding::percent_decode_str;
 
 /// What is asked for.
@@ -11,6 +12,17 @@ pub(super) enum Route {
     Register,
     Show { user: String },
     Delete { user: String, device_id: Option<String> },
+}
+
+impl Route {
+    /// What an API key must be for.
+    pub(super) fn scope(&self) -> Scope {
+        match self {
+            Route::Register => Scope::Register,
+            Route::Show { .. } => Scope::Read,
+            Route::Delete { .. } => Scope::Delete,
+        }
+    }
 }
 
 pub(super) fn find(request: &Request<'_>) -> Result<Route, Response> {
@@ -37,9 +49,13 @@ fn not_allowed(allow: &'static str) -> Response {
     Response::error(405, "this path does not take this method").with_headers(allow)
 }
 
+/// Nothing, or one device's id: a slip of the pen there must not delete all devices.
 fn device_id(query: &str) -> Result<Option<String>, Response> {
-    let value = query.split('&').find_map(|pair| pair.strip_prefix("device_id="));
-    value.map(|value| decode(value, "device_id")).transpose()
+    match query.strip_prefix("device_id=") {
+        Some(value) if !value.contains('&') => decode(value, "device_id").map(Some),
+        None if query.is_empty() => Ok(None),
+        _ => Err(Response::error(400, "after ? there can be device_id=ID and nothing else")),
+    }
 }
 
 fn decode(text: &str, what: &str) -> Result<String, Response> {
@@ -89,5 +105,12 @@ mod tests {
         assert_eq!(route("GET", "/api/register-push-token"), Err(405));
         assert_eq!(route("PUT", "/api/user/a/push-token"), Err(405));
         assert_eq!(route("GET", "/api/user/%ff/push-token"), Err(400));
+        for query in
+            ["deviceid=a", "device_id", "device_id=a&device_id=b", "x=1&device_id=a", "device_id=%ff"]
+        {
+            assert_eq!(route("DELETE", &format!("/api/user/a/push-token?{query}")), Err(400), "{query}");
+        }
+        let nameless = Route::Delete { user: "a".to_owned(), device_id: Some(String::new()) };
+        assert_eq!(route("DELETE", "/api/user/a/push-token?device_id="), Ok(nameless));
     }
 }

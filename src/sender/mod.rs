@@ -59,6 +59,8 @@ pub struct Hub {
     listener: Mutex<Option<Listener>>,
     address: Address,
     depth: Arc<Depth>,
+    /// The process that has made it, which is the server's first or one that it came from.
+    made_by: u32,
 }
 
 impl Hub {
@@ -69,7 +71,8 @@ impl Hub {
     pub fn new(settings: &Settings, stats: &Arc<Stats>) -> io::Result<Hub> {
         let listener = Listener::new()?;
         let address = listener.address();
-        Ok(Hub { listener: Mutex::new(Some(listener)), address, depth: Depth::new(settings, stats)? })
+        let depth = Depth::new(settings, stats)?;
+        Ok(Hub { listener: Mutex::new(Some(listener)), address, depth, made_by: std::process::id() })
     }
 
     /// Closes this process' copy of the listening socket; for every process but the sender's. Otherwise workers would still

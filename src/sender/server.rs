@@ -11,7 +11,7 @@ use super::{Hub, depth, runtime};
 use crate::config::Settings;
 use crate::model::Report;
 use crate::process::seqpacket::{BATCH, Batch, Link, Listener};
-use crate::process::{StopSignal, Watched, end_with_parent, end_within};
+use crate::process::{StopSignal, Watched, end_with_parent, end_within, raise_descriptor_limit};
 use crate::stats::{Counter, Stats};
 use std::cell::RefCell;
 use std::io;
@@ -25,6 +25,9 @@ use tokio::time::Instant;
 
 /// How long the host may take for what it does when the server stops.
 const HOST_STOPS_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long no connection is taken after one could not be.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// An order that was longer under way than this was not: the wall clock was set.
 const MOST_UNDER_WAY: Duration = Duration::from_secs(5);
@@ -78,7 +81,8 @@ pub(super) fn serve(
     host: Rc<dyn Host>,
 ) -> io::Result<()> {
     let stop = StopSignal::take_over()?;
-    end_with_parent()?;
+    end_with_parent(hub.made_by)?;
+    raise_descriptor_limit();
     let listener = hub.take_listener().ok_or_else(|| io::Error::other("another process is the sender"))?;
     let plan = Plan::new(settings).map_err(io::Error::other)?;
     let runtime = runtime()?;
@@ -162,7 +166,11 @@ impl Server {
                     tokio::task::spawn_local(async move { server.talk_to(link).await });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                Err(error) => log::warn!("a worker's connection was not taken: {error}"),
+                Err(error) => {
+                    log::warn!("a worker's connection was not taken: {error}");
+                    // Too many are open, most likely; who waits is still there when some have ended.
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }

@@ -63,8 +63,13 @@ pub struct Stored {
 
 /// Devices that SIP has registered have ids that begin so. A REGISTER never forgets any other.
 const SIP_DEVICE: &str = "sip:";
+/// The same where the phone has no `+sip.instance`.
+const BY_TOKEN: &str = "sip:token:";
 /// How long a registration lasts whose phone does not say (RFC 3261 §10.2.1.1 leaves it to the registrar).
 const DEFAULT_EXPIRES_S: u32 = 3600;
+/// How long a phone without `+sip.instance` is kept at least. Each new token of it is another device, and nobody takes leave of
+/// the old one.
+const NAMELESS_S: u32 = 30 * 24 * 3600;
 /// Longest that a device can be asked to be kept; longer is as good as for ever.
 const LONGEST_S: u32 = 315_360_000;
 
@@ -80,6 +85,33 @@ impl Service {
     /// What the answer to this REGISTER says about push (RFC 8599 §5.6.1). To be asked before the REGISTER is answered or forwarded;
     /// nothing is stored.
     pub fn check_register(&self, register: &SipRegister<'_>) -> Offer {
+        match self.offered(register) {
+            // a phone that relies on push must not be promised what cannot be kept
+            Offer::Push { devices: 1.., .. } if !self.has_room(register) => {
+                Offer::Nothing("it cannot be stored: too many devices, or no token store")
+            }
+            offer => offer,
+        }
+    }
+
+    fn has_room(&self, register: &SipRegister<'_>) -> bool {
+        let (Ok(user), Ok(Some(bindings))) = (User::parse(register.user), bindings(register)) else {
+            return false;
+        };
+        let Ok(known) = self.counted(|| self.with_store(|store| store.devices(&user, now_ms()))) else {
+            return false;
+        };
+        let is_new = |binding: &&Binding| {
+            let id = binding.device_id.as_ref();
+            binding.asked_s > 0
+                && binding.ask.provider().is_some()
+                && !known.iter().any(|device| Some(&device.device_id) == id)
+        };
+        let (limit, new) = (self.settings.devices_per_user as usize, bindings.iter().filter(is_new).count());
+        limit == 0 || new == 0 || known.len() + new <= limit
+    }
+
+    fn offered(&self, register: &SipRegister<'_>) -> Offer {
         let bindings = match bindings(register) {
             Ok(bindings) => bindings,
             Err(invalid) => {
@@ -184,7 +216,7 @@ impl Service {
             done.forgotten =
                 self.forget(&user, |device_id| removed.iter().any(|removed| *removed == device_id))?;
         }
-        if let Offer::Push { devices: 1.., .. } = self.check_register(register) {
+        if let Offer::Push { devices: 1.., .. } = self.offered(register) {
             let least_s = self.settings.sip.min_expires_s;
             for binding in bindings.iter().filter(|binding| register.granted_s(binding) >= least_s) {
                 if let Some(device) = self.new_device(register, binding) {
@@ -213,13 +245,18 @@ impl Service {
         let Ask::Device(asked) = &binding.ask else { return None };
         let app = self.settings.served_app(asked)?;
         let platform = if asked.provider == Provider::Apns { Platform::Ios } else { Platform::Android };
-        let lasts_s = register.granted_s(binding).clamp(1, LONGEST_S);
+        let granted_s = register.granted_s(binding).clamp(1, LONGEST_S);
+        let lasts_s = match binding.device_id.as_deref() {
+            _ if self.settings.sip.forgets_with_registration => Some(granted_s),
+            Some(device_id) if device_id.starts_with(BY_TOKEN) => Some(granted_s.max(NAMELESS_S)),
+            _ => None,
+        };
         let extra = Extra {
             provider: Some(asked.provider.as_str()),
             device_id: binding.device_id.as_deref(),
             app: app.as_deref(),
             environment: asked.environment.map(|environment| environment.as_str()),
-            expires_s: self.settings.sip.forgets_with_registration.then_some(lasts_s.into()),
+            expires_s: lasts_s.map(i64::from),
             alert_token: asked.alert_token.as_deref(),
             ..Extra::default()
         };
@@ -296,7 +333,7 @@ fn bindings(register: &SipRegister<'_>) -> Result<Option<Vec<Binding>>, Invalid>
 /// Which of the user's phones it is: the one that `+sip.instance` names, else the one with this token.
 fn device_id(contact: &Contact<'_>, ask: &Ask) -> Option<String> {
     let by_token = |device: &PushDevice| {
-        format!("{SIP_DEVICE}token:{}", Uuid::new_v5(&Uuid::NAMESPACE_OID, device.token.as_bytes()))
+        format!("{BY_TOKEN}{}", Uuid::new_v5(&Uuid::NAMESPACE_OID, device.token.as_bytes()))
     };
     match (contact.instance(), ask) {
         (Some(instance), _) => Some(format!("{SIP_DEVICE}{instance}")),

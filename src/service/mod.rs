@@ -19,7 +19,7 @@ use crate::model::{
     Call, Caller, Device, Extra, Invalid, Kind, Media, NewDevice, Platform, Provider, Push, Report, Token,
     User, parse_app,
 };
-use crate::process::PerProcess;
+use crate::process::{Guesses, PerProcess};
 use crate::sender::{Hub, Sender};
 use crate::stats::{Counter, Stats};
 use crate::store::{SqliteStore, StoreError, TokenStore};
@@ -36,6 +36,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct Service {
     settings: Arc<Settings>,
     stats: Arc<Stats>,
+    /// Who has shown wrong API keys, in all processes.
+    guesses: Guesses,
     /// Each process' own database handle.
     store: PerProcess<Mutex<SqliteStore>>,
     /// Each process' own way to the sender, once something is pushed.
@@ -88,12 +90,15 @@ impl Service {
         Sender::check(&settings).map_err(Error::Config)?;
         let stats = Stats::new(settings.apps())
             .map_err(|error| Error::Internal(format!("no shared memory: {error}")))?;
+        let guesses = Guesses::new(settings.wrong_keys_per_minute)
+            .map_err(|error| Error::Internal(format!("no shared memory: {error}")))?;
         for warning in &settings.warnings {
             log::warn!("{warning}");
         }
         Ok(Service {
             settings: Arc::new(settings),
             stats: Arc::new(stats),
+            guesses,
             store: PerProcess::new(),
             sender: PerProcess::new(),
             hub: OnceCell::new(),
@@ -142,6 +147,11 @@ impl Service {
     /// The counters of all processes.
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// Who has shown wrong API keys of late.
+    pub fn guesses(&self) -> &Guesses {
+        &self.guesses
     }
 
     /// Stores a device or renews it; see [`TokenStore::register`] for whom it takes the token from.

@@ -67,6 +67,10 @@ pub enum Counter {
     StoreFailed,
     /// Requests to the REST API without a valid key.
     RestUnauthorized,
+    /// Requests to the REST API with a key that is not for this.
+    RestForbidden,
+    /// Requests to the REST API from an address that has shown too many wrong keys.
+    RestThrottled,
     /// Panics that were caught; each one is a bug to report.
     Panics,
     /// Level: pushes that wait or are under way.
@@ -135,6 +139,8 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
     (Counter::ResumeFailed, "resume_failed_total", "Calls that could not be resumed"),
     (Counter::StoreFailed, "store_failed_total", "Times that the token store could not be reached"),
     (Counter::RestUnauthorized, "rest_unauthorized_total", "REST requests without a valid API key"),
+    (Counter::RestForbidden, "rest_forbidden_total", "REST requests with a key that is not for this"),
+    (Counter::RestThrottled, "rest_throttled_total", "REST requests refused after too many wrong API keys"),
     (Counter::Panics, "panics_total", "Panics caught; each one is a bug to report"),
     (Counter::Queued, "queued", "Pushes that wait or are under way"),
     (Counter::ParkedNow, "parked", "Calls held right now"),

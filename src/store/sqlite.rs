@@ -182,6 +182,10 @@ fn register(
         alert.map(|alert| alert.token.expose()),
         alert.and_then(|alert| alert.app.as_deref()),
     ];
+    // Prepared before the lock is taken, so that the first registration of a process does not make others wait for that.
+    for sql in [FORGET_EXPIRED, TAKE_FROM_OTHERS, RENEW, COUNT, ADD] {
+        drop(connection.prepare_cached(sql)?);
+    }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     make_room(&transaction, device, now_ms)?;
     let done = add_or_renew(&transaction, values, most)?;

@@ -71,6 +71,11 @@ static int32_t call_send_to(const char *const *a)
     return send_voip_push_to(a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
+static int32_t call_cancel(const char *const *a)
+{
+    return cancel_voip_push(a[0], a[1], a[2]);
+}
+
 #define REFUSED(name, good) \
     {name, good, VOIP_PUSH_ERR_NULL_POINTER, VOIP_PUSH_ERR_BAD_ARGUMENT, VOIP_PUSH_ERR_BAD_ARGUMENT}
 #define CALLER {"caller", "Bob", VOIP_PUSH_ERR_NULL_POINTER, FINE, FINE}
@@ -90,6 +95,9 @@ static const struct function FUNCTIONS[] = {
     {"send_voip_push_to", call_send_to, 1, 6,
      {REFUSED("provider", "apns"), REFUSED("token", APNS_TOKEN), APP, REFUSED("user", "alice"), CALLER,
       REFUSED("call_id", "c2@example.org")}},
+    {"cancel_voip_push", call_cancel, VOIP_PUSH_OK, 3,
+     {REFUSED("user", "alice"), REFUSED("call_id", "c4@example.org"), REFUSED("reason", "cancelled"), NONE, NONE,
+      NONE}},
 };
 
 static void check_last_error(const char *starts_with)

@@ -36,6 +36,9 @@ static int try_everything(void)
     show("send_voip_push_to",
          send_voip_push_to("apns", TOKEN, NULL, "alice", "Bob", "a84b4c76e66711@pc33.example.org"));
 
+    /* The caller has hung up. */
+    show("cancel_voip_push", cancel_voip_push("alice", "a84b4c76e66710@pc33.example.org", "cancelled"));
+
     return show("delete_token", delete_token("alice")) < 0;
 }
 

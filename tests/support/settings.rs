@@ -7,6 +7,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use voip_push::config::ApiKey;
+use voip_push::model::Scope;
 
 /// The API key in [`write`]'s configuration.
 pub const API_KEY: &str = "test-key-0123456789abcdef";
@@ -16,7 +18,8 @@ pub const API_KEY: &str = "test-key-0123456789abcdef";
 pub fn write(scratch: &Scratch) -> PathBuf {
     p256_key(&scratch.path().join("AuthKey.p8"));
     service_account(scratch);
-    secret(&scratch.write("api-keys", format!("{API_KEY}\n")));
+    let key = ApiKey::new("test", &[Scope::Admin], API_KEY).expect("it is a key");
+    secret(&scratch.write("api-keys", format!("{}\n", key.line())));
     fs::create_dir_all(scratch.path().join("db")).expect("the directory is ours");
     scratch.write("voip-push.toml", TOML)
 }

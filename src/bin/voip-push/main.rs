@@ -3,6 +3,7 @@
 //! It refuses to be vague about how it ended: exit code 0 is success, 2 is wrong usage, and 1 is a failure
 //! that one line on standard error explains.
 
+mod key;
 mod simulate;
 
 use std::fmt;
@@ -22,6 +23,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Simulate(Box<simulate::Args>),
+    #[command(subcommand)]
+    Key(key::Args),
 }
 
 /// Why a subcommand did not succeed; the text is one line without secrets.
@@ -52,6 +55,7 @@ impl fmt::Display for Failure {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Simulate(args) => simulate::run(&args),
+        Command::Key(args) => key::run(&args),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     // Nobody is left to be told when standard error is gone, hence the ignored result.

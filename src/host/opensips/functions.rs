@@ -9,14 +9,15 @@ use super::refresh;
 use crate::host::last::Last;
 use crate::host::{CALLER, script_function, verbs};
 use crate::model::Media;
-use crate::service::{Error, Service};
+use crate::service::{Error, Service, SipRegister};
 use crate::stats::Counter;
 use std::ffi::{CStr, c_int};
 use std::ptr;
 
 /// All script functions, and a row of zeros.
-pub static TABLE: Table<[CmdExport; 8]> = Table::new([
+pub static TABLE: Table<[CmdExport; 9]> = Table::new([
     row(c"register_token", register_token, params([TEXT, TEXT, TEXT, TEXT | OPTIONAL, TEXT | OPTIONAL])),
+    row(c"register_contact", register_contact, params([TEXT, TEXT, TEXT | OPTIONAL, OUT, OUT])),
     row(c"lookup_token", lookup_token, params([TEXT, OUT, OUT, OUT, OUT, OUT, OUT])),
     row(c"delete_token", delete_token, params([TEXT, TEXT | OPTIONAL, OUT])),
     row(c"send_voip_push", send_voip_push, SEND),
@@ -63,6 +64,16 @@ macro_rules! functions {
 functions! {
     register_token(msg, args) {
         call("register_token", msg, args, ["user", "token", "platform", "device_id", "app"], [], verbs::register_token)
+    }
+
+    register_contact(msg, args) {
+        let is_given = !args[2].is_null();
+        let (names, outputs) = (["user", "contact", "expires"], ["devices", "reason"]);
+        call("register_contact", msg, args, names, outputs, |service, [user, contact, expires]| {
+            let expires = (is_given && !expires.is_empty()).then_some(expires.as_bytes());
+            let contacts = vec![contact.as_bytes()];
+            verbs::register_contact(service, &SipRegister { user, contacts, expires, ..SipRegister::default() })
+        })
     }
 
     lookup_token(msg, args) {

@@ -5,7 +5,7 @@
 
 use crate::model::Invalid;
 use crate::service::{Error, Target};
-use percent_encoding::percent_decode_str;
+use crate::sip::{Ask, Contacts, PushDevice};
 
 /// The one cause that rings: the INVITE that begins a call. The others are `ini-` with another method, `mid-` with a method
 /// (inside a call), and `reg-refresh`.
@@ -19,9 +19,9 @@ pub fn with_call<T>(
     if !cause.is_empty() && !cause.eq_ignore_ascii_case(RINGS) {
         return Ok(None);
     }
-    let contact = Contact::parse(contact)?;
-    let Contact { provider, token, app } = &contact;
-    push(&Target { provider, token, app }, user, caller, call_id).map(Some)
+    let device = device_of(contact)?;
+    let (provider, app) = (device.provider.as_str(), device.app.as_deref().unwrap_or_default());
+    push(&Target { provider, token: &device.token, app }, user, caller, call_id).map(Some)
 }
 
 /// Says why nothing was pushed.
@@ -29,47 +29,19 @@ pub fn no_call(cause: &str) -> String {
     format!("no push for {cause}: only a new call ({RINGS}) lets a phone ring")
 }
 
-/// A contact of a phone that can be woken (RFC 8599 §4.1.1).
-#[derive(Debug, PartialEq, Eq)]
-struct Contact {
-    provider: String,
-    token: String,
-    app: String,
-}
-
-impl Contact {
-    /// Takes `sip:bob@host;pn-provider=apns;pn-prid=…;pn-param=…`.
-    fn parse(uri: &str) -> Result<Contact, Invalid> {
-        let uri = uri.trim().trim_start_matches('<');
-        let uri = uri.split(['>', '?']).next().unwrap_or(uri);
-        // a user may have a `;` in it
-        let rest = uri.rsplit_once('@').map_or(uri, |(_user, rest)| rest);
-        let parameter = |name: &'static str| {
-            let mut all = rest.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
-            let found = all.find(|(key, _)| key.trim().eq_ignore_ascii_case(name))?;
-            percent_decode_str(found.1.trim()).decode_utf8().ok().map(|value| value.into_owned())
-        };
-        let needed = |name| {
-            parameter(name)
-                .filter(|value| !value.is_empty())
-                .ok_or_else(|| Invalid::new("contact", format!("has no {name}")))
-        };
-        let (provider, token) = (needed("pn-provider")?, needed("pn-prid")?);
-        let app = app(&provider, &parameter("pn-param").unwrap_or_default()).to_owned();
-        Ok(Contact { provider, token, app })
-    }
-}
-
-/// Apple's topic from `TEAMID1234.org.example.phone.voip` (RFC 8599 §9); anything else is taken as it is.
-fn app<'a>(provider: &str, param: &'a str) -> &'a str {
-    /// Length of Apple's team ids.
-    const TEAM_ID_LEN: usize = 10;
-    let is_team = |text: &str| {
-        text.len() == TEAM_ID_LEN && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+/// How the phone with this contact is woken: RFC 8599 §4.1.1, and Linphone's ways before it.
+fn device_of(contact: &str) -> Result<PushDevice, Invalid> {
+    // the bare URI, whose parameters a header would take for its own
+    let header = if contact.contains('<') { contact.to_owned() } else { format!("<{contact}>") };
+    let Contacts::These(contacts) = Contacts::parse(&[header.as_bytes()])? else {
+        return Err(Invalid::new("contact", "is all contacts"));
     };
-    match param.split_once('.') {
-        Some((team, topic)) if provider.eq_ignore_ascii_case("apns") && is_team(team) => topic,
-        _ => param,
+    let contact = contacts.first().ok_or_else(|| Invalid::new("contact", "is empty"))?;
+    match Ask::of(&contact.uri)? {
+        Ask::Device(device) => Ok(device),
+        Ask::Nothing => Err(Invalid::new("contact", "has no push parameters")),
+        Ask::Query(_) => Err(Invalid::new("contact", "has no token (pn-prid)")),
+        Ask::Unusable => Err(Invalid::new("contact", "names a push service that cannot be used")),
     }
 }
 
@@ -82,19 +54,18 @@ mod tests {
 
     #[test]
     fn a_contact_is_read_as_its_phone_wrote_it() {
-        let contact = Contact::parse(APNS).unwrap();
-        assert_eq!(contact.provider, "apns");
-        assert_eq!((contact.token.as_str(), contact.app.as_str()), ("00FC", "org.x.voip"));
-        let contact =
-            Contact::parse("<sip:c@h;pn-provider=fcm;pn-param=proj.1;pn-prid=a:b>;expires=3").unwrap();
-        assert_eq!((contact.token.as_str(), contact.app.as_str()), ("a:b", "proj.1"));
+        for contact in [APNS.to_owned(), format!("\"Bob\" <{APNS}>;expires=3")] {
+            let device = device_of(&contact).unwrap();
+            assert_eq!((device.provider.as_str(), device.token.as_str()), ("apns", "00FC"));
+            assert!(device.app.is_some_and(|app| app.starts_with("org.x")));
+        }
         for (bad, why) in [
-            ("sip:bob;pn-provider=fcm@h;pn-prid=a", "contact: has no pn-provider"),
-            ("sip:bob@h", "contact: has no pn-provider"),
-            ("sip:bob@h;pn-provider=apns;pn-prid", "contact: has no pn-prid"),
-            ("sip:bob@h;pn-provider=apns;pn-prid=%ff", "contact: has no pn-prid"),
+            ("sip:bob@h", "contact: has no push parameters"),
+            ("sip:bob@h;pn-provider=apns;pn-param=A.b", "contact: has no token (pn-prid)"),
+            ("sip:bob@h;pn-provider=smoke;pn-prid=a", "contact: names a push service that cannot be used"),
+            ("*", "Contact: has no URI"),
         ] {
-            assert_eq!(Contact::parse(bad).unwrap_err().to_string(), why);
+            assert_eq!(device_of(bad).unwrap_err().to_string(), why);
         }
     }
 

@@ -8,6 +8,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use voip_push::config::ApiKey;
+use voip_push::model::Scope;
 
 use super::args::Args;
 use super::identity::Secrets;
@@ -64,7 +66,7 @@ impl Directory {
         self.write("ca.pem", PUBLIC, &secrets.tls.ca_pem)?;
         self.write(&key_file_name(&args.key_id), SECRET, &secrets.apns_key.private_pem)?;
         self.write("service-account.json", SECRET, &account)?;
-        self.write("api-keys", SECRET, &format!("{}\n", secrets.api_key))?;
+        self.write("api-keys", SECRET, &api_keys(&secrets.api_key)?)?;
         self.write("voip-push.toml", PUBLIC, &self.configuration(args, urls))?;
         self.write(READY_FILE, SECRET, &readiness(args, urls, &secrets.api_key))
     }
@@ -119,6 +121,13 @@ impl Directory {
              topics = {topics}\nenvironment = \"{environment}\"\nurl = {url}\nca_file = {ca}\n\n"
         )
     }
+}
+
+/// The file has a hash, as in earnest; the key itself is in `simulator.json`.
+fn api_keys(key: &str) -> Result<String, Failure> {
+    let key = ApiKey::new("simulator", &[Scope::Admin], key);
+    let key = key.map_err(|invalid| Failure::Failed(format!("the API key: {invalid}")))?;
+    Ok(format!("{}\n", key.line()))
 }
 
 fn key_file_name(key_id: &str) -> String {

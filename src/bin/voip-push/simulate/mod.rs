@@ -32,6 +32,7 @@ use tokio::runtime::{Builder, Runtime};
 use voip_push::process::{StopSignal, Watched};
 
 pub use args::Args;
+pub use random::url_safe as random_key;
 
 use crate::Failure;
 use files::Directory;
