@@ -10,6 +10,7 @@ mod load;
 mod message;
 mod profile;
 mod raw;
+mod reachable;
 mod secret;
 mod sip;
 mod template;
@@ -19,6 +20,7 @@ pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, Signing
 pub use error::ConfigError;
 pub use message::MessageSettings;
 pub use profile::{MAX_APNS_LEN, MAX_FCM_LEN, Profile};
+pub use reachable::ReachableSettings;
 pub use secret::Secret;
 pub use sip::SipSettings;
 pub use template::{Field, Piece, Template};
@@ -70,6 +72,8 @@ pub struct Settings {
     pub wrong_keys_per_minute: u32,
     /// `[sip]`.
     pub sip: SipSettings,
+    /// `[reachable]`.
+    pub reachable: ReachableSettings,
     /// `[message]`.
     pub message: MessageSettings,
     /// `[log] level`.

@@ -19,6 +19,7 @@ pub(super) struct File {
     pub rest: Option<Rest>,
     pub sip: Sip,
     pub message: Message,
+    pub reachable: Reachable,
     pub log: Log,
 }
 
@@ -176,6 +177,20 @@ pub(super) struct Message {
 impl Default for Message {
     fn default() -> Self {
         Message { wake_seconds: 25, ios_push_type: "alert".to_owned() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Reachable {
+    pub ios_seconds: i64,
+    pub android_seconds: i64,
+    pub provisional_ms: i64,
+}
+
+impl Default for Reachable {
+    fn default() -> Self {
+        Reachable { ios_seconds: 60, android_seconds: 3600, provisional_ms: 1500 }
     }
 }
 

@@ -60,7 +60,18 @@ impl Ready {
         if self.pushes.iter().any(is_message) { Counter::Messages } else { Counter::Calls }
     }
 
-    /// How many devices it is for; at least one.
+    /// The devices that it is for.
+    pub fn each_device(&self) -> impl Iterator<Item = &Device> {
+        self.pushes.iter().map(|push| &push.device)
+    }
+
+    /// The same for some of them only, which may be none.
+    pub fn only(mut self, is_wanted: impl Fn(&Device) -> bool) -> Ready {
+        self.pushes.retain(|push| is_wanted(&push.device));
+        self
+    }
+
+    /// How many devices it is for; at least one, before [`Ready::only`].
     pub fn devices(&self) -> usize {
         self.pushes.len()
     }

@@ -23,6 +23,10 @@ pub enum Counter {
     Calls,
     /// Messages that were pushed.
     Messages,
+    /// Devices that were not pushed to at once, since the call went to them anyway.
+    Spared,
+    /// Those of them that said nothing and were pushed to after all.
+    Silent,
     /// Calls and messages whose every device was refused, is dead, or did not answer.
     CallsFailed,
     /// Pushes that were asked for again while the first was under way or had its answer.
@@ -101,6 +105,8 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
     (Counter::LookupEmpty, "lookup_empty_total", "Lookups that found no device"),
     (Counter::Calls, "calls_total", "Calls that were pushed"),
     (Counter::Messages, "messages_total", "SIP messages that were pushed"),
+    (Counter::Spared, "spared_total", "Devices not pushed to at once, since the call went to them anyway"),
+    (Counter::Silent, "silent_total", "Devices that were spared, said nothing, and were pushed to after all"),
     (
         Counter::CallsFailed,
         "calls_failed_total",

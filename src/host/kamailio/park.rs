@@ -7,7 +7,7 @@ use super::layout::{PARAM_STR, Str};
 use super::pushes::{SAFETY_NET, check_can_suspend, go_on_here};
 use super::symbols::core;
 use super::tm::{self, InHand, NEEDED, tm};
-use super::{pseudo, sender};
+use super::{pseudo, reach, sender};
 use crate::host::last::Last;
 use crate::host::limiter::Limiter;
 use crate::host::note::{CallId, Follow, Note, Park, Wake};
@@ -201,6 +201,15 @@ pub unsafe extern "C" fn follow_call(msg: Msg, user: Param, _: Param) -> c_int {
 pub unsafe extern "C" fn wake_calls(msg: Msg, user: Param, _: Param) -> c_int {
     call("wake_calls", msg, [("user", user)], |_, [user]| {
         let user = key(user)?;
+        if reach::is_used() {
+            // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+            unsafe {
+                let header = text(msg, "$(hdr(Contact)[*])")?;
+                let (mut contacts, registered) = contacts(msg, &header);
+                contacts.truncate(registered);
+                reach::registered(&contacts, &text(msg, "$pr")?, phone(&header));
+            }
+        }
         // Every REGISTER of every phone comes here, and hardly ever does a call wait.
         let Some(moment) = waiting().wake(&user) else {
             return Ok(Last::nothing("no call of this user waits or rings"));
