@@ -7,9 +7,10 @@ mod support;
 
 use serde_json::{Value, json};
 use std::time::Duration;
-use support::kamailio::Installation;
+use support::kamailio::{Installation, Kamailio, Options, Place, Ready};
 use support::phone::{Message, Phone, Sent};
 use support::shipped::{Setup, Shipped, apns_token, fcm_token};
+use support::simulator::Simulator;
 use support::{DEADLINE, debian, poll, sip};
 
 /// One module of tests per Kamailio, so that a failure says which.
@@ -48,6 +49,7 @@ on!(
         android_learns_that_another_phone_has_answered,
         android_learns_that_another_phone_has_declined,
         android_learns_that_nobody_has_come_in_time,
+        without_a_udp_socket_an_administrator_is_told,
     ]
 );
 on!(
@@ -538,4 +540,25 @@ fn android_learns_that_nobody_has_come_in_time(installation: &Installation) {
     let (voip, alerts, android) = rig.told(&invite);
     assert_ended(&android, "cancelled");
     assert_eq!((voip, alerts.len()), (1, 1));
+}
+
+fn without_a_udp_socket_an_administrator_is_told(installation: &Installation) {
+    let place = Place::new("no-udp");
+    let simulator = Simulator::start(&place.scratch, &[]);
+    let modules = ["ctl", "tm", "sl", "pv", "xlog", "rr", "textops", "siputils", "usrloc", "registrar"];
+    let modules: String = modules.iter().map(|name| format!("loadmodule \"{name}.so\"\n")).collect();
+    let text = format!(
+        "{modules}#!define VOIP_PUSH_CONFIG \"{}\"\ninclude_file \"{}/kamailio-cfg/voip-push.cfg\"\n\
+         request_route {{ route(VOIP_PUSH_LATE); sl_send_reply(\"200\", \"OK\"); }}\n",
+        simulator.config().display(),
+        env!("CARGO_MANIFEST_DIR"),
+    );
+    let port = place.port;
+    let mut options = Options::text(place, text).on(installation);
+    options.listen = false;
+    options.args.extend(["-l".into(), format!("tcp:127.0.0.1:{port}").into()]);
+    options.ready = Ready::Log("voip_push".to_owned());
+    let kamailio = Kamailio::start(options);
+    let line = kamailio.wait_for_log("are not told", DEADLINE);
+    assert!(line.contains("Kamailio listens on no UDP socket; give it one"), "{line}");
 }

@@ -10,6 +10,7 @@ mod support;
 use host::{Host, Setup};
 use serde_json::json;
 use std::time::{Duration, Instant};
+use support::shipped::fcm_token;
 
 /// One module of tests per version, so that a failure says which.
 macro_rules! on {
@@ -90,6 +91,11 @@ fn functions_do_what_they_say(version: &str) {
     assert!(refused.starts_with("called rc=-2 a=0 why=every push was rejected: apns"), "{refused}");
     assert_eq!(host.ask("call delete_token bob phone $why"), "called rc=-1 why=no device for this user");
 
+    let pixel = format!("call register_token eve {} android", fcm_token(3));
+    assert_eq!(host.ask(&pixel), "called rc=1");
+    assert_eq!(host.ask("call send_voip_push eve alice c5"), "called rc=1");
+    assert_eq!(host.ask("call cancel_voip_push eve c5 cancelled $devices"), "called rc=1 devices=1");
+    assert_eq!(host.ask("call cancel_voip_push eve c5 bored"), "called rc=-6");
     let topic = host.simulator.fact("topic");
     let parameters = format!("pn-provider=apns;pn-prid={};pn-param=ABCDE12345.{topic}", token(5));
     let contact = format!("<sip:dan@192.0.2.1;{parameters}>");
@@ -272,6 +278,28 @@ fn administrators_get_answers(version: &str) {
     assert_eq!(host.ask(&format!("stat pushes_apns_{topic}_accepted_total")), "stat 3");
     assert!(!host.output().contains("event "), "nobody has subscribed");
     host.stop();
+}
+
+#[test]
+fn valgrind_has_nothing_to_say() {
+    for version in ["3.4.2", "4.0.1"] {
+        let config = &[("wait_ms = 800", "wait_ms = 10000")];
+        let host = registered(&Setup { under_valgrind: true, config, ..Setup::of(version) });
+        assert_eq!(host.ask("call lookup_token bob - $platform"), "called rc=1 platform=ios");
+        assert_eq!(host.ask("async 0 send_voip_push bob alice c1 - $a $why"), "started 1");
+        host.tell("wait");
+        assert_eq!(host.next("> "), "> resumed 1 rc=1 a=1 why=ok");
+        host.next("> idle");
+        assert_eq!(host.ask("async 0 send_voip_push bob alice c2 - $a"), "started 2");
+        assert_eq!(host.ask("expire").split(" rc=").next(), Some("timed out 2"));
+        host.next("> idle");
+        assert!(host.ask("launch send_voip_push nobody alice c3").starts_with("at once rc=-1"));
+        assert_eq!(host.ask("call queue_voip_push bob alice c4"), "called rc=1");
+        host.anywhere("event ");
+        assert!(host.ask("mi voip_push:tokens user=bob").contains("device_id=phone"));
+        assert!(host.ask("stat calls_total").starts_with("stat "));
+        host.stop();
+    }
 }
 
 #[test]

@@ -49,6 +49,12 @@ pub fn hand_over(effort: Effort, report: &mut Report) {
         p50.to_string(),
         p99.to_string(),
     ]);
+    if lost + calls.dropped + server.drops() > 0 || server.is_out_of_memory() {
+        let (caller, kamailio) = (calls.dropped, server.drops());
+        report.failure(format!(
+            "hand-over: {lost} calls lost, {caller} datagrams dropped at SIPp, {kamailio} at Kamailio"
+        ));
+    }
     report.key(KEYS[0], p50);
     report.key(KEYS[1], p99);
 }

@@ -66,9 +66,9 @@ pub struct Settings {
     pub apns: Vec<ApnsCredential>,
     /// The `[[fcm]]` sections, in their order.
     pub fcm: Vec<FcmCredential>,
-    /// `[rest] api_keys_file`: the keys; `None` where there is no `[rest]` section, which switches the REST API off.
+    /// `[rest] api_keys_file`: the keys; `None` where none is named: then only users whom the host has authenticated are served.
     pub api_keys: Option<ApiKeys>,
-    /// `[rest] wrong_keys_per_minute`: wrong keys that one address may show; 0 is no limit.
+    /// `[rest] wrong_keys_per_minute`: wrong keys and passwords that one address may show; 0 is no limit.
     pub wrong_keys_per_minute: u32,
     /// `[sip]`.
     pub sip: SipSettings,

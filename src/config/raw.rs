@@ -136,12 +136,12 @@ pub(super) struct App {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rest {
-    pub api_keys_file: PathBuf,
+    pub api_keys_file: Option<PathBuf>,
     #[serde(default = "ten")]
     pub wrong_keys_per_minute: i64,
 }
 
-fn ten() -> i64 {
+pub(super) fn ten() -> i64 {
     10
 }
 

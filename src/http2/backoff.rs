@@ -43,7 +43,10 @@ impl Backoff {
         let pause = pause(self.failures, crate::random::fraction());
         self.failures += 1;
         self.last = match failure {
-            Failure::Connect(why) | Failure::NotProcessed(why) | Failure::Lost(why) => why.clone(),
+            Failure::Unmade(why)
+            | Failure::Connect(why)
+            | Failure::NotProcessed(why)
+            | Failure::Lost(why) => why.clone(),
         };
         self.until = Some(Instant::now() + pause);
     }

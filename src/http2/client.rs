@@ -6,10 +6,8 @@
 use super::backoff::Backoff;
 use super::connection::{Connection, Place};
 use super::dial::system_dns;
-use super::{Failure, Patience, Resolve, Response, Tls};
+use super::{Ask, Failure, Patience, Resolve, Response, Tls};
 use crate::config::Origin;
-use bytes::Bytes;
-use http::Request;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use tokio::sync::Mutex;
@@ -59,18 +57,15 @@ impl Client {
     ///
     /// # Errors
     /// No answer; see [`Failure`].
-    pub async fn send(
-        self: &Rc<Self>,
-        request: &Request<Bytes>,
-        deadline: Instant,
-    ) -> Result<Response, Failure> {
+    pub async fn send(self: &Rc<Self>, request: &dyn Ask, deadline: Instant) -> Result<Response, Failure> {
         let mut is_moved = false;
         loop {
             let failure = match self.send_once(request, deadline).await {
                 Err(failure @ Failure::NotProcessed(_)) => failure,
                 Err(failure @ Failure::Connect(_)) if is_moved => {
                     let until = self.backoff.borrow().until();
-                    sleep_until(until.unwrap_or(deadline).min(deadline)).await;
+                    // Boxed, as below.
+                    Box::pin(sleep_until(until.unwrap_or(deadline).min(deadline))).await;
                     failure
                 }
                 done => return done,
@@ -88,15 +83,12 @@ impl Client {
         self.connections.borrow_mut().clear();
     }
 
-    async fn send_once(
-        self: &Rc<Self>,
-        request: &Request<Bytes>,
-        deadline: Instant,
-    ) -> Result<Response, Failure> {
+    async fn send_once(self: &Rc<Self>, request: &dyn Ask, deadline: Instant) -> Result<Response, Failure> {
         let place = match self.ready_place() {
             Some(place) => place,
             None => {
-                let in_time = timeout_at(deadline, self.place()).await;
+                // Boxed: rare, and every request under way would keep room for it.
+                let in_time = Box::pin(timeout_at(deadline, self.place())).await;
                 in_time.map_err(|_| Failure::NotProcessed("no connection in time".to_owned()))??
             }
         };

@@ -3,7 +3,7 @@
 //! It refuses to reconnect; a connection that broke stays broken.
 
 use super::dial::dial;
-use super::{Coalesced, Failure, IS_SENT, Patience, Resolve, Response, Tls};
+use super::{Ask, Coalesced, Failure, IS_SENT, Patience, Resolve, Response, Tls};
 use crate::config::Origin;
 use bytes::{Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
@@ -180,11 +180,7 @@ impl Connection {
 
     /// Sends a request alone on a new connection; those that come meanwhile wait for its end, though not for long: where the
     /// first answer is slow, they may have another connection.
-    pub(super) async fn prove(
-        &self,
-        request: &Request<Bytes>,
-        deadline: Instant,
-    ) -> Result<Response, Failure> {
+    pub(super) async fn prove(&self, request: &dyn Ask, deadline: Instant) -> Result<Response, Failure> {
         let patience = deadline.min(Instant::now() + self.patience.first_answer);
         let Ok(turn) = timeout_at(patience, self.proving.lock()).await else {
             self.is_slow.set(patience < deadline);
@@ -207,11 +203,7 @@ impl Connection {
     }
 
     /// Sends one request and waits for its answer, at most until `deadline`.
-    pub(super) async fn send(
-        &self,
-        request: &Request<Bytes>,
-        deadline: Instant,
-    ) -> Result<Response, Failure> {
+    pub(super) async fn send(&self, request: &dyn Ask, deadline: Instant) -> Result<Response, Failure> {
         let sent_at = Instant::now();
         self.last_used.set(sent_at);
         match timeout_at(deadline, self.exchange(request)).await {
@@ -233,24 +225,29 @@ impl Connection {
                 self.is_leaving.set(true);
                 note_sent(false);
             }
-            Err(Failure::Connect(_) | Failure::Lost(_)) => {}
+            Err(Failure::Unmade(_) | Failure::Connect(_) | Failure::Lost(_)) => {}
         }
     }
 
-    async fn exchange(&self, request: &Request<Bytes>) -> Result<Response, Failure> {
+    async fn exchange(&self, request: &dyn Ask) -> Result<Response, Failure> {
+        let request = request.request().map_err(Failure::Unmade)?;
         let response = self.start(request).map_err(|error| Failure::NotProcessed(error.to_string()))?;
-        let response = response.await.map_err(judge)?;
-        let (parts, body) = response.into_parts();
+        let (parts, body) = response.await.map_err(judge)?.into_parts();
         Ok(Response {
             status: parts.status.as_u16(),
             retry_after: retry_after(&parts.headers),
-            body: read(body).await.map_err(judge)?,
+            // Boxed: what is accepted has none, and every push under way would keep room for it.
+            body: if body.is_end_stream() {
+                Bytes::new()
+            } else {
+                Box::pin(read(body)).await.map_err(judge)?
+            },
         })
     }
 
     /// Nothing has left this process when it returns, so whatever fails here was not processed.
-    fn start(&self, request: &Request<Bytes>) -> Result<ResponseFuture, h2::Error> {
-        let (parts, body) = request.clone().into_parts();
+    fn start(&self, request: Request<Bytes>) -> Result<ResponseFuture, h2::Error> {
+        let (parts, body) = request.into_parts();
         let head = Request::from_parts(parts, ());
         let mut requests = self.requests.borrow().clone();
         note_sent(true);

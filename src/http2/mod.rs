@@ -15,6 +15,7 @@ pub use dial::{Addresses, Resolve};
 pub use tls::Tls;
 
 use bytes::Bytes;
+use http::Request;
 use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
@@ -49,6 +50,22 @@ tokio::task_local! {
     pub static IS_SENT: Cell<bool>;
 }
 
+/// What is asked. The request is made when it goes out, and once more where it has to go out again, so that nothing of it takes
+/// memory while its answer is awaited.
+pub trait Ask {
+    /// The request, the same each time.
+    ///
+    /// # Errors
+    /// Why there can be none.
+    fn request(&self) -> Result<Request<Bytes>, String>;
+}
+
+impl Ask for Request<Bytes> {
+    fn request(&self) -> Result<Request<Bytes>, String> {
+        Ok(self.clone())
+    }
+}
+
 /// What came back for a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
@@ -63,6 +80,8 @@ pub struct Response {
 /// Why nothing came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
+    /// There can be no such request, and nothing was sent.
+    Unmade(String),
     /// No connection could be made, so the request was not sent.
     Connect(String),
     /// The request was not sent, or the provider did not process it (GOAWAY, REFUSED_STREAM): it may be sent again at once.
@@ -74,6 +93,7 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Failure::Unmade(why) => write!(f, "no request: {why}"),
             Failure::Connect(why) => write!(f, "no connection: {why}"),
             Failure::NotProcessed(why) => write!(f, "not processed: {why}"),
             Failure::Lost(why) => write!(f, "no answer: {why}"),

@@ -20,9 +20,9 @@ impl Platform {
     /// # Errors
     /// Any other text.
     pub fn parse(text: &str) -> Result<Platform, Invalid> {
-        match text.to_ascii_lowercase().as_str() {
-            "ios" => Ok(Platform::Ios),
-            "android" => Ok(Platform::Android),
+        match text {
+            text if text.eq_ignore_ascii_case("ios") => Ok(Platform::Ios),
+            text if text.eq_ignore_ascii_case("android") => Ok(Platform::Android),
             _ => Err(Invalid::new("platform", "is neither ios nor android")),
         }
     }
@@ -87,9 +87,9 @@ impl Environment {
     /// # Errors
     /// Any other text.
     pub fn parse(text: &str) -> Result<Environment, Invalid> {
-        match text.to_ascii_lowercase().as_str() {
-            "production" => Ok(Environment::Production),
-            "sandbox" => Ok(Environment::Sandbox),
+        match text {
+            text if text.eq_ignore_ascii_case("production") => Ok(Environment::Production),
+            text if text.eq_ignore_ascii_case("sandbox") => Ok(Environment::Sandbox),
             _ => Err(Invalid::new("environment", "is neither production nor sandbox")),
         }
     }

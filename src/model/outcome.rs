@@ -3,6 +3,7 @@
 //! It refuses to decide what happens next: providers produce outcomes, the sender alone acts on them.
 
 use super::{Call, Device, Kind, Provider};
+use std::sync::OnceLock;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -21,13 +22,24 @@ pub struct Push {
     pub ring: Duration,
     /// True where the device is from the token store, so that a dead token can be taken out of it.
     pub is_stored: bool,
+    id: OnceLock<Uuid>,
 }
 
 impl Push {
+    /// A push of a call to a device, which rings for `ring`, until `expires_at_s`.
+    pub fn new(call: Call, device: Device, expires_at_s: i64, ring: Duration, is_stored: bool) -> Push {
+        Push { kind: Kind::Call, call, device, expires_at_s, ring, is_stored, id: OnceLock::new() }
+    }
+
+    /// The same, of another kind.
+    pub fn of_kind(self, kind: Kind) -> Push {
+        Push { kind, id: OnceLock::new(), ..self }
+    }
+
     /// The id of this push (`apns-id`): made from call, device and token, so a repeated attempt carries the same id and
-    /// the provider and the log can tell it from a second push.
+    /// the provider and the log can tell it from a second push. Made once; neither call nor device may be changed then.
     pub fn id(&self) -> Uuid {
-        self.id_of(self.kind)
+        *self.id.get_or_init(|| self.id_of(self.kind))
     }
 
     /// For the word that a call is over: the id of the push by which the device learned of it. An alert goes by another token, so
@@ -38,16 +50,15 @@ impl Push {
 
     fn id_of(&self, kind: Kind) -> Uuid {
         let device = &self.device;
-        let name = format!("{}/{}/{}", device.user.as_str(), device.device_id, device.token.expose());
-        match kind {
-            Kind::Call => Uuid::new_v5(&self.call.uuid(), name.as_bytes()),
-            // Messages of one conversation may share a Call-ID (RFC 3428 §4).
-            Kind::Message(_) => {
-                let name = format!("{name}/{}/{}", kind.as_str(), self.expires_at_s);
-                Uuid::new_v5(&self.call.uuid(), name.as_bytes())
-            }
-            kind => Uuid::new_v5(&self.call.uuid(), format!("{name}/{}", kind.as_str()).as_bytes()),
+        let mut name = [device.user.as_str(), &device.device_id, device.token.expose()].join("/");
+        if kind != Kind::Call {
+            name = [&name, kind.as_str()].join("/");
         }
+        if matches!(kind, Kind::Message(_)) {
+            // Messages of one conversation may share a Call-ID (RFC 3428 §4).
+            name = [&*name, &self.expires_at_s.to_string()].join("/");
+        }
+        Uuid::new_v5(&self.call.uuid(), name.as_bytes())
     }
 }
 

@@ -41,6 +41,10 @@ pub fn cut_to(text: &str, max_len: usize) -> &str {
 /// One harmless line: control characters (line breaks too, so that nothing can inject a header or a log line) become
 /// spaces, the ends are trimmed, and the rest is cut to `max_len` bytes at a character boundary.
 pub fn clean_line(text: &str, max_len: usize) -> String {
+    // What nearly all callers are needs no second look.
+    if text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        return cut_to(text.trim(), max_len).trim_end().to_owned();
+    }
     let spaced: String = text.chars().map(|c| if is_unprintable(c) { ' ' } else { c }).collect();
     cut_to(spaced.trim(), max_len).trim_end().to_owned()
 }

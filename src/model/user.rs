@@ -30,7 +30,10 @@ impl User {
                 format!("is {} bytes long, at most {MAX_USER_LEN} are taken", bare.len()),
             ));
         }
-        if bare.chars().any(|c| c.is_control() || c.is_whitespace() || "<>\"".contains(c)) {
+        if !bare.bytes().all(|b| matches!(b, b'!'..=b'~'))
+            && bare.chars().any(|c| c.is_control() || c.is_whitespace())
+            || bare.contains(['<', '>', '"'])
+        {
             return Err(Invalid::new("user", "has a space, a control character or one of < > \""));
         }
         Ok(User(match bare.rsplit_once('@') {

@@ -195,7 +195,7 @@ proptest! {
 }
 
 fn ended(platform: &str, token: &str, kind: Kind) -> Push {
-    Push { kind, ..push_to(platform, token, ALICE) }
+    push_to(platform, token, ALICE).of_kind(kind)
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod fcm;
 
 use crate::model::{Device, Environment, Outcome, Provider, Push};
 use bytes::Bytes;
+use http::HeaderValue;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,10 +72,30 @@ pub enum Blame {
 pub struct Authorization {
     /// The value of the `authorization` header.
     pub value: Arc<str>,
+    /// The same as it goes out: made once, shared by every request, and marked so that HPACK never keeps it.
+    pub header: HeaderValue,
     /// Age at which a new one should be fetched while this one still works.
     pub renew_after: Duration,
     /// Age at which it no longer works.
     pub expires_after: Duration,
+}
+
+impl Authorization {
+    /// From the header's value.
+    ///
+    /// # Errors
+    /// `CredentialRefused`: it cannot be put into a header.
+    pub fn new(
+        value: &str,
+        renew_after: Duration,
+        expires_after: Duration,
+    ) -> Result<Authorization, Outcome> {
+        let mut header = HeaderValue::from_str(value).map_err(|_| Outcome::CredentialRefused {
+            reason: "the authorization cannot be put into a header".to_owned(),
+        })?;
+        header.set_sensitive(true);
+        Ok(Authorization { value: value.into(), header, renew_after, expires_after })
+    }
 }
 
 impl fmt::Debug for Authorization {
@@ -117,7 +138,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::config::{FcmCredential, IosPushType, Origin, Profile, SigningKey};
-    use crate::model::{Call, Extra, Kind, NewDevice};
+    use crate::model::{Call, Extra, NewDevice};
 
     pub(crate) fn push_to(platform: &str, token: &str, caller: &str) -> Push {
         let new = NewDevice::parse("564612", token, platform, &Extra::default()).unwrap();
@@ -133,19 +154,12 @@ pub(crate) mod tests {
             alert: None,
         };
         let call = Call::parse("564612", caller, "call-1").unwrap();
-        Push {
-            kind: Kind::Call,
-            call,
-            device,
-            expires_at_s: 1_900_000_030,
-            ring: Duration::from_secs(30),
-            is_stored: true,
-        }
+        Push::new(call, device, 1_900_000_030, Duration::from_secs(30), true)
     }
 
     pub(crate) fn some_authorization() -> Authorization {
         let hour = Duration::from_secs(3600);
-        Authorization { value: "bearer x.y.z".into(), renew_after: hour, expires_after: hour }
+        Authorization::new("bearer x.y.z", hour, hour).unwrap()
     }
 
     pub(crate) fn answer(status: u16, body: &str) -> Answer {

@@ -56,22 +56,29 @@ impl Authorizer {
         Rc::new(Authorizer { provider, held: RefCell::new(None), renewing: Mutex::new(()), wall_clock })
     }
 
-    /// The one in use, or a new one. Nobody waits for a new one while the old one works.
+    /// The one in use, while it works. Nobody waits for a new one until then.
+    pub(super) fn held(self: &Rc<Self>) -> Option<Authorization> {
+        let held = self.held.borrow();
+        let held = held.as_ref().filter(|held| !held.is_dubious((self.wall_clock)()))?;
+        let age = held.age();
+        if age >= held.authorization.expires_after {
+            return None;
+        }
+        if age >= held.authorization.renew_after {
+            self.renew_in_background(held);
+        }
+        Some(held.authorization.clone())
+    }
+
+    /// The one in use, or a new one.
     pub(super) async fn get(self: &Rc<Self>) -> Result<Authorization, Outcome> {
-        let held = self.held.borrow().clone();
-        if let Some(held) = &held
-            && !held.is_dubious((self.wall_clock)())
-        {
-            if held.age() < held.authorization.renew_after {
-                return Ok(held.authorization.clone());
-            }
-            if held.age() < held.authorization.expires_after {
-                self.renew_in_background(held);
-                return Ok(held.authorization.clone());
+        match self.held() {
+            Some(authorization) => Ok(authorization),
+            None => {
+                let held = self.held.borrow().clone();
+                self.renew(held).await
             }
         }
-        // Boxed: rare, and every push under way would keep room for it.
-        Box::pin(self.renew(held)).await
     }
 
     /// A provider has accepted it.
@@ -192,11 +199,7 @@ mod tests {
                 word.lock().unwrap().recv().unwrap();
             }
             let number = self.made.fetch_add(1, Ordering::SeqCst) + 1;
-            Ok(Authorization {
-                value: number.to_string().into(),
-                renew_after: self.renew_after,
-                expires_after: self.expires_after,
-            })
+            Authorization::new(&number.to_string(), self.renew_after, self.expires_after)
         }
     }
 

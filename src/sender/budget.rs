@@ -3,31 +3,30 @@
 //!
 //! It refuses to remember who called whom: only hashes are kept, and only while a budget is not full.
 
+use super::window::Mixed;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// Full buckets are thrown away when there are this many; what remains is bounded by the queue's own limit over a minute.
 const TIDY_AT: usize = 16_384;
+const MINUTE_US: u64 = 60_000_000;
 
 /// Token buckets, one per key: so many a minute, and as many at once.
 pub(super) struct Budget {
     per_minute: u32,
-    buckets: HashMap<u64, Bucket>,
+    /// When each bucket will be full again, in µs since the start: all that there is to know about it.
+    full_at_us: HashMap<u64, u64, Mixed>,
     hasher: RandomState,
+    start: Instant,
     tidy_at: usize,
-}
-
-struct Bucket {
-    left: f64,
-    at: Instant,
 }
 
 impl Budget {
     /// `per_minute` 0 is no limit.
     pub(super) fn new(per_minute: u32) -> Self {
-        Budget { per_minute, buckets: HashMap::new(), hasher: RandomState::new(), tidy_at: TIDY_AT }
+        let full_at_us = HashMap::with_hasher(Mixed::new());
+        Budget { per_minute, full_at_us, hasher: RandomState::new(), start: Instant::now(), tidy_at: TIDY_AT }
     }
 
     /// Takes one from the key's budget; false when there is none left.
@@ -35,38 +34,34 @@ impl Budget {
         if self.per_minute == 0 {
             return true;
         }
-        self.tidy(now);
-        let whole = f64::from(self.per_minute);
-        let bucket = self.buckets.entry(self.hasher.hash_one(key)).or_insert(Bucket { left: whole, at: now });
-        bucket.left = filled(bucket, whole, now);
-        bucket.at = now;
-        if bucket.left < 1.0 {
+        let now_us = now.saturating_duration_since(self.start).as_micros() as u64;
+        self.tidy(now_us);
+        // Rounded up, so that it is never more than what was said.
+        let one_us = MINUTE_US.div_ceil(u64::from(self.per_minute));
+        let full_at_us = self.full_at_us.entry(self.hasher.hash_one(key)).or_insert(now_us);
+        let then_us = now_us.max(*full_at_us) + one_us;
+        if then_us - now_us > one_us * u64::from(self.per_minute) {
             return false;
         }
-        bucket.left -= 1.0;
+        *full_at_us = then_us;
         true
     }
 
-    fn tidy(&mut self, now: Instant) {
-        if self.buckets.len() < self.tidy_at {
+    fn tidy(&mut self, now_us: u64) {
+        if self.full_at_us.len() < self.tidy_at {
             return;
         }
-        let whole = f64::from(self.per_minute);
-        self.buckets.retain(|_, bucket| filled(bucket, whole, now) < whole);
+        self.full_at_us.retain(|_, full_at_us| *full_at_us > now_us);
         // Not again before it has doubled, or every push would look at all of them.
-        self.tidy_at = (self.buckets.len() * 2).max(TIDY_AT);
+        self.tidy_at = (self.full_at_us.len() * 2).max(TIDY_AT);
     }
-}
-
-fn filled(bucket: &Bucket, whole: f64, now: Instant) -> f64 {
-    let minutes = now.saturating_duration_since(bucket.at).div_duration_f64(Duration::from_secs(60));
-    (bucket.left + whole * minutes).min(whole)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::time::Duration;
 
     #[test]
     fn so_many_at_once_then_so_many_a_minute_each_for_himself() {
@@ -88,7 +83,7 @@ mod tests {
         let (mut budget, now) = (Budget::new(60), Instant::now());
         (0..TIDY_AT).for_each(|key| assert!(budget.take(key, now)));
         assert!(budget.take("later", now + Duration::from_secs(60)));
-        assert_eq!(budget.buckets.len(), 1);
+        assert_eq!(budget.full_at_us.len(), 1);
     }
 
     proptest! {

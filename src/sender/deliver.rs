@@ -37,13 +37,13 @@ pub(super) struct Delivery<'a> {
 }
 
 /// Sends a push until it has ended: by an answer that is final, or because the phone would have stopped ringing.
-pub(super) async fn deliver(delivery: Delivery<'_>) -> PushResult {
-    let Delivery { push, lane, handed_over, stats, .. } = delivery;
+pub(super) async fn deliver(delivery: &Delivery<'_>) -> PushResult {
+    let Delivery { push, lane, handed_over, stats, .. } = *delivery;
     let result = match (&delivery.refusal, lane) {
         (Some(refusal), _) => not_sent(push, refusal.clone()),
         (None, Some(lane)) => match delivery.pairs.refusal(lane, push) {
             Some(known) => not_sent(push, known),
-            None => follow_up(&delivery, lane, attempt_until_done(&delivery, lane).await).await,
+            None => follow_up(delivery, lane, attempt_until_done(delivery, lane).await).await,
         },
         (None, None) => not_sent(push, no_credential(push)),
     };
@@ -62,15 +62,20 @@ pub(super) async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>)
     loop {
         let asked_at_ms = now_ms();
         IS_SENT.with(|is_sent| is_sent.set(false));
-        let attempt = pin!(lane.attempt(push, deadline));
-        let Some(attempt) = ticket.while_needed(attempt, || !IS_SENT.with(Cell::get)).await else {
-            return given_up(delivery, lane, not_needed(), attempts);
+        // Ends with its block: a push under way would keep room for the attempt and for the pause after it.
+        let attempt = {
+            let attempt = pin!(lane.attempt(push, deadline));
+            ticket.while_needed(attempt, || !IS_SENT.with(Cell::get)).await
         };
+        let Some(attempt) = attempt else { return given_up(delivery, lane, not_needed(), attempts) };
         let Attempt { outcome, reach } = attempt;
         tries += u32::from(reach != Reach::NotTaken);
         attempts += u32::from(matches!(reach, Reach::Answered | Reach::Lost));
         if reach == Reach::Lost {
             stats.count(Counter::Lost);
+        }
+        if matches!(outcome, Outcome::Accepted) {
+            return PushResult { provider: lane.provider(), outcome, attempts };
         }
         let now = Instant::now().into_std();
         let next = next_attempt(&outcome, tries, now, deadline.into_std(), crate::random::fraction());

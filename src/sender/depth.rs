@@ -147,7 +147,7 @@ mod tests {
             stats,
         });
         let call = push_to("ios", &"ab".repeat(32), "Alice");
-        let missed = || vec![Push { kind: Kind::Missed, ..call.clone() }];
+        let missed = || vec![call.clone().of_kind(Kind::Missed)];
         let six = depth.take(vec![call.clone(); 6]).unwrap();
         assert!(!depth.has_room_for(&missed()) && depth.take(missed()).is_none());
         assert_eq!(depth.now(), 6);

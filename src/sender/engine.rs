@@ -19,6 +19,7 @@ use crate::http2::IS_SENT;
 use crate::model::{Device, Kind, Outcome, Push, PushResult, Report};
 use crate::stats::{Counter, Stats};
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,14 +84,20 @@ impl Engine {
         gathering.tell_if_complete();
         self.keep_a_beat();
         let devices = job.pushes.len();
+        // A call to one phone, which most are, needs no task beside its push.
+        let own_patience = job.patience.filter(|_| devices == 1);
+        let mut is_minded = false;
         let ticket = job.pushes.first().map(|(push, _)| match push.kind {
             Kind::Call | Kind::Message(_) => self.stops.enter(&push.call, devices, job.handed_over),
             Kind::Ended(_) | Kind::Missed => self.stops.ticket_for_the_end(),
         });
         for ((push, place), ticket) in job.pushes.into_iter().zip(std::iter::repeat(ticket).flatten()) {
-            self.start_push(push, place, job.handed_over, (&gathering, ticket));
+            let times = (job.handed_over, own_patience);
+            let is_started = self.start_push(push, place, times, (&gathering, ticket));
+            is_minded = is_started && own_patience.is_some();
         }
         if let Some(patience) = job.patience
+            && !is_minded
             && !gathering.is_told()
         {
             gathering.tell_after(patience);
@@ -110,20 +117,25 @@ impl Engine {
         });
     }
 
+    /// Starts a push, unless the same is known already; true where it was started and minds the patience that was given.
     fn start_push(
         self: &Rc<Self>,
         push: Push,
         place: Place,
-        handed_over: Instant,
+        (handed_over, patience): (Instant, Option<Duration>),
         (who, ticket): (&Rc<Gathering>, Rc<Ticket>),
-    ) {
+    ) -> bool {
         let id = push.id();
-        match self.window.borrow_mut().ask(id, who) {
+        match self.window.borrow_mut().ask(id, who, Instant::now()) {
             Asked::First => {}
-            Asked::UnderWay => return self.stats.count(Counter::Duplicates),
+            Asked::UnderWay => {
+                self.stats.count(Counter::Duplicates);
+                return false;
+            }
             Asked::Ended(result) => {
                 self.stats.count(Counter::Duplicates);
-                return who.add(result);
+                who.add(result);
+                return false;
             }
         }
         if push.kind == Kind::Call {
@@ -131,7 +143,8 @@ impl Engine {
         }
         let (engine, who) = (Rc::clone(self), Rc::clone(who));
         let push = async move {
-            let result = engine.push_if_known(push, handed_over, &ticket).await;
+            let pushing = pin!(engine.push_if_known(push, handed_over, &ticket));
+            let result = who.wait_for(pushing, patience).await;
             drop(place);
             let others = engine.window.borrow_mut().end(id, &result);
             for other in others {
@@ -140,6 +153,7 @@ impl Engine {
             who.add(result);
         };
         tokio::task::spawn_local(IS_SENT.scope(Cell::new(false), push));
+        true
     }
 
     /// A device is told of a call's end only if it was pushed for the call.
@@ -172,7 +186,7 @@ impl Engine {
             graveyard: &self.graveyard,
             pairs: &self.pairs,
         };
-        deliver(delivery).await
+        deliver(&delivery).await
     }
 
     fn lane_for(&self, device: &Device) -> Option<&Rc<Lane>> {

@@ -4,10 +4,11 @@
 
 use crate::model::{PushResult, Report};
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// Told once: all results are in, or the patience is over.
 pub(super) type Done = Box<dyn FnOnce(Report)>;
@@ -22,12 +23,17 @@ pub(super) struct Gathering {
 
 impl Gathering {
     pub(super) fn new(devices: usize, done: Done) -> Self {
-        let report = Report { devices, results: Vec::with_capacity(devices) };
+        // Room for the results is made when the first is there, and not while all are awaited.
+        let report = Report { devices, results: Vec::new() };
         Gathering { report: RefCell::new(report), done: RefCell::new(Some(done)), timer: RefCell::default() }
     }
 
     pub(super) fn add(&self, result: PushResult) {
-        self.report.borrow_mut().results.push(result);
+        let mut report = self.report.borrow_mut();
+        let Report { devices, results } = &mut *report;
+        results.reserve_exact(*devices - results.len());
+        results.push(result);
+        drop(report);
         self.tell_if_complete();
     }
 
@@ -36,6 +42,22 @@ impl Gathering {
         if report.results.len() == report.devices {
             drop(report);
             self.tell();
+        }
+    }
+
+    /// The end of a push that this call waits for alone; tells earlier where the patience is over.
+    pub(super) async fn wait_for<T>(
+        &self,
+        mut push: Pin<&mut impl Future<Output = T>>,
+        patience: Option<Duration>,
+    ) -> T {
+        let Some(patience) = patience else { return push.await };
+        match timeout(patience, &mut push).await {
+            Ok(result) => result,
+            Err(_) => {
+                self.tell();
+                push.await
+            }
         }
     }
 

@@ -3,9 +3,11 @@
 //! It refuses to hammer a provider that does not accept our credential: it renews once, then it pauses.
 
 use super::authorizer::Authorizer;
-use crate::http2::{Client, Failure, Response};
+use crate::http2::{Ask, Client, Failure, Response};
 use crate::model::{Device, Environment, Outcome, Provider, Push};
 use crate::provider::{Answer, Authorization, Blame, PushProvider};
+use bytes::Bytes;
+use http::Request;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,6 +45,19 @@ pub(super) enum Reach {
     NotTaken,
     /// There was nobody to send it to, or nothing to send.
     NotSent,
+}
+
+/// A push as its provider wants to be asked for it.
+struct Asked<'a> {
+    provider: &'a dyn PushProvider,
+    push: &'a Push,
+    authorization: &'a Authorization,
+}
+
+impl Ask for Asked<'_> {
+    fn request(&self) -> Result<Request<Bytes>, String> {
+        self.provider.request(self.push, self.authorization).map_err(|outcome| outcome.reason().to_owned())
+    }
 }
 
 impl Lane {
@@ -104,17 +119,19 @@ impl Lane {
             return not_sent(Outcome::CredentialRefused { reason });
         }
         let deadline = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
-        let authorization = match tokio::time::timeout_at(deadline, self.authorizer.get()).await {
-            Ok(Ok(authorization)) => authorization,
-            Ok(Err(outcome)) => return not_sent(self.noted(outcome)),
-            Err(_) => {
-                return not_sent(Outcome::Unavailable { reason: "no authorization in time".to_owned() });
-            }
+        let authorization = match self.authorizer.held() {
+            Some(authorization) => authorization,
+            // Boxed: rare, and every push under way would keep room for it.
+            None => match Box::pin(tokio::time::timeout_at(deadline, self.authorizer.get())).await {
+                Ok(Ok(authorization)) => authorization,
+                Ok(Err(outcome)) => return not_sent(self.noted(outcome)),
+                Err(_) => {
+                    return not_sent(Outcome::Unavailable { reason: "no authorization in time".to_owned() });
+                }
+            },
         };
-        let attempt = match self.provider.request(push, &authorization) {
-            Ok(request) => self.judge(self.client.send(&request, deadline).await),
-            Err(outcome) => not_sent(outcome),
-        };
+        let asked = Asked { provider: &*self.provider, push, authorization: &authorization };
+        let attempt = self.judge(self.client.send(&asked, deadline).await);
         match attempt.outcome {
             Outcome::CredentialRefused { .. } => self.distrust(&authorization),
             Outcome::Accepted => self.authorizer.works(&authorization),
@@ -129,11 +146,14 @@ impl Lane {
                 let outcome = self.provider.outcome(&Answer { status, retry_after, body });
                 Attempt { outcome, reach: Reach::Answered }
             }
+            Err(Failure::Unmade(reason)) => {
+                Attempt { outcome: Outcome::Rejected { reason }, reach: Reach::NotSent }
+            }
             Err(failure) => {
                 let reach = match &failure {
                     Failure::Lost(_) => Reach::Lost,
                     Failure::NotProcessed(_) => Reach::NotTaken,
-                    Failure::Connect(_) => Reach::NotSent,
+                    Failure::Connect(_) | Failure::Unmade(_) => Reach::NotSent,
                 };
                 Attempt { outcome: Outcome::Unavailable { reason: failure.to_string() }, reach }
             }

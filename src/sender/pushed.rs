@@ -72,7 +72,7 @@ mod tests {
     use crate::provider::tests::push_to;
 
     fn ended(push: &Push) -> Push {
-        Push { kind: Kind::Ended(Ended::Cancelled), ..push.clone() }
+        push.clone().of_kind(Kind::Ended(Ended::Cancelled))
     }
 
     #[test]
@@ -85,7 +85,7 @@ mod tests {
         pushed.note(&call);
         assert_eq!(pushed.caller(&ended(&call)).unwrap().shown(), "Alice");
         assert_eq!(pushed.caller(&ended(&other)), None);
-        let missed = Push { kind: Kind::Missed, ..other };
+        let missed = other.of_kind(Kind::Missed);
         assert_eq!(pushed.caller(&missed).unwrap().shown(), "Alice", "an alert has a token of its own");
         pushed.forget(&call);
         assert_eq!(pushed.caller(&ended(&call)), None);

@@ -189,7 +189,9 @@ impl Server {
                 Ok(0) => return,
                 // Fewer than asked for were all that there were; what comes now wakes us again.
                 Ok(1..BATCH) => ready.clear_ready(),
-                Ok(_) => {}
+                // Its pushes and their connection first: otherwise thousands of requests would be made, and kept, before the
+                // first is written.
+                Ok(_) => tokio::task::yield_now().await,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(_) => return,
             }

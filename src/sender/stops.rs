@@ -177,10 +177,15 @@ mod tests {
         Call::parse("Bob", "Alice", "c1").unwrap()
     }
 
+    fn another_call() -> Call {
+        let Call { callee, caller, media, .. } = call();
+        Call::new(callee.as_str(), caller, "c2", media).unwrap()
+    }
+
     #[test]
     fn a_word_ends_the_pushes_of_its_call_and_no_others() {
         let (stops, now) = (Rc::new(Stops::default()), Instant::now());
-        let (ours, other) = (stops.enter(&call(), 1, now), Call { call_id: "c2".to_owned(), ..call() });
+        let (ours, other) = (stops.enter(&call(), 1, now), another_call());
         let others = stops.enter(&other, 1, now);
         stops.stop("bob", "c1", Needless::CallOver, now);
         assert!(ours.is_needless() && !others.is_needless());
@@ -191,7 +196,7 @@ mod tests {
     #[test]
     fn one_phone_of_several_does_not_end_the_pushes_to_the_others() {
         let (stops, now) = (Rc::new(Stops::default()), Instant::now());
-        let (several, one) = (stops.enter(&call(), 2, now), Call { call_id: "c2".to_owned(), ..call() });
+        let (several, one) = (stops.enter(&call(), 2, now), another_call());
         stops.stop("bob", "c1", Needless::PhoneCame, now);
         assert!(!several.is_needless());
         let one = stops.enter(&one, 1, now);

@@ -141,7 +141,7 @@ fn decode_pushes(from: &mut Reader<'_>, count: u32) -> Result<Vec<Push>, Garbled
     let mut push = || {
         let kind = known(&Kind::ALL, from.u8()?)?;
         let device = decode_device(from, &call.callee)?;
-        Ok(Push { kind, call: call.clone(), device, expires_at_s, ring, is_stored })
+        Ok(Push::new(call.clone(), device, expires_at_s, ring, is_stored).of_kind(kind))
     };
     (0..count).map(|_| push()).collect()
 }

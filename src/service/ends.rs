@@ -42,7 +42,7 @@ impl Service {
         };
         let ring = self.settings.ring;
         let expires_at_s = now_ms() / 1000 + ring.as_secs() as i64;
-        Some(Push { kind, call: call.clone(), device, expires_at_s, ring, is_stored })
+        Some(Push::new(call.clone(), device, expires_at_s, ring, is_stored).of_kind(kind))
     }
 
     /// Whether the app on this Android phone has a word for the end of a call.

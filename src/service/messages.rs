@@ -32,13 +32,9 @@ impl Service {
             Platform::Ios => self.for_alerts(device),
         }?;
         let ring = self.settings.message.wake;
-        Some(Push {
-            kind: Kind::Message(self.settings.message.show),
-            call: call.clone(),
-            is_stored: device.token == stored,
-            device,
-            expires_at_s: now_ms() / 1000 + ring.as_secs() as i64,
-            ring,
-        })
+        let is_stored = device.token == stored;
+        let expires_at_s = now_ms() / 1000 + ring.as_secs() as i64;
+        let push = Push::new(call.clone(), device, expires_at_s, ring, is_stored);
+        Some(push.of_kind(Kind::Message(self.settings.message.show)))
     }
 }

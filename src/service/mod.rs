@@ -415,8 +415,7 @@ impl Service {
     fn pushes(&self, call: &Call, devices: Vec<Device>, is_stored: bool) -> Vec<Push> {
         let ring = self.settings.ring;
         let expires_at_s = now_ms() / 1000 + ring.as_secs() as i64;
-        let push =
-            |device| Push { kind: Kind::Call, call: call.clone(), device, expires_at_s, ring, is_stored };
+        let push = |device| Push::new(call.clone(), device, expires_at_s, ring, is_stored);
         devices.into_iter().map(push).collect()
     }
 

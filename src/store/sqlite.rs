@@ -107,19 +107,23 @@ impl TokenStore for SqliteStore {
     }
 
     fn devices(&mut self, user: &User, now_ms: i64) -> Result<Vec<Device>, StoreError> {
+        // Sorted here: SQLite would make a sorter for each lookup, which is dearer than the few devices that a user has.
         let sql =
             "SELECT device_id, token, platform, provider, app, coalesce(proven_environment, environment),
                 registered_at_ms, expires_at_ms, alert_provider, alert_token, alert_app
-            FROM push_tokens WHERE user_id = ?1 AND (expires_at_ms IS NULL OR expires_at_ms > ?2)
-            ORDER BY registered_at_ms DESC, device_id";
+            FROM push_tokens WHERE user_id = ?1 AND (expires_at_ms IS NULL OR expires_at_ms > ?2)";
         let mut statement = self.connection.prepare_cached(sql).map_err(|error| self.named(error))?;
         let rows = statement.query_map(params![user.as_str(), now_ms], |row| Ok(device(user, row)));
         let rows =
             rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|error| self.named(error))?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| row.inspect_err(|why| log_odd_row(&self.path, why)).ok())
-            .collect())
+        let readable =
+            rows.into_iter().filter_map(|row| row.inspect_err(|why| log_odd_row(&self.path, why)).ok());
+        let mut devices: Vec<Device> = readable.collect();
+        devices.sort_by(|one, other| {
+            let by_time = other.registered_at_ms.cmp(&one.registered_at_ms);
+            by_time.then_with(|| one.device_id.cmp(&other.device_id))
+        });
+        Ok(devices)
     }
 
     fn delete(&mut self, user: &User, device_id: Option<&str>) -> Result<usize, StoreError> {
@@ -226,31 +230,38 @@ fn add_or_renew(
 
 /// A row as a device. Somebody may have written the row by hand, so it is checked as a registration is.
 fn device(user: &User, row: &Row<'_>) -> Result<Device, Invalid> {
-    let odd = |_| Invalid::new("row", "has a column of an unexpected type");
-    let text = |column| row.get::<_, String>(column).map_err(odd);
-    let provider = Provider::parse(&text(3)?)?;
+    let provider = Provider::parse(text(row, 3)?)?;
     Ok(Device {
         user: user.clone(),
-        device_id: text(0)?,
-        token: Token::parse(provider, &text(1)?)?,
-        platform: Platform::parse(&text(2)?)?,
-        app: row.get(4).map_err(odd)?,
-        environment: match row.get::<_, Option<String>>(5).map_err(odd)? {
-            Some(text) => Some(Environment::parse(&text)?),
-            None => None,
-        },
-        registered_at_ms: row.get(6).map_err(odd)?,
-        expires_at_ms: row.get(7).map_err(odd)?,
+        device_id: text(row, 0)?.to_owned(),
+        token: Token::parse(provider, text(row, 1)?)?,
+        platform: Platform::parse(text(row, 2)?)?,
+        app: optional(row, 4)?.map(str::to_owned),
+        environment: optional(row, 5)?.map(Environment::parse).transpose()?,
+        registered_at_ms: row.get(6).map_err(|_| odd())?,
+        expires_at_ms: row.get(7).map_err(|_| odd())?,
         alert: alert(row)?,
     })
 }
 
 fn alert(row: &Row<'_>) -> Result<Option<Box<Alert>>, Invalid> {
-    let odd = |_| Invalid::new("row", "has a column of an unexpected type");
-    let Some(token) = row.get::<_, Option<String>>(9).map_err(odd)? else { return Ok(None) };
-    let provider = Provider::parse(&row.get::<_, String>(8).map_err(odd)?)?;
-    let token = Token::parse(provider, &token)?;
-    Ok(Some(Box::new(Alert { token, app: row.get(10).map_err(odd)? })))
+    let Some(token) = optional(row, 9)? else { return Ok(None) };
+    let token = Token::parse(Provider::parse(text(row, 8)?)?, token)?;
+    Ok(Some(Box::new(Alert { token, app: optional(row, 10)?.map(str::to_owned) })))
+}
+
+/// A column's text, read in place.
+fn optional<'a>(row: &'a Row<'_>, column: usize) -> Result<Option<&'a str>, Invalid> {
+    let value = row.get_ref(column).map_err(|_| odd())?;
+    value.as_str_or_null().map_err(|_| odd())
+}
+
+fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, Invalid> {
+    optional(row, column)?.ok_or_else(odd)
+}
+
+fn odd() -> Invalid {
+    Invalid::new("row", "has a column of an unexpected type")
 }
 
 fn log_odd_row(path: &Path, why: &Invalid) {

@@ -19,13 +19,15 @@ pub struct Setup<'a> {
     /// More arguments for the compiler.
     pub compile: &'a [&'a str],
     pub environment: &'a [(&'a str, &'a str)],
+    /// All its processes under valgrind, which makes them fail where it finds something.
+    pub under_valgrind: bool,
     /// Changes of the configuration.
     pub config: &'a [(&'a str, &'a str)],
 }
 
 impl<'a> Setup<'a> {
     pub fn of(version: &'a str) -> Setup<'a> {
-        Setup { version, compile: &[], environment: &[], config: &[] }
+        Setup { version, compile: &[], environment: &[], under_valgrind: false, config: &[] }
     }
 }
 
@@ -59,7 +61,7 @@ impl Host {
         let simulator = Simulator::start(&scratch, &[]);
         let config = simulator.change_config(&[&[NO_LIMITS], setup.config].concat());
         let file = |name| File::create(scratch.path().join(name)).unwrap();
-        let mut command = Command::new(program);
+        let mut command = if setup.under_valgrind { valgrind(&program) } else { Command::new(program) };
         command.arg(setup.version).arg(built_library()).arg(config).stdin(Stdio::piped());
         command.envs(setup.environment.iter().copied()).stdout(file("out")).stderr(file("log"));
         let child = ends_with_us(&mut command).spawn().unwrap();
@@ -142,6 +144,21 @@ impl Drop for Host {
             let _ = self.child.wait();
         }
     }
+}
+
+/// What the library keeps on purpose stays reachable and does not count.
+fn valgrind(program: &Path) -> Command {
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args([
+        "--quiet",
+        "--error-exitcode=99",
+        "--trace-children=yes",
+        "--fair-sched=yes",
+        "--leak-check=full",
+    ]);
+    valgrind.args(["--show-leak-kinds=definite", "--errors-for-leak-kinds=definite", "--num-callers=40"]);
+    valgrind.arg(program);
+    valgrind
 }
 
 fn build(scratch: &Scratch, more: &[&str]) -> PathBuf {

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 use voip_push::config::{Origin, Settings};
 use voip_push::http2::Coalesced;
-use voip_push::model::{Call, Device, Environment, Extra, Kind, NewDevice, Push};
+use voip_push::model::{Call, Device, Environment, Extra, NewDevice, Push};
 use voip_push::provider::PushProvider;
 use voip_push::provider::apns::Apns;
 
@@ -85,14 +85,7 @@ pub fn push(device: usize, call: u64, ring: Duration) -> Push {
     let user = format!("user{device:06}");
     let call = Call::parse(&user, "+4930123456", &format!("{call:016x}@bench.example.org")).unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    Push {
-        call,
-        device: stored(&user, device),
-        expires_at_s: (now + ring).as_secs() as i64,
-        ring,
-        is_stored: true,
-        kind: Kind::Call,
-    }
+    Push::new(call, stored(&user, device), (now + ring).as_secs() as i64, ring, true)
 }
 
 fn stored(user: &str, number: usize) -> Device {

@@ -3,7 +3,7 @@
 //! It refuses to decide anything: arguments become text here, and the verbs do the rest.
 
 use super::arguments::{self, CALLER};
-use super::http::voip_push_http;
+use super::http::{voip_push_http_0, voip_push_http_1};
 use super::late;
 use super::layout::{ANY_ROUTE, CmdExport, SipMsg, Table};
 use super::pseudo;
@@ -18,7 +18,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// All script functions, and a row of zeros.
-pub static TABLE: Table<[CmdExport; 32]> = Table::new([
+pub static TABLE: Table<[CmdExport; 33]> = Table::new([
     row(c"register_token", 3, register_token_3 as *const c_void),
     row(c"register_token", 4, register_token_4 as *const c_void),
     row(c"register_token", 5, register_token_5 as *const c_void),
@@ -49,7 +49,8 @@ pub static TABLE: Table<[CmdExport; 32]> = Table::new([
     row(c"cancel_voip_push", 3, cancel_voip_push as *const c_void),
     CmdExport { fixup: Some(fix_late), ..row(c"is_late_call", 0, late::is_late_call as *const c_void) },
     row(c"is_late_contact", 0, late::is_late_contact as *const c_void),
-    row(c"voip_push_http", 0, voip_push_http as *const c_void),
+    row(c"voip_push_http", 0, voip_push_http_0 as *const c_void),
+    row(c"voip_push_http", 1, voip_push_http_1 as *const c_void),
     CmdExport {
         name: ptr::null(),
         function: ptr::null(),

@@ -5,6 +5,7 @@
 
 use super::late;
 use super::layout::Str;
+use crate::host::limiter::Limiter;
 use crate::host::note::End;
 use crate::host::remembered::TellLate;
 use crate::host::symbol::address;
@@ -27,6 +28,8 @@ use tokio::task::JoinHandle;
 /// Most phones that are being told at the same time over one line.
 const MAX_CALLS: usize = 2000;
 
+const NO_SOCKET: &str = "Kamailio listens on no UDP socket; give it one, such as udp:127.0.0.1:5060";
+
 /// All lines of this process, by the server's address at their other end.
 pub struct Lines {
     service: &'static Service,
@@ -38,6 +41,7 @@ pub struct Lines {
     /// Distinguishes this process' requests from those of the process before it.
     start: u128,
     names: Cell<u64>,
+    failed: Limiter,
 }
 
 /// A line, and the task that serves it.
@@ -60,31 +64,41 @@ struct Told {
 }
 
 impl Lines {
-    pub fn new(service: &'static Service) -> Lines {
+    /// No lines yet; they are opened as calls need them.
+    ///
+    /// # Errors
+    /// The system has no memory to give.
+    pub fn new(service: &'static Service) -> io::Result<Lines> {
+        if late::is_on(service) && udp_listener().is_none() {
+            ::log::warn!("phones that wake when their call is over are not told: {NO_SOCKET}");
+        }
         let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        Lines {
+        Ok(Lines {
             service,
             lines: RefCell::default(),
             listener: OnceCell::new(),
             opened: Cell::new(0),
             start,
             names: Cell::new(0),
-        }
+            failed: Limiter::new()?,
+        })
     }
 
     /// Tells a phone that its call is over. In the sender's loop.
     pub fn tell(&self, late: &TellLate) {
         if let Err(why) = self.try_tell(late) {
             self.service.stats().count(Counter::LateFailed);
-            ::log::warn!("a late phone is not told that its call is over: {why}");
+            if let Some(silent) = self.failed.may_speak() {
+                ::log::warn!(
+                    "a late phone is not told that its call is over: {why}; {silent} more since the last such line"
+                );
+            }
         }
     }
 
     fn try_tell(&self, late: &TellLate) -> Result<(), String> {
         let to = late.received_on.or_else(|| *self.listener.get_or_init(udp_listener));
-        let to = to
-            .map(reachable)
-            .ok_or("Kamailio listens on no UDP socket; give it one, such as udp:127.0.0.1:5060")?;
+        let to = to.map(reachable).ok_or(NO_SOCKET)?;
         let line = self.line(to)?;
         self.names.set(self.names.get() + 1);
         let name = format!("voip-push-{:x}-{:x}", self.start, self.names.get());

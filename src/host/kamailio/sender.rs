@@ -101,7 +101,7 @@ fn run(service: &'static Service, forking: &'static Forking, pid: c_int) -> Resu
         pushes: RefCell::default(),
         remembered: RefCell::new(Remembered::new(park::waiting(), keep)),
         doubts: RefCell::default(),
-        lines: Lines::new(service),
+        lines: Lines::new(service).map_err(|error| format!("no memory: {error}"))?,
     };
     service.run_sender(Rc::new(host)).map_err(|error| error.to_string())
 }

@@ -15,7 +15,7 @@ use std::ffi::{CStr, c_int};
 use std::ptr;
 
 /// All script functions, and a row of zeros.
-pub static TABLE: Table<[CmdExport; 9]> = Table::new([
+pub static TABLE: Table<[CmdExport; 10]> = Table::new([
     row(c"register_token", register_token, params([TEXT, TEXT, TEXT, TEXT | OPTIONAL, TEXT | OPTIONAL])),
     row(c"register_contact", register_contact, params([TEXT, TEXT, TEXT | OPTIONAL, OUT, OUT])),
     row(c"lookup_token", lookup_token, params([TEXT, OUT, OUT, OUT, OUT, OUT, OUT])),
@@ -24,6 +24,7 @@ pub static TABLE: Table<[CmdExport; 9]> = Table::new([
     row(c"send_voip_push_to", send_voip_push_to, SEND_TO),
     row(c"send_voip_push_contact", send_voip_push_contact, SEND_CONTACT),
     row(c"queue_voip_push", queue_voip_push, params([TEXT, TEXT, TEXT, TEXT | OPTIONAL, OUT])),
+    row(c"cancel_voip_push", cancel_voip_push, params([TEXT, TEXT, TEXT, OUT])),
     CmdExport { name: ptr::null(), function: None, params: params([]), flags: 0 },
 ]);
 
@@ -121,6 +122,11 @@ functions! {
             service.hand_over(ready, patience, note)?;
             Ok(verbs::counted(devices))
         })
+    }
+
+    cancel_voip_push(msg, args) {
+        let names = ["user", "call_id", "reason"];
+        call("cancel_voip_push", msg, args, names, ["devices"], verbs::cancel_voip_push)
     }
 }
 

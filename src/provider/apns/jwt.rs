@@ -17,11 +17,7 @@ pub(super) fn sign(credential: &ApnsCredential, now_s: i64) -> Result<Authorizat
         .key
         .sign(&credential.key_id, &claims)
         .map_err(|_| Outcome::CredentialRefused { reason: "the key cannot sign".to_owned() })?;
-    Ok(Authorization {
-        value: format!("bearer {jwt}").into(),
-        renew_after: RENEW_AFTER,
-        expires_after: EXPIRES_AFTER,
-    })
+    Authorization::new(&format!("bearer {jwt}"), RENEW_AFTER, EXPIRES_AFTER)
 }
 
 #[cfg(test)]

@@ -14,13 +14,15 @@ use bytes::Bytes;
 /// One Apple key with the topics it is for.
 pub struct Apns {
     credential: ApnsCredential,
+    fixed: request::Fixed,
     default_environment: Environment,
 }
 
 impl Apns {
     /// `default_environment` is the one of a device that did not say.
     pub fn new(credential: ApnsCredential, default_environment: Environment) -> Self {
-        Apns { credential, default_environment }
+        let fixed = request::Fixed::new(&credential);
+        Apns { credential, fixed, default_environment }
     }
 }
 
@@ -55,7 +57,7 @@ impl PushProvider for Apns {
 
     fn request(&self, push: &Push, authorization: &Authorization) -> Result<http::Request<Bytes>, Outcome> {
         let topic = self.app(&push.device);
-        request::build(push, topic, self.credential.profile(topic), &self.credential.origin, authorization)
+        request::build(push, topic, self.credential.profile(topic), &self.fixed, authorization)
     }
 
     fn outcome(&self, answer: &Answer) -> Outcome {

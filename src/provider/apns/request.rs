@@ -2,32 +2,77 @@
 //!
 //! It refuses to know what the payload says; `payload` writes it.
 
-use crate::config::{Origin, Profile};
+use crate::config::{ApnsCredential, Profile};
 use crate::model::{Kind, MISSED_KEPT_S, Outcome, Push};
 use crate::payload;
 use crate::provider::Authorization;
 use bytes::Bytes;
-use http::{Request, Version};
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, Method, Request, Uri, Version};
+
+const APNS_ID: HeaderName = HeaderName::from_static("apns-id");
+const APNS_PUSH_TYPE: HeaderName = HeaderName::from_static("apns-push-type");
+const APNS_PRIORITY: HeaderName = HeaderName::from_static("apns-priority");
+const APNS_EXPIRATION: HeaderName = HeaderName::from_static("apns-expiration");
+const APNS_TOPIC: HeaderName = HeaderName::from_static("apns-topic");
+const VOIP: HeaderValue = HeaderValue::from_static("voip");
+const ALERT: HeaderValue = HeaderValue::from_static("alert");
+const AT_ONCE: HeaderValue = HeaderValue::from_static("10");
+
+/// What all requests with one credential have in common. `None` in it is what cannot be put into a request.
+pub(super) struct Fixed {
+    authority: Option<Authority>,
+    /// Each topic as text and as a header.
+    topics: Vec<(String, Option<HeaderValue>)>,
+}
+
+impl Fixed {
+    pub(super) fn new(credential: &ApnsCredential) -> Fixed {
+        let uri = credential.origin.base_url().parse::<Uri>().ok();
+        let topic = |topic: &String| (topic.clone(), HeaderValue::from_str(topic).ok());
+        Fixed {
+            authority: uri.and_then(|uri| uri.into_parts().authority),
+            topics: credential.topics.iter().map(topic).collect(),
+        }
+    }
+
+    /// A topic as a header: prepared for calls, made for the alerts of the same apps.
+    fn topic(&self, topic: &str) -> Option<HeaderValue> {
+        match self.topics.iter().find(|(known, _)| known == topic) {
+            Some((_, prepared)) => prepared.clone(),
+            None => HeaderValue::from_str(topic).ok(),
+        }
+    }
+
+    fn uri(&self, push: &Push) -> Option<Uri> {
+        let path = ["/3/device/", push.device.token.expose()].concat();
+        let uri = Uri::builder().scheme(Scheme::HTTPS).authority(self.authority.clone()?);
+        uri.path_and_query(PathAndQuery::from_maybe_shared(Bytes::from(path)).ok()?).build().ok()
+    }
+}
 
 pub(super) fn build(
     push: &Push,
     topic: &str,
     profile: &Profile,
-    origin: &Origin,
+    fixed: &Fixed,
     authorization: &Authorization,
 ) -> Result<Request<Bytes>, Outcome> {
     let (push_type, priority, expires_at_s, body) = match push.kind {
-        Kind::Call => ("voip", "10", push.expires_at_s, payload::apns(profile, push)),
+        Kind::Call => (VOIP, AT_ONCE, push.expires_at_s, payload::apns(profile, push)),
         Kind::Missed => {
-            ("alert", "10", push.expires_at_s + MISSED_KEPT_S, payload::apns_missed(profile, push))
+            (ALERT, AT_ONCE, push.expires_at_s + MISSED_KEPT_S, payload::apns_missed(profile, push))
         }
         Kind::Message(_) if topic.ends_with(".voip") => {
             let reason = "a message is not told by a VoIP push".to_owned();
             return Err(Outcome::Rejected { reason });
         }
         Kind::Message(show) => {
+            let (push_type, priority) = (show.as_str(), show.priority());
             let body = payload::apns_message(profile, push, show);
-            (show.as_str(), show.priority(), push.expires_at_s, body)
+            let text = HeaderValue::from_static;
+            (text(push_type), text(priority), push.expires_at_s, body)
         }
         // Apple ends apps that get a VoIP push and show no call.
         Kind::Ended(_) => {
@@ -35,16 +80,41 @@ pub(super) fn build(
             return Err(Outcome::Rejected { reason });
         }
     };
-    Request::post(format!("{}/3/device/{}", origin.base_url(), push.device.token.expose()))
-        .version(Version::HTTP_2)
-        .header("authorization", &*authorization.value)
-        .header("apns-id", push.id().to_string())
-        .header("apns-push-type", push_type)
-        .header("apns-priority", priority)
-        .header("apns-expiration", expires_at_s)
-        .header("apns-topic", topic)
-        .body(body)
-        .map_err(|_| Outcome::Rejected { reason: "the topic cannot be put into a header".to_owned() })
+    let rejected =
+        |what: &str| Outcome::Rejected { reason: format!("the {what} cannot be put into a request") };
+    let topic = fixed.topic(topic).ok_or_else(|| rejected("topic"))?;
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = fixed.uri(push).ok_or_else(|| rejected("host"))?;
+    *request.version_mut() = Version::HTTP_2;
+    *request.headers_mut() = headers(push, (push_type, priority, expires_at_s), topic, authorization);
+    Ok(request)
+}
+
+fn headers(
+    push: &Push,
+    (push_type, priority, expires_at_s): (HeaderValue, HeaderValue, i64),
+    topic: HeaderValue,
+    authorization: &Authorization,
+) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(6);
+    headers.insert(AUTHORIZATION, authorization.header.clone());
+    headers.insert(APNS_ID, apns_id(push));
+    headers.insert(APNS_PUSH_TYPE, push_type);
+    headers.insert(APNS_PRIORITY, priority);
+    headers.insert(APNS_EXPIRATION, expires_at_s.into());
+    headers.insert(APNS_TOPIC, topic);
+    headers
+}
+
+/// Never the same in two pushes, so it is kept out of HPACK's table (Apple, "Sending notification requests to APNs": only
+/// what comes again belongs there).
+fn apns_id(push: &Push) -> HeaderValue {
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let text = push.id().as_hyphenated().encode_lower(&mut text);
+    let mut id = HeaderValue::from_str(text).expect("hexadecimal digits and hyphens");
+    id.set_sensitive(true);
+    id
 }
 
 #[cfg(test)]
@@ -53,12 +123,33 @@ mod tests {
     use crate::model::{Ended, Show};
     use crate::provider::tests::{push_to, some_authorization};
 
-    fn origin() -> Origin {
-        Origin { host: "api.push.apple.com".to_owned(), port: 443, ca_pem: None }
+    const TOPIC: &str = "org.example.phone.voip";
+
+    fn fixed() -> Fixed {
+        Fixed {
+            authority: Some(Authority::from_static("api.push.apple.com:443")),
+            topics: vec![(TOPIC.to_owned(), Some(HeaderValue::from_static(TOPIC)))],
+        }
     }
 
     fn built(push: &Push) -> Request<Bytes> {
-        build(push, "org.example.phone.voip", &Profile::Callkit, &origin(), &some_authorization()).unwrap()
+        build(push, TOPIC, &Profile::Callkit, &fixed(), &some_authorization()).unwrap()
+    }
+
+    #[test]
+    fn what_is_secret_or_comes_only_once_stays_out_of_the_table() {
+        let request = built(&push_to("ios", &"ab".repeat(32), "Alice"));
+        let kept_out = |name: &str| request.headers()[name].is_sensitive();
+        assert!(kept_out("authorization") && kept_out("apns-id"));
+        assert!(!kept_out("apns-topic") && !kept_out("apns-expiration"));
+    }
+
+    #[test]
+    fn a_topic_that_was_not_prepared_is_made_and_one_that_is_no_header_is_refused() {
+        let push = push_to("ios", &"ab".repeat(32), "Alice");
+        let made = |topic| build(&push, topic, &Profile::Callkit, &fixed(), &some_authorization());
+        assert_eq!(made("org.example.phone").unwrap().headers()["apns-topic"], "org.example.phone");
+        assert!(matches!(made("org.example\nphone"), Err(Outcome::Rejected { .. })));
     }
 
     #[test]
@@ -92,8 +183,8 @@ mod tests {
         for (show, push_type, priority) in
             [(Show::Alert, "alert", "10"), (Show::Background, "background", "5")]
         {
-            let push = Push { kind: Kind::Message(show), ..call.clone() };
-            let to = |topic| build(&push, topic, &Profile::Callkit, &origin(), &some_authorization());
+            let push = call.clone().of_kind(Kind::Message(show));
+            let to = |topic| build(&push, topic, &Profile::Callkit, &fixed(), &some_authorization());
             assert!(matches!(to("org.example.phone.voip"), Err(Outcome::Rejected { .. })));
             let request = to("org.example.phone").unwrap();
             assert_eq!(request.headers()["apns-push-type"], push_type);
@@ -104,14 +195,14 @@ mod tests {
     #[test]
     fn a_missed_call_is_an_alert_and_no_other_end_is_anything() {
         let call = push_to("ios", &"ab".repeat(32), "Alice");
-        let missed = Push { kind: Kind::Missed, ..call.clone() };
+        let missed = call.clone().of_kind(Kind::Missed);
         let request = built(&missed);
         assert_eq!(request.headers()["apns-push-type"], "alert");
         assert_eq!(request.headers()["apns-expiration"], (call.expires_at_s + MISSED_KEPT_S).to_string());
         assert_ne!(missed.id(), call.id());
         for ended in [Ended::Cancelled, Ended::AnsweredElsewhere, Ended::DeclinedElsewhere] {
-            let push = Push { kind: Kind::Ended(ended), ..call.clone() };
-            let refused = build(&push, "t.voip", &Profile::Callkit, &origin(), &some_authorization());
+            let push = call.clone().of_kind(Kind::Ended(ended));
+            let refused = build(&push, "t.voip", &Profile::Callkit, &fixed(), &some_authorization());
             assert!(matches!(refused, Err(Outcome::Rejected { .. })), "{ended:?}");
         }
     }

@@ -84,11 +84,8 @@ fn read_answer(status: u16, body: &[u8]) -> Result<Authorization, Outcome> {
                 reason: "OAuth2: an answer without a token".to_owned(),
             })?;
             let expires_after = Duration::from_secs(answer.expires_in);
-            Ok(Authorization {
-                value: format!("Bearer {}", answer.access_token).into(),
-                renew_after: expires_after.saturating_sub(EARLY).max(expires_after / 2),
-                expires_after,
-            })
+            let renew_after = expires_after.saturating_sub(EARLY).max(expires_after / 2);
+            Authorization::new(&format!("Bearer {}", answer.access_token), renew_after, expires_after)
         }
         400..=403 => {
             let said: TokenError = serde_json::from_slice(body).unwrap_or_default();

@@ -7,6 +7,7 @@ use crate::model::{Kind, Outcome, Platform, Push};
 use crate::payload;
 use crate::provider::Authorization;
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{Request, Version};
 
 pub(super) fn build(
@@ -18,7 +19,7 @@ pub(super) fn build(
     let body = body(push, credential)?;
     Request::post(format!("{origin}/v1/projects/{}/messages:send", credential.project_id))
         .version(Version::HTTP_2)
-        .header("authorization", &*authorization.value)
+        .header(AUTHORIZATION, authorization.header.clone())
         .header("content-type", "application/json")
         .body(body)
         .map_err(|_| Outcome::Rejected { reason: "the project cannot be put into a URL".to_owned() })
