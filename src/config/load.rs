@@ -4,7 +4,8 @@
 
 use super::credential::beside;
 use super::{
-    ApiKeys, ApnsCredential, ConfigError, FcmCredential, IosPushType, Quarantine, Settings, SipSettings, raw,
+    ApiKeys, ApnsCredential, ConfigError, FcmCredential, IosPushType, MessageSettings, Quarantine,
+    ReachableSettings, Settings, SipSettings, raw,
 };
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,8 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
             0..=10_000,
         )? as u32,
         sip: SipSettings::from_raw(file, &raw.sip)?,
+        reachable: ReachableSettings::from_raw(file, &raw.reachable)?,
+        message: MessageSettings::from_raw(file, &raw.message)?,
         log_level: log_level(file, &raw.log.level)?,
         warnings: Vec::new(),
     };
