@@ -13,6 +13,7 @@ mod opensips;
 mod parked;
 mod remembered;
 mod symbol;
+mod table;
 mod verbs;
 mod waiting;
 
@@ -21,7 +22,7 @@ use crate::service::{Error, Service, installed};
 use crate::stats::Counter;
 use last::Last;
 use std::cell::UnsafeCell;
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -146,6 +147,20 @@ fn log_panics() {
         }
         None => log::error!("panic at an unknown place; this is a bug in voip_push, please report it"),
     }));
+}
+
+/// What a server's initialising of its module comes to: 0, or -1 with a line in the log.
+fn initialise(install_log: fn(), prepare: fn() -> Result<(), String>) -> c_int {
+    panic_caught(-1, || {
+        install_log();
+        match prepare() {
+            Ok(()) => 0,
+            Err(why) => {
+                ::log::error!("{why}");
+                -1
+            }
+        }
+    })
 }
 
 /// Runs what a server asked for, so that no panic reaches the server: it would end, and with it everybody's calls. The panic hook

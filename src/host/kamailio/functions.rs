@@ -5,10 +5,11 @@
 use super::arguments::{self, CALLER};
 use super::http::{voip_push_http_0, voip_push_http_1};
 use super::late;
-use super::layout::{ANY_ROUTE, CmdExport, SipMsg, Table};
+use super::layout::{ANY_ROUTE, CmdExport, SipMsg};
 use super::pseudo;
 use super::tm;
 use super::{contacts, park, pushes, reach};
+use crate::host::table::Table;
 use crate::host::{last::Last, panic_caught, script_function, verbs};
 use crate::model::{Invalid, Media};
 use crate::service::{Error, Service};

@@ -4,7 +4,6 @@
 //! It refuses to guess: whatever differs between versions (`pv_value_t`) or is large and changing (`sip_msg`) is only a pointer
 //! here. The sizes and offsets are asserted when this is compiled.
 
-use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::mem::offset_of;
 
@@ -221,25 +220,6 @@ pub struct ActionParam {
     pub data: *mut c_void,
     pub len: c_int,
 }
-
-/// A table that Kamailio gets a pointer to and keeps for ever. It lies in writable memory, as the tables of Kamailio's own modules
-/// do.
-#[repr(transparent)]
-pub struct Table<T>(UnsafeCell<T>);
-
-impl<T> Table<T> {
-    pub const fn new(rows: T) -> Self {
-        Table(UnsafeCell::new(rows))
-    }
-
-    /// Address of the first row.
-    pub const fn first<R>(&self) -> *const R {
-        self.0.get().cast()
-    }
-}
-
-// SAFETY: we never look into a table once it is compiled in; Kamailio reads it on its own thread.
-unsafe impl<T> Sync for Table<T> {}
 
 const _: () = {
     assert!(size_of::<*const c_void>() == 8);

@@ -21,9 +21,10 @@ mod stamp;
 mod symbols;
 mod tm;
 
-use super::{Claim, Exports, panic_caught};
+use super::{Claim, Exports, initialise, panic_caught};
+use crate::host::table::Table;
 use crate::service::{self, Service};
-use layout::{ModuleExports, PARAM_STRING, ParamExport, Table};
+use layout::{ModuleExports, PARAM_STRING, ParamExport};
 use std::ffi::{CStr, OsStr, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -99,16 +100,7 @@ static PARAMS: Table<[ParamExport; 3]> = Table::new([
 
 /// Once, in the process that will fork, while the operator is looking. `kamailio -c` does not come here.
 extern "C" fn mod_init() -> c_int {
-    panic_caught(-1, || {
-        log::install();
-        match prepare() {
-            Ok(()) => 0,
-            Err(why) => {
-                ::log::error!("{why}");
-                -1
-            }
-        }
-    })
+    initialise(log::install, prepare)
 }
 
 fn prepare() -> Result<(), String> {

@@ -3,11 +3,12 @@
 //! It refuses to keep a pointer into Kamailio's memory: what is read is copied at once, as the next variable may use the same
 //! buffer.
 
-use super::layout::{PVT_OTHER, PvExport, PvParam, PvSpec, PvValue, SipMsg, Str, Table};
+use super::layout::{PVT_OTHER, PvExport, PvParam, PvSpec, PvValue, SipMsg, Str};
 use super::log::install as install_log;
 use super::symbols::core;
 use crate::host::last::{self, Field, Value};
 use crate::host::panic_caught;
+use crate::host::table::Table;
 use std::ffi::{c_char, c_int};
 use std::ops::Range;
 use std::ptr;

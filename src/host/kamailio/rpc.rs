@@ -2,10 +2,11 @@
 //!
 //! It refuses to do anything in the process that is asked: the sender does it, and is told.
 
-use super::layout::{Rpc, RpcExport, Table};
+use super::layout::{Rpc, RpcExport};
 use super::sender;
 use crate::host::note::Note;
 use crate::host::panic_caught;
+use crate::host::table::Table;
 use crate::service::{Error, QuarantineAction, Service, installed};
 use crate::stats::{Counter, Reading};
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};

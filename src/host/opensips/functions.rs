@@ -4,9 +4,10 @@
 
 use super::arguments::{self, Args, Msg, Output};
 use super::event;
-use super::layout::{ANY_ROUTE, CmdExport, CmdFunction, CmdParam, OPTIONAL, TEXT, Table, VARIABLE, params};
+use super::layout::{ANY_ROUTE, CmdExport, CmdFunction, CmdParam, OPTIONAL, TEXT, VARIABLE, params};
 use super::refresh;
 use crate::host::last::Last;
+use crate::host::table::Table;
 use crate::host::{CALLER, script_function, verbs};
 use crate::model::Media;
 use crate::service::{Error, Service, SipRegister};

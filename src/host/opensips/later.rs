@@ -6,10 +6,11 @@
 use super::abi;
 use super::arguments::{self, Args, Msg, Output};
 use super::functions::{SEND, SEND_CONTACT, SEND_TO, media_of, outputs_of, read};
-use super::layout::{AcmdExport, AcmdFunction, AsyncCtx, CmdParam, Resume, Table, params};
+use super::layout::{AcmdExport, AcmdFunction, AsyncCtx, CmdParam, Resume, params};
 use super::refresh;
 use super::symbols::core;
 use crate::host::last::{self, Last};
+use crate::host::table::Table;
 use crate::host::{CALLER, INTERNAL, log_failure, panic_caught, script_code, verbs};
 use crate::model::Report;
 use crate::service::{Error, Pending, Service, Target, installed};

@@ -4,7 +4,6 @@
 //! It refuses to guess: what is large and changing (`sip_msg`, `pv_spec_t`) is only a pointer here. The sizes and offsets are
 //! asserted when this is compiled.
 
-use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::mem::offset_of;
 
@@ -276,24 +275,6 @@ pub struct ProcExport {
 
 /// `PROC_FLAG_INITCHILD`: all modules are initialised in it as well.
 pub const PROC_INITCHILD: c_uint = 1;
-
-/// A table that OpenSIPS gets a pointer to and keeps for ever.
-#[repr(transparent)]
-pub struct Table<T>(UnsafeCell<T>);
-
-impl<T> Table<T> {
-    pub const fn new(rows: T) -> Self {
-        Table(UnsafeCell::new(rows))
-    }
-
-    /// Address of the first row.
-    pub const fn first<R>(&self) -> *const R {
-        self.0.get().cast()
-    }
-}
-
-// SAFETY: we never look into a table once it is compiled in; OpenSIPS reads it on its own thread.
-unsafe impl<T> Sync for Table<T> {}
 
 const _: () = {
     assert!(size_of::<*const c_void>() == 8);

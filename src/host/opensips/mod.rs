@@ -15,9 +15,10 @@ mod stamp;
 mod statistics;
 mod symbols;
 
-use super::{Claim, Exports, panic_caught};
+use super::{Claim, Exports, initialise, panic_caught};
+use crate::host::table::Table;
 use crate::service::{self, Service};
-use layout::{Abi, MODULE_KIND, ModuleExports, PARAM_TEXT, ParamExport, Table};
+use layout::{Abi, MODULE_KIND, ModuleExports, PARAM_TEXT, ParamExport};
 use stamp::{INSIST, Stamps};
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
@@ -106,16 +107,7 @@ static PARAMS: Table<[ParamExport; 2]> = Table::new([
 
 /// Once, in the process that will fork, while the operator is looking.
 extern "C" fn mod_init() -> c_int {
-    panic_caught(-1, || {
-        log::install();
-        match prepare() {
-            Ok(()) => 0,
-            Err(why) => {
-                ::log::error!("{why}");
-                -1
-            }
-        }
-    })
+    initialise(log::install, prepare)
 }
 
 fn prepare() -> Result<(), String> {

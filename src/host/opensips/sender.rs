@@ -3,9 +3,10 @@
 //! It refuses to return into OpenSIPS' own start: that process is ours from its first function to its end.
 
 use super::event;
-use super::layout::{PROC_INITCHILD, ProcExport, Table};
+use super::layout::{PROC_INITCHILD, ProcExport};
 use crate::host::last::Last;
 use crate::host::note::Note;
+use crate::host::table::Table;
 use crate::host::{panic_caught, script_code, verbs};
 use crate::model::Report;
 use crate::service::{Host, Service, installed};

@@ -1,0 +1,236 @@
+//! What becomes of calls that wait and ring, without a SIP server.
+//!
+//! They refuse to wait: time is a number that they set.
+
+use super::*;
+
+const ID: CallId = CallId { index: 1, label: 2 };
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Rig {
+    parked: Parked,
+    now: Instant,
+}
+
+fn rig() -> Rig {
+    let waiting = Box::leak(Box::new(Waiting::new().unwrap()));
+    let stats = Box::leak(Box::new(Stats::new([]).unwrap()));
+    Rig { parked: Parked::new(waiting, stats, 30 * SECOND), now: Instant::now() }
+}
+
+impl Rig {
+    /// What a worker does when it parks a call.
+    fn park(&mut self, id: CallId) -> Option<Why> {
+        let missed_since = self.parked.waiting.arrive("bob");
+        self.arrive(id, missed_since)
+    }
+
+    fn arrive(&mut self, id: CallId, missed_since: Moment) -> Option<Why> {
+        self.act_of_arrival(id, missed_since).map(why)
+    }
+
+    fn act_of_arrival(&mut self, id: CallId, missed_since: Moment) -> Option<Act> {
+        let (user, sip_call_id, route) = ("bob".to_owned(), "c1".to_owned(), "WOKEN".to_owned());
+        let park = Park { user, sip_call_id, id, route, within: 15 * SECOND, missed_since, is_counted: true };
+        self.parked.park(park, self.now)
+    }
+
+    /// What a worker does when a phone registers.
+    fn wake(&mut self, contacts: &[&str]) -> Vec<Act> {
+        let Some(moment) = self.parked.waiting.wake("bob") else { return Vec::new() };
+        let contacts: Vec<_> = contacts.iter().map(|contact| (*contact).to_owned()).collect();
+        let wake = Wake {
+            user: "bob".to_owned(),
+            aor: "sip:bob@x".to_owned(),
+            moment,
+            tells_contacts: true,
+            registered: contacts.len(),
+            phone: String::new(),
+            contacts,
+        };
+        self.parked.wake(&wake, self.now)
+    }
+
+    /// What a worker does when it relays a call.
+    fn follow(&mut self, id: CallId) -> Vec<Act> {
+        let since = self.parked.waiting.arrive("bob");
+        self.followed(id, since)
+    }
+
+    fn followed(&mut self, id: CallId, since: Moment) -> Vec<Act> {
+        let (user, sip_call_id, rung) = ("bob".to_owned(), "c1".to_owned(), vec!["desk".to_owned()]);
+        let follow = Follow { user, sip_call_id, id, missed_since: since, is_counted: true, rung };
+        self.parked.follow(follow, self.now)
+    }
+
+    fn waits(&self) -> bool {
+        self.parked.stats.get(Counter::ParkedNow) > 0
+    }
+
+    fn is_empty(&self) -> bool {
+        self.parked.calls.is_empty()
+            && self.parked.times.is_empty()
+            && self.parked.time_of.is_empty()
+            && self.parked.of_user.is_empty()
+            && self.parked.early.is_empty()
+            && self.parked.waiting.interested("bob") == 0
+            && self.parked.waiting.count("bob") == 0
+            && !self.waits()
+    }
+}
+
+fn give_up(why: Needless) -> Act {
+    Act::GiveUp { user: "bob".to_owned(), sip_call_id: "c1".to_owned(), why }
+}
+
+fn why(act: Act) -> Why {
+    match act {
+        Act::GoOn(go_on) => go_on.why,
+        Act::Append { .. } | Act::GiveUp { .. } => panic!("{act:?}"),
+    }
+}
+
+fn verdict(code: i32, is_hopeless: bool) -> Verdict {
+    Verdict { code, reason: String::new(), devices: 1, accepted: 0, is_hopeless }
+}
+
+#[test]
+fn the_first_registration_wakes_the_next_new_phone_rings_too_and_a_refresh_does_nothing() {
+    let mut rig = rig();
+    assert_eq!(rig.park(ID), None);
+    assert!(rig.waits());
+    let acts = rig.wake(&["a"]);
+    assert_eq!(acts.into_iter().map(why).collect::<Vec<_>>(), [Why::Woken]);
+    assert!(!rig.waits());
+    rig.parked.rung(ID, "a".to_owned());
+    assert_eq!(rig.wake(&["a"]), []);
+    let append = Act::Append { id: ID, aor: "sip:bob@x".to_owned() };
+    assert_eq!(rig.wake(&["a", "b"]), [append]);
+    rig.parked.over(ID, rig.now);
+    assert!(rig.is_empty());
+}
+
+#[test]
+fn a_registration_just_before_wakes_once_and_not_again() {
+    let mut rig = rig();
+    let missed_since = rig.parked.waiting.arrive("bob");
+    // Told before the call was: there is none yet.
+    assert_eq!(rig.wake(&[]), []);
+    assert_eq!(rig.arrive(ID, missed_since), Some(Why::Woken));
+    // Its route finds nothing and parks it again.
+    assert_eq!(rig.park(ID), None);
+    assert!(rig.waits());
+    assert_eq!(rig.wake(&[]).into_iter().map(why).collect::<Vec<_>>(), [Why::Woken]);
+    rig.parked.gone(ID);
+    assert!(rig.is_empty());
+}
+
+#[test]
+fn a_note_about_an_earlier_registration_changes_nothing() {
+    let mut rig = rig();
+    rig.park(ID);
+    let moment = rig.parked.waiting.wake("bob").unwrap();
+    let wake = Wake {
+        user: "bob".to_owned(),
+        aor: String::new(),
+        moment,
+        tells_contacts: true,
+        contacts: Vec::new(),
+        registered: 0,
+        phone: String::new(),
+    };
+    assert_eq!(rig.parked.wake(&wake, rig.now).len(), 1);
+    rig.park(ID);
+    assert_eq!(rig.parked.wake(&wake, rig.now), []);
+    let earlier = Wake { moment: 1, ..wake };
+    assert_eq!(rig.parked.wake(&earlier, rig.now), []);
+}
+
+#[test]
+fn when_nobody_comes_the_time_ends_it_and_who_comes_later_is_late() {
+    let mut rig = rig();
+    rig.park(ID);
+    let due = rig.parked.due().unwrap();
+    assert_eq!(due, rig.now + 15 * SECOND);
+    assert_eq!(rig.parked.next_due(due - SECOND), None);
+    assert_eq!(rig.parked.next_due(due).map(why), Some(Why::TimeIsOver));
+    assert_eq!((rig.parked.next_due(due), rig.waits()), (None, false));
+    rig.parked.over(ID, due);
+    assert!(rig.is_empty());
+
+    rig.park(ID);
+    rig.parked.over(ID, rig.now);
+    assert!(!rig.waits());
+    assert_eq!(rig.wake(&["a"]), []);
+    assert_eq!(rig.parked.stats.get(Counter::Late), 1);
+    assert!(rig.is_empty());
+}
+
+#[test]
+fn what_comes_before_its_call_is_kept_for_it() {
+    let mut rig = rig();
+    rig.parked.over(ID, rig.now);
+    let since = rig.parked.waiting.arrive("bob");
+    assert_eq!(rig.act_of_arrival(ID, since), Some(give_up(Needless::CallOver)));
+    assert!(rig.is_empty(), "it was over before it was parked");
+    assert_eq!(rig.parked.pushed(ID, verdict(-2, true), rig.now), None);
+    assert_eq!(rig.park(ID), Some(Why::Hopeless));
+    rig.parked.over(ID, rig.now);
+    rig.parked.over(ID, rig.now);
+    assert_eq!(rig.parked.next_due(rig.now + 20 * SECOND), None);
+    assert!(rig.is_empty());
+}
+
+#[test]
+fn only_hopeless_pushes_end_the_waiting_and_never_a_call_that_rings() {
+    let mut rig = rig();
+    rig.park(ID);
+    assert_eq!(rig.parked.pushed(ID, verdict(-4, false), rig.now), None);
+    let act = rig.parked.next_due(rig.now + 15 * SECOND);
+    let Some(Act::GoOn(go_on)) = act else { panic!("{act:?}") };
+    assert_eq!((go_on.why, go_on.push.unwrap().code), (Why::TimeIsOver, -4));
+    assert_eq!(rig.parked.pushed(ID, verdict(-2, true), rig.now), None);
+    assert_eq!(rig.park(ID), Some(Why::Hopeless));
+    let other = CallId { index: 3, label: 4 };
+    rig.park(other);
+    assert_eq!(rig.parked.pushed(other, verdict(-2, true), rig.now).map(why), Some(Why::Hopeless));
+}
+
+#[test]
+fn a_registration_that_is_told_before_the_call_it_belongs_to_is_not_lost() {
+    let mut rig = rig();
+    let since = rig.parked.waiting.arrive("bob");
+    assert_eq!(rig.wake(&["phone"]), []);
+    assert!(matches!(&*rig.followed(ID, since), [Act::Append { aor, .. }] if aor == "sip:bob@x"));
+    assert_eq!(rig.follow(ID), [], "it is followed already");
+    rig.parked.over(ID, rig.now);
+    assert!(rig.is_empty());
+}
+
+#[test]
+fn pushes_are_given_up_when_the_call_is_over_or_has_found_its_phone() {
+    let mut rig = rig();
+    rig.follow(ID);
+    assert_eq!(rig.parked.rung(ID, "desk".to_owned()), None, "a desk is not who is waited for");
+    rig.park(ID);
+    rig.wake(&["phone"]);
+    assert_eq!(rig.parked.rung(ID, "phone".to_owned()), Some(give_up(Needless::PhoneCame)));
+    assert_eq!(rig.parked.over(ID, rig.now), Some(give_up(Needless::CallOver)));
+    rig.park(ID);
+    assert_eq!(rig.parked.over(ID, rig.now), Some(give_up(Needless::CallOver)));
+    assert_eq!(rig.parked.over(ID, rig.now), None, "once is enough");
+}
+
+#[test]
+fn a_call_that_rings_elsewhere_is_joined_and_may_be_parked_later() {
+    let mut rig = rig();
+    assert_eq!(rig.follow(ID), []);
+    assert!(rig.parked.was_rung(ID, "desk") && !rig.parked.was_rung(ID, "phone"));
+    assert_eq!(rig.wake(&["desk"]), []);
+    assert_eq!(rig.wake(&["desk", "phone"]).len(), 1);
+    assert_eq!(rig.parked.stop(rig.now), []);
+    assert_eq!(rig.park(ID), None, "the phone that came just before rings");
+    assert_eq!(rig.parked.stop(rig.now).into_iter().map(why).collect::<Vec<_>>(), [Why::ServerStops]);
+    rig.parked.over(ID, rig.now);
+    assert!(rig.is_empty());
+}

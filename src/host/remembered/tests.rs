@@ -1,0 +1,155 @@
+//! What is remembered of calls, and who is told, without a SIP server.
+//!
+//! They refuse to wait: time is a number that they set.
+
+use super::*;
+
+const ID: CallId = CallId { index: 1, label: 2 };
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Rig {
+    all: Remembered,
+    now: Instant,
+}
+
+fn rig() -> Rig {
+    let waiting = Box::leak(Box::new(Waiting::new().unwrap()));
+    Rig { all: Remembered::new(waiting, 60 * SECOND), now: Instant::now() }
+}
+
+fn call(id: CallId, invite_len: usize) -> Remember {
+    let (user, sip_call_id) = ("bob".to_owned(), "c1".to_owned());
+    Remember { user, sip_call_id, id, devices: 3, invite: vec![b'x'; invite_len], received_on: None }
+}
+
+impl Rig {
+    fn remember(&mut self) {
+        self.all.remember(call(ID, 10), self.now);
+    }
+
+    /// A phone of its own for each contact, named after the first letter of it.
+    fn wakes(&mut self, contacts: &[&str]) -> Vec<(String, End)> {
+        if let Some(moment) = self.all.waiting.wake("bob") {
+            let contacts: Vec<String> = contacts.iter().map(|contact| (*contact).to_owned()).collect();
+            let registered = contacts.len();
+            let (user, aor) = ("bob".to_owned(), "sip:bob@x".to_owned());
+            let phone = contacts[0][..1].to_owned();
+            let wake = Wake { user, aor, moment, tells_contacts: true, contacts, phone, registered };
+            self.all.wake(&wake, self.now);
+        }
+        self.told()
+    }
+
+    fn told(&mut self) -> Vec<(String, End)> {
+        let told = self.all.next_due(self.now).into_iter();
+        told.map(|told| (told.contact, told.end)).collect()
+    }
+
+    fn over(&mut self, end: End) {
+        self.all.over(ID, &end, self.now);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.all.calls.is_empty()
+            && self.all.of_user.is_empty()
+            && self.all.times.is_empty()
+            && self.all.bytes == 0
+            && self.all.waiting.wake("bob").is_none()
+    }
+}
+
+fn told(contact: &str, end: &End) -> Vec<(String, End)> {
+    vec![(contact.to_owned(), end.clone())]
+}
+
+#[test]
+fn each_late_phone_is_told_once_and_none_that_the_call_went_to() {
+    let mut rig = rig();
+    rig.remember();
+    rig.all.rung(ID, "desk", rig.now);
+    let end = End::Cancelled(Some("SIP;cause=487".to_owned()));
+    rig.over(end.clone());
+    rig.now += SECOND;
+    assert_eq!(rig.wakes(&["desk"]), []);
+    assert_eq!(rig.wakes(&["phone"]), told("phone", &end));
+    assert_eq!(rig.wakes(&["phone"]), []);
+    rig.now += 58 * SECOND;
+    assert_eq!(rig.wakes(&["tablet"]), told("tablet", &end));
+    rig.now += SECOND;
+    assert_eq!(rig.wakes(&["watch"]), []);
+    assert!(rig.is_empty());
+}
+
+#[test]
+fn a_phone_that_registers_as_the_call_ends_is_told_unless_it_rang() {
+    let mut rig = rig();
+    rig.remember();
+    assert_eq!(rig.wakes(&["a"]), []);
+    assert_eq!(rig.wakes(&["b"]), []);
+    rig.over(End::Failed(480));
+    assert_eq!(rig.wakes(&["c"]), [], "word that it rang may be under way");
+    rig.all.rung(ID, "b", rig.now);
+    rig.all.rung(ID, "c", rig.now);
+    rig.now += GRACE;
+    assert_eq!(rig.told(), told("a", &End::Failed(480)));
+}
+
+#[test]
+fn a_phone_is_told_once_however_often_its_contact_changes_and_no_more_are_told_than_were_pushed_to() {
+    let mut rig = rig();
+    rig.remember();
+    rig.all.rung(ID, "desk", rig.now);
+    assert_eq!(rig.wakes(&["a1"]), []);
+    rig.all.rung(ID, "a1", rig.now);
+    rig.over(End::Answered);
+    rig.now += SECOND;
+    assert_eq!(rig.wakes(&["a2"]), [], "this one rang");
+    assert_eq!(rig.wakes(&["desk"]), []);
+    assert_eq!(rig.wakes(&["b1", "b2"]).len(), 2, "both contacts of one phone");
+    assert_eq!(rig.wakes(&["b3"]), []);
+    assert_eq!(rig.wakes(&["c1"]).len(), 1);
+    assert_eq!(rig.wakes(&["d1"]), [], "a fourth of three");
+}
+
+#[test]
+fn the_end_that_says_most_counts() {
+    let mut rig = rig();
+    rig.remember();
+    for end in [End::Failed(487), End::Cancelled(None), End::Failed(408)] {
+        rig.over(end);
+    }
+    rig.now += SECOND;
+    assert_eq!(rig.wakes(&["a"]), told("a", &End::Cancelled(None)));
+    rig.over(End::Answered);
+    assert_eq!(rig.wakes(&["b"]), told("b", &End::Answered));
+}
+
+#[test]
+fn what_comes_before_its_call_counts_for_it() {
+    let mut rig = rig();
+    rig.all.rung(ID, "desk", rig.now);
+    rig.over(End::Answered);
+    rig.remember();
+    rig.now += SECOND;
+    assert_eq!(rig.wakes(&["desk"]), []);
+    assert_eq!(rig.wakes(&["phone"]), told("phone", &End::Answered));
+}
+
+#[test]
+fn a_call_without_an_end_is_forgotten_and_memory_has_a_bound() {
+    let mut rig = rig();
+    rig.remember();
+    rig.now += FORGOTTEN;
+    assert_eq!(rig.told(), []);
+    assert!(rig.is_empty());
+    let most = MAX_BYTES / (60_000 + CALL_LEN);
+    for label in 0..2 * most {
+        let id = CallId { index: 1, label: u32::try_from(label).unwrap() };
+        rig.all.remember(call(id, 60_000), rig.now + SECOND * u32::try_from(label).unwrap());
+    }
+    assert_eq!(rig.all.calls.len(), most);
+    assert!(!rig.all.calls.contains_key(&CallId { index: 1, label: 0 }), "the oldest made room");
+    rig.all.keep = Duration::ZERO;
+    rig.all.remember(call(CallId { index: 2, label: 0 }, 1), rig.now);
+    assert_eq!(rig.all.calls.len(), most, "0 is off");
+}
