@@ -6,6 +6,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use support::debian;
 use support::phone::{Phone, Sent};
 use support::shipped::{Setup, Shipped, apns_token, fcm_token};
 use support::{DEADLINE, poll};
@@ -90,7 +91,16 @@ fn a_message_wakes_an_iphone_silently_where_that_is_set() {
 
 #[test]
 fn a_message_wakes_an_android_phone_by_data() {
-    let shipped = Shipped::start("message-android");
+    wakes_an_android_phone(&Shipped::start("message-android"));
+}
+
+#[test]
+fn kamailio_6_0_does_the_same() {
+    let setup = Setup { installation: Some(debian::trixie()), ..Setup::default() };
+    wakes_an_android_phone(&Shipped::with("message-trixie", setup));
+}
+
+fn wakes_an_android_phone(shipped: &Shipped) {
     shipped.register_token("carol", &fcm_token(1), "android");
     let mut sender = Phone::udp("alice", shipped.port());
     let sent = sender.message("carol", "Hello");
@@ -103,7 +113,7 @@ fn a_message_wakes_an_android_phone_by_data() {
     assert_eq!((&data["call_id"], &data["sip_user"]), (&json!(sent.call_id), &json!("carol")));
     let mut carol = Phone::tcp("carol", shipped.port());
     carol.register();
-    delivered(&shipped, &mut sender, &sent, &mut carol, "Hello");
+    delivered(shipped, &mut sender, &sent, &mut carol, "Hello");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod support;
 
 use serde_json::json;
 use std::time::{Duration, Instant};
+use support::debian;
 use support::phone::{Message, Phone, Sent};
 use support::shipped::{Setup, Shipped, apns_token, fcm_token};
 use support::{DEADLINE, poll};
@@ -40,8 +41,10 @@ fn stat(shipped: &Shipped, name: &str) -> u64 {
 
 fn assert_quiet(shipped: &Shipped) {
     let log = shipped.kamailio.log();
-    let loud: Vec<&str> =
-        log.lines().filter(|line| line.contains("ERROR:") || line.contains("WARNING:")).collect();
+    // tm of 6.1 says so of the CANCELs here; nothing is left behind.
+    let is_known = |line: &&str| line.contains("dropping orphaned transaction") && line.contains("{CANCEL ");
+    let is_loud = |line: &&str| line.contains("ERROR:") || line.contains("WARNING:");
+    let loud: Vec<&str> = log.lines().filter(|line| is_loud(line) && !is_known(line)).collect();
     assert!(loud.is_empty(), "{loud:#?}");
 }
 
@@ -152,10 +155,28 @@ fn register(shipped: &Shipped, phone: &mut Phone, number: u8) {
 
 #[test]
 fn of_several_phones_that_seem_to_be_there_only_the_silent_one_is_pushed_to() {
-    let shipped = start("several-live", DEFAULT);
+    only_the_silent_one_is_pushed_to(&start("several-live", DEFAULT));
+}
+
+#[test]
+fn kamailio_6_0_does_the_same() {
+    let setup =
+        Setup { config: vec![("[log]", DEFAULT)], installation: Some(debian::trixie()), ..Setup::default() };
+    only_the_silent_one_is_pushed_to(&Shipped::with("several-trixie", setup));
+}
+
+#[test]
+#[ignore = "Debian unstable moves: cargo test -- --ignored kamailio_6_1"]
+fn kamailio_6_1_does_the_same() {
+    let setup =
+        Setup { config: vec![("[log]", DEFAULT)], installation: Some(debian::sid()), ..Setup::default() };
+    only_the_silent_one_is_pushed_to(&Shipped::with("several-sid", setup));
+}
+
+fn only_the_silent_one_is_pushed_to(shipped: &Shipped) {
     let mut phones: Vec<Phone> = (0..3).map(|_| Phone::tcp("bob", shipped.port())).collect();
     for (number, phone) in (1..).zip(&mut phones) {
-        register(&shipped, phone, number);
+        register(shipped, phone, number);
     }
     let mut caller = Phone::udp("alice", shipped.port());
     for silent in 0..3_u8 {
@@ -182,7 +203,7 @@ fn of_several_phones_that_seem_to_be_there_only_the_silent_one_is_pushed_to() {
         let refused = caller.expect_status(&invite, 487);
         caller.ack_failure(&invite, &refused);
     }
-    assert_quiet(&shipped);
+    assert_quiet(shipped);
 }
 
 #[test]

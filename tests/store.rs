@@ -155,7 +155,7 @@ fn the_seeds_own_table_is_taken_over() {
     assert_eq!(devices(&mut store, "droid")[0].provider(), Provider::Fcm);
     assert!(devices(&mut store, "odd").is_empty());
     drop(store);
-    assert_eq!(sqlite(&file(&scratch), "PRAGMA user_version"), "2");
+    assert_eq!(sqlite(&file(&scratch), "PRAGMA user_version"), "3");
     register(&mut open(&file(&scratch)), &phone("ios", "", 3), 1);
 }
 
@@ -205,7 +205,7 @@ fn a_file_of_schema_1_is_taken_over() {
     assert_eq!(register(&mut store, &phone("alice", "", 7), 1_800_000_000_000), Registered::New);
     assert!(devices(&mut store, "dave").is_empty());
     drop(store);
-    assert_eq!(sqlite(&file(&scratch), "PRAGMA user_version"), "2");
+    assert_eq!(sqlite(&file(&scratch), "PRAGMA user_version"), "3");
     assert_eq!(sqlite(&file(&scratch), "PRAGMA integrity_check"), "ok");
 }
 
@@ -213,9 +213,9 @@ fn a_file_of_schema_1_is_taken_over() {
 fn a_schema_of_a_later_version_is_not_touched() {
     let scratch = Scratch::new("store-later");
     drop(open(&file(&scratch)));
-    sqlite(&file(&scratch), "PRAGMA user_version = 3");
+    sqlite(&file(&scratch), "PRAGMA user_version = 4");
     let refused = SqliteStore::open(&file(&scratch)).err().unwrap().to_string();
-    assert!(refused.contains("schema 3") && refused.contains("install a newer one"), "{refused}");
+    assert!(refused.contains("schema 4") && refused.contains("install a newer one"), "{refused}");
 }
 
 #[test]
@@ -353,4 +353,42 @@ fn several_processes_write_at_once_and_nothing_is_lost() {
         assert!(writer.wait().unwrap().success());
     }
     assert_eq!(devices(&mut open(&file(&scratch)), "bob").len(), PROCESSES * EACH);
+}
+
+#[test]
+fn phones_that_are_to_register_again_are_named_twice_and_after_a_restart_too() {
+    let scratch = Scratch::new("store-refresh");
+    let mut store = open(&file(&scratch));
+    store.plan_refresh(&user("bob"), "sip:1", 5000, 9000).unwrap();
+    store.plan_refresh(&user("bob"), "sip:2", 1000, 9000).unwrap();
+    store.plan_refresh(&user("bob"), "sip:2", 6000, 9000).unwrap();
+    store.plan_refresh(&user("carol"), "sip:3", 1000, 2000).unwrap();
+    drop(store);
+    let mut store = open(&file(&scratch));
+    let mut due = |now_ms| -> Vec<(String, u32)> {
+        let due = store.take_refreshes(now_ms, 1000, 10).unwrap();
+        due.into_iter().map(|refresh| (refresh.device_id, refresh.tries)).collect()
+    };
+    assert_eq!(due(999), []);
+    assert_eq!(due(5500), [("sip:1".to_owned(), 0)], "carol's registration has ended");
+    assert_eq!(due(5600), []);
+    assert_eq!(due(6500), [("sip:2".to_owned(), 0), ("sip:1".to_owned(), 1)]);
+    assert_eq!(due(7500), [("sip:2".to_owned(), 1)]);
+    assert_eq!(due(100_000), []);
+    store.plan_refresh(&user("bob"), "sip:1", 1, 9000).unwrap();
+    store.plan_refresh(&user("bob"), "sip:2", 2, 9000).unwrap();
+    let named = store.take_refreshes(3, 1000, 1).unwrap();
+    assert_eq!((named.len(), named[0].device_id.as_str()), (1, "sip:1"), "at most so many at a time");
+}
+
+#[test]
+fn a_file_of_version_2_is_brought_up_to_date() {
+    let scratch = Scratch::new("store-v2");
+    let path = file(&scratch);
+    register(&mut open(&path), &phone("bob", "1", 1), 1000);
+    sqlite(&path, "DROP TABLE refreshes; PRAGMA user_version = 2");
+    let mut store = open(&path);
+    assert_eq!(devices(&mut store, "bob").len(), 1);
+    store.plan_refresh(&user("bob"), "1", 1, 9000).unwrap();
+    assert_eq!(store.take_refreshes(2, 1000, 10).unwrap().len(), 1);
 }

@@ -5,7 +5,7 @@
 use super::credential::beside;
 use super::{
     ApiKeys, ApnsCredential, ConfigError, FcmCredential, IosPushType, MessageSettings, Quarantine,
-    ReachableSettings, Settings, SipSettings, raw,
+    ReachableSettings, RefreshSettings, Settings, SipSettings, raw,
 };
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -64,6 +64,7 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
         )? as u32,
         sip: SipSettings::from_raw(file, &raw.sip)?,
         reachable: ReachableSettings::from_raw(file, &raw.reachable)?,
+        refresh: RefreshSettings::from_raw(file, &raw.refresh)?,
         message: MessageSettings::from_raw(file, &raw.message)?,
         log_level: log_level(file, &raw.log.level)?,
         warnings: Vec::new(),

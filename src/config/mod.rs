@@ -11,6 +11,7 @@ mod message;
 mod profile;
 mod raw;
 mod reachable;
+mod refresh;
 mod secret;
 mod sip;
 mod template;
@@ -21,6 +22,7 @@ pub use error::ConfigError;
 pub use message::MessageSettings;
 pub use profile::{MAX_APNS_LEN, MAX_FCM_LEN, Profile};
 pub use reachable::ReachableSettings;
+pub use refresh::RefreshSettings;
 pub use secret::Secret;
 pub use sip::SipSettings;
 pub use template::{Field, Piece, Template};
@@ -74,6 +76,8 @@ pub struct Settings {
     pub sip: SipSettings,
     /// `[reachable]`.
     pub reachable: ReachableSettings,
+    /// `[refresh]`.
+    pub refresh: RefreshSettings,
     /// `[message]`.
     pub message: MessageSettings,
     /// `[log] level`.

@@ -19,6 +19,7 @@ pub(super) struct File {
     pub rest: Option<Rest>,
     pub sip: Sip,
     pub message: Message,
+    pub refresh: Refresh,
     pub reachable: Reachable,
     pub log: Log,
 }
@@ -177,6 +178,20 @@ pub(super) struct Message {
 impl Default for Message {
     fn default() -> Self {
         Message { wake_seconds: 25, ios_push_type: "alert".to_owned() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Refresh {
+    pub seconds_before: i64,
+    pub spread_seconds: i64,
+    pub retry_seconds: i64,
+}
+
+impl Default for Refresh {
+    fn default() -> Self {
+        Refresh { seconds_before: 150, spread_seconds: 60, retry_seconds: 30 }
     }
 }
 

@@ -16,6 +16,8 @@ pub enum Kind {
     Missed,
     /// A SIP MESSAGE waits for the phone to register.
     Message(Show),
+    /// The phone's registration ends soon.
+    Refresh,
 }
 
 /// How an iPhone takes what is not a call (Apple's `apns-push-type`).
@@ -44,7 +46,7 @@ pub const MISSED_KEPT_S: i64 = 86_400;
 
 impl Kind {
     /// Every kind, in the order of their numbers between processes.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::Call,
         Kind::Ended(Ended::Cancelled),
         Kind::Ended(Ended::AnsweredElsewhere),
@@ -52,6 +54,7 @@ impl Kind {
         Kind::Missed,
         Kind::Message(Show::Alert),
         Kind::Message(Show::Background),
+        Kind::Refresh,
     ];
 
     /// Whether it is about a call that the device was pushed for before.
@@ -66,6 +69,7 @@ impl Kind {
             Kind::Ended(ended) => ended.as_str(),
             Kind::Missed => "missed",
             Kind::Message(_) => "message",
+            Kind::Refresh => "refresh",
         }
     }
 }

@@ -52,6 +52,13 @@ pub(super) fn end_alert(out: &mut Vec<u8>, push: &Push, payload: &impl Serialize
     out.extend_from_slice(b"}}}");
 }
 
+/// The same where there is time: the system chooses the moment.
+pub(super) fn end_android_in_time(out: &mut Vec<u8>, push: &Push) {
+    out.extend_from_slice(b",\"android\":");
+    json(out, &Android { priority: "NORMAL", ttl: Seconds(push.ring.as_secs()) });
+    out.extend_from_slice(b"}}");
+}
+
 /// Everything after the data, for an iPhone that gets this payload by its token for alerts. A background push has priority 5, or it
 /// is refused (Apple, "Sending notification requests to APNs").
 pub(super) fn end_iphone(out: &mut Vec<u8>, show: Show, expires_at_s: i64, payload: &[u8]) {

@@ -10,6 +10,7 @@ mod ended;
 mod linphone;
 mod message;
 mod minimal;
+mod refresh;
 mod seed;
 mod sylk;
 mod template;
@@ -17,6 +18,7 @@ mod values;
 
 pub use chat::{apns_message, fcm_message};
 pub use ended::{apns_missed, fcm_ended, fcm_missed};
+pub use refresh::{apns_refresh, fcm_refresh};
 
 use crate::config::{IosPushType, MAX_APNS_LEN, MAX_FCM_LEN, Profile};
 use crate::model::Push;

@@ -89,7 +89,7 @@ impl Engine {
         let mut is_minded = false;
         let ticket = job.pushes.first().map(|(push, _)| match push.kind {
             Kind::Call | Kind::Message(_) => self.stops.enter(&push.call, devices, job.handed_over),
-            Kind::Ended(_) | Kind::Missed => self.stops.ticket_for_the_end(),
+            Kind::Ended(_) | Kind::Missed | Kind::Refresh => self.stops.ticket_for_the_end(),
         });
         for ((push, place), ticket) in job.pushes.into_iter().zip(std::iter::repeat(ticket).flatten()) {
             let times = (job.handed_over, own_patience);
@@ -196,7 +196,7 @@ impl Engine {
     /// Refuses a push whose device or caller has had its share of this minute. What follows a call that was pushed is part of its
     /// share.
     fn over_budget(&self, push: &Push) -> Option<Outcome> {
-        if push.kind.follows_a_call() {
+        if push.kind.follows_a_call() || push.kind == Kind::Refresh {
             return None;
         }
         let now = Instant::now();

@@ -221,6 +221,7 @@ impl Service {
             for binding in bindings.iter().filter(|binding| register.granted_s(binding) >= least_s) {
                 if let Some(device) = self.new_device(register, binding) {
                     self.counted(|| self.store(&device))?;
+                    self.plan_refresh(&device, register.granted_s(binding), binding.wakes_itself)?;
                     done.stored += 1;
                 }
             }

@@ -7,6 +7,7 @@ mod ends;
 mod error;
 mod installed;
 mod messages;
+mod refreshes;
 
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
 pub use crate::store::Registered;

@@ -23,6 +23,8 @@ pub enum Counter {
     Calls,
     /// Messages that were pushed.
     Messages,
+    /// Phones that were asked to renew their registration.
+    Refreshes,
     /// Devices that were not pushed to at once, since the call went to them anyway.
     Spared,
     /// Those of them that said nothing and were pushed to after all.
@@ -105,6 +107,7 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
     (Counter::LookupEmpty, "lookup_empty_total", "Lookups that found no device"),
     (Counter::Calls, "calls_total", "Calls that were pushed"),
     (Counter::Messages, "messages_total", "SIP messages that were pushed"),
+    (Counter::Refreshes, "refreshes_total", "Phones that were asked to renew their registration"),
     (Counter::Spared, "spared_total", "Devices not pushed to at once, since the call went to them anyway"),
     (Counter::Silent, "silent_total", "Devices that were spared, said nothing, and were pushed to after all"),
     (

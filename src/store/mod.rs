@@ -2,9 +2,11 @@
 //!
 //! It refuses to know who asks: users and devices come in checked, and what goes wrong is one error.
 
+mod refresh;
 mod schema;
 mod sqlite;
 
+pub use refresh::Refresh;
 pub use sqlite::SqliteStore;
 
 use crate::model::{Device, Environment, NewDevice, Token, User};

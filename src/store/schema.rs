@@ -9,9 +9,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 const APPLICATION_ID: i32 = 0x5650_7368;
 
 /// The schema that this version writes (`PRAGMA user_version`).
-pub(super) const VERSION: i32 = 2;
+pub(super) const VERSION: i32 = 3;
 
-/// Version 2. The first four columns are the seed's own; `registered_at_ms` decides between a rejection and a newer
+/// The tokens, as of version 2. The first four columns are the seed's own; `registered_at_ms` decides between a rejection and a newer
 /// registration; `environment` is what the app said, `proven_environment` what its provider was seen to accept.
 const CREATE: &str = "
 CREATE TABLE push_tokens (
@@ -32,6 +32,18 @@ CREATE TABLE push_tokens (
     alert_app        VARCHAR(255),
     PRIMARY KEY (user_id, device_id)
 ) WITHOUT ROWID;";
+
+/// Of version 3: when phones are to be asked to renew their registrations.
+const REFRESHES: &str = "
+CREATE TABLE refreshes (
+    user_id     VARCHAR(255) NOT NULL,
+    device_id   VARCHAR(255) NOT NULL,
+    due_at_ms   INTEGER      NOT NULL,
+    ends_at_ms  INTEGER      NOT NULL,
+    tries       INTEGER      NOT NULL,
+    PRIMARY KEY (user_id, device_id)
+) WITHOUT ROWID;
+CREATE INDEX refreshes_by_time ON refreshes (due_at_ms);";
 
 /// A token has one owner; and those that expire are found without reading the others.
 const INDICES: &str = "
@@ -77,7 +89,8 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     match version(&transaction)? {
         VERSION => return check_owner(&transaction),
         0 => make(&transaction)?,
-        1 => renew(&transaction)?,
+        1 => renew(&transaction, true)?,
+        2 => renew(&transaction, false)?,
         newer => {
             return Err(StoreError::new(format!(
                 "the token database has schema {newer}, this voip_push knows up to {VERSION}; install a newer one"
@@ -99,6 +112,7 @@ fn make(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     }
     transaction.execute_batch(CREATE).map_err(failed)?;
     transaction.execute_batch(INDICES).map_err(failed)?;
+    transaction.execute_batch(REFRESHES).map_err(failed)?;
     if seed {
         transaction.execute_batch(FROM_SEED).map_err(failed)?;
     }
@@ -106,10 +120,13 @@ fn make(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     transaction.pragma_update(None, "user_version", VERSION).map_err(failed)
 }
 
-fn renew(transaction: &Transaction<'_>) -> Result<(), StoreError> {
+fn renew(transaction: &Transaction<'_>, is_version_1: bool) -> Result<(), StoreError> {
     check_owner(transaction)?;
-    transaction.execute_batch(FROM_1).map_err(failed)?;
-    transaction.execute_batch(INDICES).map_err(failed)?;
+    if is_version_1 {
+        transaction.execute_batch(FROM_1).map_err(failed)?;
+        transaction.execute_batch(INDICES).map_err(failed)?;
+    }
+    transaction.execute_batch(REFRESHES).map_err(failed)?;
     transaction.pragma_update(None, "user_version", VERSION).map_err(failed)
 }
 

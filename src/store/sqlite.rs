@@ -86,6 +86,11 @@ impl SqliteStore {
         Ok(SqliteStore { connection, path: path.to_owned() })
     }
 
+    /// For the store's other parts.
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
     /// Proves that a write would work, by taking and giving back the write lock.
     fn check_writable(&self) -> Result<(), StoreError> {
         self.connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").map_err(|error| self.named(error))

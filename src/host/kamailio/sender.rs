@@ -23,6 +23,9 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+/// How often it looks for phones that are to renew their registrations.
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
+
 /// Makes room for the process, before Kamailio forks. With `fork=no` there is none, and each process sends by itself.
 pub fn plan(service: &Service) -> Result<(), String> {
     let Some(forking) = forking() else {
@@ -101,6 +104,7 @@ fn run(service: &'static Service, forking: &'static Forking, pid: c_int) -> Resu
         pushes: RefCell::default(),
         remembered: RefCell::new(Remembered::new(park::waiting(), keep)),
         doubts: RefCell::default(),
+        next_refresh: Cell::new(service.refreshes().then(Instant::now)),
         lines: Lines::new(service).map_err(|error| format!("no memory: {error}"))?,
     };
     service.run_sender(Rc::new(host)).map_err(|error| error.to_string())
@@ -226,6 +230,8 @@ struct SenderHost {
     resume_failed: Limiter,
     remembered: RefCell<Remembered>,
     doubts: RefCell<Doubts>,
+    /// When to look for phones that are to renew their registrations.
+    next_refresh: Cell<Option<Instant>>,
     lines: Lines,
     pushes: RefCell<Option<Pushes>>,
 }
@@ -246,7 +252,12 @@ impl Host for SenderHost {
     fn due(&self) -> Option<Instant> {
         let late = self.remembered.borrow().due();
         let doubts = self.doubts.borrow().due();
-        self.parked(|parked| parked.due()).into_iter().chain(late).chain(doubts).min()
+        self.parked(|parked| parked.due())
+            .into_iter()
+            .chain(late)
+            .chain(doubts)
+            .chain(self.next_refresh.get())
+            .min()
     }
 
     fn woken(&self) {
@@ -257,6 +268,7 @@ impl Host for SenderHost {
         panic_caught((), || {
             self.tell_late();
             self.push_the_silent();
+            self.push_refreshes();
         });
     }
 
@@ -329,6 +341,18 @@ impl SenderHost {
             Note::Doubt(doubt) => self.doubts.borrow_mut().doubt(doubt, now),
             Note::Answers { id, branch } => self.doubts.borrow_mut().answered(id, branch, now),
             Note::Release => self.stopping(),
+        }
+    }
+
+    /// Phones whose registration ends soon are asked to renew it.
+    fn push_refreshes(&self) {
+        let now = Instant::now();
+        if self.next_refresh.get().is_none_or(|at| at > now) {
+            return;
+        }
+        self.next_refresh.set(Some(now + REFRESH_EVERY));
+        if let Err(error) = self.service.push_refreshes() {
+            log_failure("a phone is not asked to renew its registration", &error);
         }
     }
 

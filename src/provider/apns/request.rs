@@ -3,7 +3,7 @@
 //! It refuses to know what the payload says; `payload` writes it.
 
 use crate::config::{ApnsCredential, Profile};
-use crate::model::{Kind, MISSED_KEPT_S, Outcome, Push};
+use crate::model::{Kind, MISSED_KEPT_S, Outcome, Push, Show};
 use crate::payload;
 use crate::provider::Authorization;
 use bytes::Bytes;
@@ -64,8 +64,8 @@ pub(super) fn build(
         Kind::Missed => {
             (ALERT, AT_ONCE, push.expires_at_s + MISSED_KEPT_S, payload::apns_missed(profile, push))
         }
-        Kind::Message(_) if topic.ends_with(".voip") => {
-            let reason = "a message is not told by a VoIP push".to_owned();
+        Kind::Message(_) | Kind::Refresh if topic.ends_with(".voip") => {
+            let reason = "only a call is told by a VoIP push".to_owned();
             return Err(Outcome::Rejected { reason });
         }
         Kind::Message(show) => {
@@ -73,6 +73,11 @@ pub(super) fn build(
             let body = payload::apns_message(profile, push, show);
             let text = HeaderValue::from_static;
             (text(push_type), text(priority), push.expires_at_s, body)
+        }
+        Kind::Refresh => {
+            let (push_type, priority) = (Show::Background.as_str(), Show::Background.priority());
+            let text = HeaderValue::from_static;
+            (text(push_type), text(priority), push.expires_at_s, payload::apns_refresh())
         }
         // Apple ends apps that get a VoIP push and show no call.
         Kind::Ended(_) => {
@@ -120,7 +125,7 @@ fn apns_id(push: &Push) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Ended, Show};
+    use crate::model::Ended;
     use crate::provider::tests::{push_to, some_authorization};
 
     const TOPIC: &str = "org.example.phone.voip";
