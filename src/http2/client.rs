@@ -93,15 +93,16 @@ impl Client {
             }
         };
         let connection = place.connection();
-        if connection.is_proven() {
-            connection.send(request, deadline).await
-        } else {
-            let done = Box::pin(connection.prove(request, deadline)).await;
+        // Boxed, as above; let go before the request goes out.
+        let turn = if connection.is_proven() { None } else { Box::pin(connection.turn(deadline)).await? };
+        let done = connection.send(request, deadline).await;
+        if turn.is_some() {
+            connection.note_first(&done);
             if connection.is_proven() {
                 self.backoff.borrow_mut().succeeded();
             }
-            done
         }
+        done
     }
 
     /// A place on the least busy connection that needs no asking; the usual case, without waiting for anything. None

@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// More of a body than this is not read; a provider's error has some hundred bytes.
@@ -178,9 +178,9 @@ impl Connection {
         matches!(timeout(self.patience.ping, pings.ping(Ping::opaque())).await, Ok(Ok(_)))
     }
 
-    /// Sends a request alone on a new connection; those that come meanwhile wait for its end, though not for long: where the
-    /// first answer is slow, they may have another connection.
-    pub(super) async fn prove(&self, request: &dyn Ask, deadline: Instant) -> Result<Response, Failure> {
+    /// The right to send the first request on a new connection, alone; those that come meanwhile wait for its end, though not for
+    /// long: where the first answer is slow, they may have another connection. `None` where the connection is proven by now.
+    pub(super) async fn turn(&self, deadline: Instant) -> Result<Option<MutexGuard<'_, ()>>, Failure> {
         let patience = deadline.min(Instant::now() + self.patience.first_answer);
         let Ok(turn) = timeout_at(patience, self.proving.lock()).await else {
             self.is_slow.set(patience < deadline);
@@ -190,16 +190,18 @@ impl Connection {
             return Err(Failure::NotProcessed("the connection is to end".to_owned()));
         }
         if self.is_proven.get() {
-            drop(turn);
             if self.in_flight.get() > self.limit() {
                 return Err(Failure::NotProcessed("the connection allows fewer streams".to_owned()));
             }
-            return self.send(request, deadline).await;
+            return Ok(None);
         }
-        let done = self.send(request, deadline).await;
+        Ok(Some(turn))
+    }
+
+    /// Looks whether the first request has proven the connection.
+    pub(super) fn note_first(&self, done: &Result<Response, Failure>) {
         // 401 and 403 are about the credential; every other answer shows that it was taken.
-        self.is_proven.set(matches!(&done, Ok(response) if !matches!(response.status, 401 | 403)));
-        done
+        self.is_proven.set(matches!(done, Ok(response) if !matches!(response.status, 401 | 403)));
     }
 
     /// Sends one request and waits for its answer, at most until `deadline`.
@@ -232,17 +234,15 @@ impl Connection {
     async fn exchange(&self, request: &dyn Ask) -> Result<Response, Failure> {
         let request = request.request().map_err(Failure::Unmade)?;
         let response = self.start(request).map_err(|error| Failure::NotProcessed(error.to_string()))?;
-        let (parts, body) = response.await.map_err(judge)?.into_parts();
-        Ok(Response {
-            status: parts.status.as_u16(),
-            retry_after: retry_after(&parts.headers),
-            // Boxed: what is accepted has none, and every push under way would keep room for it.
-            body: if body.is_end_stream() {
-                Bytes::new()
-            } else {
-                Box::pin(read(body)).await.map_err(judge)?
-            },
-        })
+        let response = response.await.map_err(judge)?;
+        let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
+        let body = response.into_body();
+        if body.is_end_stream() {
+            return Ok(Response { status, retry_after, body: Bytes::new() });
+        }
+        // Boxed: what is accepted has none, and every push under way would keep room for it.
+        let body = Box::pin(read(body)).await.map_err(judge)?;
+        Ok(Response { status, retry_after, body })
     }
 
     /// Nothing has left this process when it returns, so whatever fails here was not processed.
