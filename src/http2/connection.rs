@@ -7,13 +7,13 @@ use super::{Ask, Coalesced, Failure, IS_SENT, Patience, Resolve, Response, Tls};
 use crate::config::Origin;
 use bytes::{Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{Ping, PingPong};
+use h2::{Ping, PingPong, RecvStream};
 use http::{HeaderMap, Request};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// More of a body than this is not read; a provider's error has some hundred bytes.
@@ -39,6 +39,8 @@ pub(super) struct Connection {
     /// Set when somebody has waited in vain for the first answer.
     is_slow: Cell<bool>,
     in_flight: Cell<usize>,
+    /// Told when a request has ended.
+    room: Rc<Notify>,
     last_used: Cell<Instant>,
     last_heard: Cell<Instant>,
 }
@@ -61,6 +63,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get() - 1);
+        self.0.room.notify_one();
     }
 }
 
@@ -69,9 +72,9 @@ impl Connection {
         origin: &Origin,
         tls: &Tls,
         resolve: &Resolve,
-        patience: Patience,
+        (patience, room): (Patience, Rc<Notify>),
     ) -> Result<Rc<Connection>, Failure> {
-        match timeout(patience.connect, Self::handshake(origin, tls, resolve, patience)).await {
+        match timeout(patience.connect, Self::handshake(origin, tls, resolve, (patience, room))).await {
             Ok(done) => done.map_err(Failure::Connect),
             Err(_) => Err(Failure::Connect(format!("not within {:?}", patience.connect))),
         }
@@ -81,7 +84,7 @@ impl Connection {
         origin: &Origin,
         tls: &Tls,
         resolve: &Resolve,
-        patience: Patience,
+        (patience, room): (Patience, Rc<Notify>),
     ) -> Result<Rc<Connection>, String> {
         let stream = dial(origin, tls, resolve).await?;
         let (requests, mut driver) = h2::client::Builder::new()
@@ -111,6 +114,7 @@ impl Connection {
             proving: Mutex::new(()),
             is_slow: Cell::new(false),
             in_flight: Cell::new(0),
+            room,
             last_used: Cell::new(now),
             last_heard: Cell::new(now),
         }))
@@ -234,9 +238,7 @@ impl Connection {
     async fn exchange(&self, request: &dyn Ask) -> Result<Response, Failure> {
         let request = request.request().map_err(Failure::Unmade)?;
         let response = self.start(request).map_err(|error| Failure::NotProcessed(error.to_string()))?;
-        let response = response.await.map_err(judge)?;
-        let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
-        let body = response.into_body();
+        let (status, retry_after, body) = parts(response.await.map_err(judge)?);
         if body.is_end_stream() {
             return Ok(Response { status, retry_after, body: Bytes::new() });
         }
@@ -273,7 +275,12 @@ fn judge(error: h2::Error) -> Failure {
     Failure::Lost(error.to_string())
 }
 
-async fn read(mut body: h2::RecvStream) -> Result<Bytes, h2::Error> {
+/// Apart, since a future keeps room for whatever it has looked into.
+fn parts(response: http::Response<RecvStream>) -> (u16, Option<Duration>, RecvStream) {
+    (response.status().as_u16(), retry_after(response.headers()), response.into_body())
+}
+
+async fn read(mut body: RecvStream) -> Result<Bytes, h2::Error> {
     let mut whole = BytesMut::new();
     while let Some(chunk) = body.data().await {
         let chunk = chunk?;
