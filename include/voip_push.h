@@ -178,12 +178,8 @@
 
 /**
  * A device with all that can be said of it, for register_device. Set it to zero and fill in
- * size, user, token and platform; a text that stays NULL or is "" is not said.
- *
- *     voip_push_device device = {0};
- *
- *     device.size = sizeof device;
- *     device.user = "alice";
+ * size, user, token and platform; a text that stays NULL or is "" is not said:
+ * `voip_push_device device = {0}; device.size = sizeof device; device.user = "alice";`
  */
 typedef struct voip_push_device {
     /**

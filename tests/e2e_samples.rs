@@ -92,6 +92,10 @@ fn every_switch_makes_a_configuration_that_kamailio_takes() {
         &[][..],
         &["WITH_MULTIDOMAIN"],
         &["WITHOUT_REST"],
+        &["WITH_AUTH"],
+        &["WITH_REST_TLS"],
+        &["WITH_AUTH", "WITH_REST_TLS", "WITH_MULTIDOMAIN"],
+        &["WITH_AUTH", "WITH_REST_TLS", "WITHOUT_REST"],
         &["VOIP_PUSH_ON_BRANCH=REQINIT", "VOIP_PUSH_ON_REPLY=REQINIT", "VOIP_PUSH_ON_FAILURE=REQINIT"],
         &["VOIP_PUSH_ON_NOBODY=REQINIT"],
     ] {

@@ -170,7 +170,9 @@ fn functions_do_what_they_say(installation: &Installation) {
 
     let alice = act(&kamailio, "lookup", &[("X-User", "sip:alice@EXAMPLE.org")], b"").expect(1);
     assert_eq!((alice.text("X-Token"), alice.text("X-About")), (apns_token(1).as_str(), "ios apns  1 0"));
-    act(&kamailio, "lookup-mixed", &[], b"").expect(1);
+    for mixed in ["lookup-mixed", "lookup-two", "lookup-and-text", "lookup-index"] {
+        act(&kamailio, mixed, &[("X-User", "sip:alice@example.org")], b"").expect(1);
+    }
     let bob = act(&kamailio, "lookup-bare", &[("X-User", "bob")], b"").expect(1);
     assert_eq!((bob.text("X-Token"), bob.text("X-About")), (fcm_token().as_str(), "android fcm  1 0"));
     let nobody = act(&kamailio, "lookup-constant", &[], b"").expect(-1);

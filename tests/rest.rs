@@ -40,7 +40,7 @@ impl Api {
         let body = body.as_bytes();
         handle(
             &self.service,
-            &Request { method, target, authorization, content_type, body, remote: "127.0.0.1" },
+            &Request { method, target, authorization, content_type, body, remote: "127.0.0.1", user: None },
         )
     }
 
@@ -49,7 +49,10 @@ impl Api {
         let key = format!("Bearer {key}");
         let (authorization, content_type) = (Some(key.as_str()), Some("application/json"));
         let body = body.as_bytes();
-        handle(&self.service, &Request { method, target, authorization, content_type, body, remote })
+        handle(
+            &self.service,
+            &Request { method, target, authorization, content_type, body, remote, user: None },
+        )
     }
 
     fn counter(&self, name: &str) -> u64 {
@@ -328,4 +331,83 @@ fn a_server_without_a_rest_section_has_no_api() {
         scratch.write("voip-push.toml", settings::TOML.replace("[rest]\napi_keys_file = \"api-keys\"\n", ""));
     let api = Api { service: Service::prepare(&file).unwrap(), _scratch: scratch };
     assert_eq!(api.ask("GET", "/api/user/bob/push-token", "").status, 503);
+}
+
+/// An API whose host has checked a password, and found that it is this user's; empty where it was wrong.
+fn ask_as_user(
+    api: &Api,
+    user: &str,
+    (method, target): (&str, &str),
+    body: &str,
+    remote: &str,
+) -> (u16, String) {
+    let request = Request {
+        method,
+        target,
+        authorization: Some("Digest username=\"whoever\""),
+        content_type: Some("application/json"),
+        body: body.as_bytes(),
+        remote,
+        user: Some(user),
+    };
+    let response = handle(&api.service, &request);
+    (response.status, response.body)
+}
+
+const POST: (&str, &str) = ("POST", "/api/register-push-token");
+const GET: (&str, &str) = ("GET", "/api/user/bob/push-token");
+const DELETE: (&str, &str) = ("DELETE", "/api/user/bob/push-token");
+
+#[test]
+fn a_users_password_opens_his_own_tokens_and_nobody_elses() {
+    let api = Api::new("rest-own");
+    let body = |user: &str| json!({ "user": user, "token": token(), "platform": "ios" }).to_string();
+    let ask = |user: &str, what, body: &str| ask_as_user(&api, user, what, body, "192.0.2.1").0;
+    assert_eq!(ask("bob", POST, &body("bob")), 201);
+    assert_eq!(ask("bob", POST, &body("sip:bob")), 200, "another spelling of the same");
+    for other in ["alice", "Bob", "bob@example.org", "bob;x", "sip:bob", "bob?", "b o b", "bob;", "*", "%"] {
+        for what in [GET, DELETE] {
+            assert_eq!(ask(other, what, ""), 403, "{other} {what:?}");
+        }
+        assert_eq!(ask(other, POST, &body("bob")), 403, "{other}");
+    }
+    let (status, why) = ask_as_user(&api, "alice", GET, "", "192.0.2.1");
+    let nobody = ask_as_user(&api, "alice", ("GET", "/api/user/nobody/push-token"), "", "192.0.2.1");
+    assert_eq!((status, why), nobody, "whether another user exists is not told");
+    assert_eq!(api.counter("rest_forbidden_total"), 32);
+    assert_eq!(api.counter("rest_unauthorized_total"), 0);
+    assert_eq!(parsed(&api.ask("GET", "/api/user/bob/push-token", ""))["token"], token());
+    assert_eq!((ask("bob", GET, ""), ask("bob", DELETE, ""), ask("bob", GET, "")), (200, 200, 404));
+    let there = |host: &str| body(&format!("bob@{host}"));
+    assert_eq!(ask("bob@Example.org", POST, &there("example.ORG")), 201, "a host has no case");
+    assert_eq!(ask("bob@example.org", POST, &there("example.net")), 403);
+}
+
+#[test]
+fn guessing_passwords_is_slow_and_wrong_ones_count_with_wrong_keys() {
+    let api = Api::new("rest-passwords");
+    let ask = |user: &str| ask_as_user(&api, user, GET, "", "192.0.2.1").0;
+    assert_eq!([0; 5].map(|_| ask("")), [401; 5]);
+    for number in 0..5 {
+        let key = format!("wrong-key-{number}");
+        assert_eq!(api.ask_as(&key, "192.0.2.1", "GET", "/api/user/bob/push-token", "").status, 401);
+    }
+    assert_eq!((ask(""), ask("bob")), (429, 429), "a right guess must not be told from a wrong one");
+    assert_eq!(ask_as_user(&api, "bob", GET, "", "192.0.2.2").0, 404);
+    assert_eq!((api.counter("rest_unauthorized_total"), api.counter("rest_throttled_total")), (10, 2));
+}
+
+#[test]
+fn users_with_passwords_need_no_api_keys_and_are_slowed_down_all_the_same() {
+    for (name, rest) in [("rest-none", ""), ("rest-bare", "[rest]\nwrong_keys_per_minute = 3\n")] {
+        let scratch = Scratch::new(name);
+        settings::write(&scratch);
+        let toml = settings::TOML.replace("[rest]\napi_keys_file = \"api-keys\"\n", rest);
+        let service = Service::prepare(&scratch.write("voip-push.toml", toml)).unwrap();
+        let api = Api { service, _scratch: scratch };
+        assert_eq!(ask_as_user(&api, "bob", GET, "", "192.0.2.1").0, 404);
+        assert_eq!(api.ask("GET", "/api/user/bob/push-token", "").status, 503);
+        let tries: Vec<u16> = (0..11).map(|_| ask_as_user(&api, "", GET, "", "192.0.2.1").0).collect();
+        assert_eq!(tries.last(), Some(&429), "{tries:?}");
+    }
 }

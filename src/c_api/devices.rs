@@ -9,12 +9,8 @@ use super::status::{Failure, VOIP_PUSH_ERR_BAD_ARGUMENT, VOIP_PUSH_OK};
 use crate::model::Extra;
 
 /// A device with all that can be said of it, for register_device. Set it to zero and fill in
-/// size, user, token and platform; a text that stays NULL or is "" is not said.
-///
-///     voip_push_device device = {0};
-///
-///     device.size = sizeof device;
-///     device.user = "alice";
+/// size, user, token and platform; a text that stays NULL or is "" is not said:
+/// `voip_push_device device = {0}; device.size = sizeof device; device.user = "alice";`
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct VoipPushDevice {

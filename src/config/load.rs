@@ -4,7 +4,8 @@
 
 use super::credential::beside;
 use super::{
-    ApiKeys, ApnsCredential, ConfigError, FcmCredential, IosPushType, Quarantine, Settings, SipSettings, raw,
+    ApiKeys, ApnsCredential, ConfigError, FcmCredential, IosPushType, MessageSettings, Quarantine,
+    ReachableSettings, Settings, SipSettings, raw,
 };
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
     let text = super::secret::read_public(file).map_err(|why| ConfigError::new(file, "config", why))?;
     let raw: raw::File =
         toml::from_str(&text).map_err(|error| ConfigError::from_toml(file, &text, &error))?;
-    let api_keys = raw.rest.as_ref().map(|rest| ApiKeys::load(file, &rest.api_keys_file)).transpose()?;
+    let api_keys_file = raw.rest.as_ref().and_then(|rest| rest.api_keys_file.as_ref());
+    let api_keys = api_keys_file.map(|named| ApiKeys::load(file, named)).transpose()?;
     let number = |key, value, range| in_range(file, key, value, range);
     let mut settings = Settings {
         file: file.to_owned(),
@@ -57,10 +59,12 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
         api_keys,
         wrong_keys_per_minute: number(
             "[rest] wrong_keys_per_minute",
-            raw.rest.as_ref().map_or(0, |rest| rest.wrong_keys_per_minute),
+            raw.rest.as_ref().map_or_else(raw::ten, |rest| rest.wrong_keys_per_minute),
             0..=10_000,
         )? as u32,
         sip: SipSettings::from_raw(file, &raw.sip)?,
+        reachable: ReachableSettings::from_raw(file, &raw.reachable)?,
+        message: MessageSettings::from_raw(file, &raw.message)?,
         log_level: log_level(file, &raw.log.level)?,
         warnings: Vec::new(),
     };

@@ -7,8 +7,10 @@ mod api_keys;
 mod credential;
 mod error;
 mod load;
+mod message;
 mod profile;
 mod raw;
+mod reachable;
 mod secret;
 mod sip;
 mod template;
@@ -16,7 +18,9 @@ mod template;
 pub use api_keys::{ApiKey, ApiKeys};
 pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey, alert_topic};
 pub use error::ConfigError;
+pub use message::MessageSettings;
 pub use profile::{MAX_APNS_LEN, MAX_FCM_LEN, Profile};
+pub use reachable::ReachableSettings;
 pub use secret::Secret;
 pub use sip::SipSettings;
 pub use template::{Field, Piece, Template};
@@ -62,12 +66,16 @@ pub struct Settings {
     pub apns: Vec<ApnsCredential>,
     /// The `[[fcm]]` sections, in their order.
     pub fcm: Vec<FcmCredential>,
-    /// `[rest] api_keys_file`: the keys; `None` where there is no `[rest]` section, which switches the REST API off.
+    /// `[rest] api_keys_file`: the keys; `None` where none is named: then only users whom the host has authenticated are served.
     pub api_keys: Option<ApiKeys>,
-    /// `[rest] wrong_keys_per_minute`: wrong keys that one address may show; 0 is no limit.
+    /// `[rest] wrong_keys_per_minute`: wrong keys and passwords that one address may show; 0 is no limit.
     pub wrong_keys_per_minute: u32,
     /// `[sip]`.
     pub sip: SipSettings,
+    /// `[reachable]`.
+    pub reachable: ReachableSettings,
+    /// `[message]`.
+    pub message: MessageSettings,
     /// `[log] level`.
     pub log_level: log::LevelFilter,
     /// What is odd but no reason to stop; for the log.

@@ -33,6 +33,11 @@ pub enum Profile {
 }
 
 impl Profile {
+    /// Whether an Android app with this profile is told by a push that a message waits.
+    pub fn tells_of_messages(&self) -> bool {
+        !matches!(self, Profile::Seed | Profile::Template(_))
+    }
+
     /// Whether an app with this profile is told by a push that a call is over.
     pub fn tells_of_ends(&self) -> bool {
         match self {

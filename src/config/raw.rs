@@ -18,6 +18,8 @@ pub(super) struct File {
     pub app: Vec<App>,
     pub rest: Option<Rest>,
     pub sip: Sip,
+    pub message: Message,
+    pub reachable: Reachable,
     pub log: Log,
 }
 
@@ -134,12 +136,12 @@ pub(super) struct App {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rest {
-    pub api_keys_file: PathBuf,
+    pub api_keys_file: Option<PathBuf>,
     #[serde(default = "ten")]
     pub wrong_keys_per_minute: i64,
 }
 
-fn ten() -> i64 {
+pub(super) fn ten() -> i64 {
     10
 }
 
@@ -162,6 +164,33 @@ impl Default for Sip {
             unsupported: "forward".to_owned(),
             keep_tokens: "until_dead".to_owned(),
         }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Message {
+    pub wake_seconds: i64,
+    pub ios_push_type: String,
+}
+
+impl Default for Message {
+    fn default() -> Self {
+        Message { wake_seconds: 25, ios_push_type: "alert".to_owned() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Reachable {
+    pub ios_seconds: i64,
+    pub android_seconds: i64,
+    pub provisional_ms: i64,
+}
+
+impl Default for Reachable {
+    fn default() -> Self {
+        Reachable { ios_seconds: 60, android_seconds: 3600, provisional_ms: 1500 }
     }
 }
 

@@ -3,6 +3,7 @@
 //! It refuses what it does not understand: both ends are the same file in the same server, so that would be a bug.
 
 use super::waiting::Moment;
+use crate::model::Media;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -84,6 +85,77 @@ pub(super) struct Remember {
     pub received_on: Option<SocketAddr>,
 }
 
+/// A call went to phones that are taken to be awake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Doubt {
+    pub user: String,
+    pub sip_call_id: String,
+    pub id: CallId,
+    pub caller: String,
+    pub what: What,
+    /// How long they may say nothing.
+    pub within: Duration,
+    pub phones: Vec<Doubted>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Doubted {
+    pub device_id: String,
+    /// The branches of the call that may be at this phone, by their numbers.
+    pub branches: Vec<u32>,
+}
+
+/// What a push would be about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    Audio,
+    Video,
+    Message,
+}
+
+impl From<Media> for What {
+    fn from(media: Media) -> What {
+        if media.is_video() { What::Video } else { What::Audio }
+    }
+}
+
+impl What {
+    const ALL: [(What, &str); 3] =
+        [(What::Audio, "audio"), (What::Video, "video"), (What::Message, "message")];
+
+    fn word(self) -> &'static str {
+        What::ALL.iter().find(|(what, _)| *what == self).map_or("", |(_, word)| word)
+    }
+
+    fn parse(word: &str) -> Option<What> {
+        What::ALL.iter().find(|(_, its)| *its == word).map(|(what, _)| *what)
+    }
+}
+
+impl Doubt {
+    fn encode(&self) -> String {
+        let (id, within) = (self.id.words(), self.within.as_millis().to_string());
+        // A caller is the one text that may be anything.
+        let caller = self.caller.replace('\0', " ");
+        let head =
+            ["doubt", &self.user, &self.sip_call_id, &id, &caller, self.what.word(), &within].join("\0");
+        let numbers = |branches: &[u32]| branches.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let phones =
+            self.phones.iter().map(|phone| ["", &phone.device_id, &numbers(&phone.branches)].join("\0"));
+        std::iter::once(head).chain(phones).collect()
+    }
+
+    fn parse_phones(parts: &[&str]) -> Option<Vec<Doubted>> {
+        let phone = |pair: &[&str]| {
+            let [device_id, numbers] = pair else { return None };
+            let branches = numbers.split(',').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+            Some(Doubted { device_id: owned(device_id), branches })
+        };
+        parts.chunks(2).map(phone).collect()
+    }
+}
+
 /// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
@@ -140,6 +212,10 @@ pub(super) enum Note {
     Rung { id: CallId, contact: String },
     /// A call is over.
     Over { id: CallId, end: End },
+    /// A call went to phones that are taken to be awake.
+    Doubt(Doubt),
+    /// The phone at the end of this branch of a call has answered.
+    Answers { id: CallId, branch: u32 },
     /// Phones were pushed for a call.
     Remember(Remember),
     /// An administrator lets all calls that wait go on, as when the server stops.
@@ -186,6 +262,8 @@ impl Note {
             }
             Note::Remember(remember) => return remember.encode(),
             Note::Release => "release".to_owned(),
+            Note::Doubt(doubt) => doubt.encode(),
+            Note::Answers { id, branch } => ["answers", &id.words(), &branch.to_string()].join("\0"),
         };
         text.into_bytes()
     }
@@ -238,6 +316,16 @@ impl Note {
             }),
             ["rung", id, contact] => Note::Rung { id: CallId::parse(id)?, contact: owned(contact) },
             ["release"] => Note::Release,
+            ["doubt", user, call, id, caller, what, within, phones @ ..] => Note::Doubt(Doubt {
+                user: owned(user),
+                sip_call_id: owned(call),
+                id: CallId::parse(id)?,
+                caller: owned(caller),
+                what: What::parse(what)?,
+                within: Duration::from_millis(within.parse().ok()?),
+                phones: Doubt::parse_phones(phones)?,
+            }),
+            ["answers", id, branch] => Note::Answers { id: CallId::parse(id)?, branch: branch.parse().ok()? },
             ["over", id, kind, detail] => {
                 Note::Over { id: CallId::parse(id)?, end: End::parse(kind, detail)? }
             }
@@ -327,6 +415,19 @@ mod tests {
                 received_on: Some(([127, 0, 0, 1], 5060).into()),
             }),
             Note::Release,
+            Note::Answers { id, branch: 3 },
+            Note::Doubt(Doubt {
+                user: user.clone(),
+                sip_call_id: sip_call_id.clone(),
+                id,
+                caller: "\"A\" <sip:a@b>;tag=x".to_owned(),
+                what: What::Message,
+                within: Duration::from_millis(1500),
+                phones: vec![
+                    Doubted { device_id: String::new(), branches: vec![0, 12] },
+                    Doubted { device_id: "sip:<urn:x>".to_owned(), branches: vec![1] },
+                ],
+            }),
             Note::Wake(Wake {
                 user: user.clone(),
                 aor: "sip:b".to_owned(),

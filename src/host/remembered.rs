@@ -129,6 +129,13 @@ impl Remembered {
         self.catch_up(id, now);
     }
 
+    /// More phones were pushed for a call.
+    pub fn more(&mut self, id: CallId, devices: usize) {
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.missing += devices;
+        }
+    }
+
     /// What was told of this call before it.
     fn catch_up(&mut self, id: CallId, now: Instant) {
         for early in self.early.remove(&id).unwrap_or_default() {

@@ -1,4 +1,4 @@
-//! What a push says: that a call comes, or what became of it.
+//! What a push says: that a call comes or what became of it, or that a message waits.
 //!
 //! It refuses to say how; providers and payloads do.
 
@@ -14,6 +14,18 @@ pub enum Kind {
     Ended(Ended),
     /// An ordinary alert about a call that was missed.
     Missed,
+    /// A SIP MESSAGE waits for the phone to register.
+    Message(Show),
+}
+
+/// How an iPhone takes what is not a call (Apple's `apns-push-type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Show {
+    /// The user sees it, and an extension of the app, or the app, gets time to work.
+    #[default]
+    Alert,
+    /// The app gets time to work, as far as iOS grants it: a few times an hour.
+    Background,
 }
 
 /// How a call has ended, as far as the devices that rang for it care.
@@ -32,13 +44,20 @@ pub const MISSED_KEPT_S: i64 = 86_400;
 
 impl Kind {
     /// Every kind, in the order of their numbers between processes.
-    pub const ALL: [Kind; 5] = [
+    pub const ALL: [Kind; 7] = [
         Kind::Call,
         Kind::Ended(Ended::Cancelled),
         Kind::Ended(Ended::AnsweredElsewhere),
         Kind::Ended(Ended::DeclinedElsewhere),
         Kind::Missed,
+        Kind::Message(Show::Alert),
+        Kind::Message(Show::Background),
     ];
+
+    /// Whether it is about a call that the device was pushed for before.
+    pub fn follows_a_call(self) -> bool {
+        matches!(self, Kind::Ended(_) | Kind::Missed)
+    }
 
     /// One word for logs.
     pub fn as_str(self) -> &'static str {
@@ -46,6 +65,34 @@ impl Kind {
             Kind::Call => "call",
             Kind::Ended(ended) => ended.as_str(),
             Kind::Missed => "missed",
+            Kind::Message(_) => "message",
+        }
+    }
+}
+
+impl Show {
+    /// Takes `alert` or `background`.
+    pub fn parse(text: &str) -> Option<Show> {
+        match text {
+            "alert" => Some(Show::Alert),
+            "background" => Some(Show::Background),
+            _ => None,
+        }
+    }
+
+    /// `apns-push-type`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Show::Alert => "alert",
+            Show::Background => "background",
+        }
+    }
+
+    /// `apns-priority`: a background push with another one than 5 is refused (Apple, "Sending notification requests to APNs").
+    pub fn priority(self) -> &'static str {
+        match self {
+            Show::Alert => "10",
+            Show::Background => "5",
         }
     }
 }

@@ -16,7 +16,7 @@ mod user;
 pub use call::{Call, MAX_CALL_ID_LEN, call_uuid};
 pub use caller::{Caller, MAX_CALLER_LEN, MAX_HOST_LEN};
 pub use device::{Alert, Device, Environment, Extra, NewDevice, Platform, Provider, parse_app};
-pub use kind::{Ended, Kind, MISSED_KEPT_S};
+pub use kind::{Ended, Kind, MISSED_KEPT_S, Show};
 pub use media::Media;
 pub use outcome::{Outcome, Push, PushResult, Report};
 pub use scope::Scope;

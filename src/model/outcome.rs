@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// One call to one device.
+/// One call, or what else there is to say, to one device.
 #[derive(Debug, Clone)]
 pub struct Push {
     /// What it says.
@@ -53,6 +53,10 @@ impl Push {
         let mut name = [device.user.as_str(), &device.device_id, device.token.expose()].join("/");
         if kind != Kind::Call {
             name = [&name, kind.as_str()].join("/");
+        }
+        if matches!(kind, Kind::Message(_)) {
+            // Messages of one conversation may share a Call-ID (RFC 3428 §4).
+            name = [&*name, &self.expires_at_s.to_string()].join("/");
         }
         Uuid::new_v5(&self.call.uuid(), name.as_bytes())
     }

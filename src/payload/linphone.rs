@@ -13,6 +13,8 @@ use serde::{Serialize, Serializer};
 
 /// The app's text for "incoming call" (Linphone's `pn-call-str`).
 const LOC_KEY: &str = "IC_MSG";
+/// The app's text for "new message" (Linphone's `pn-msg-str`).
+const MESSAGE_LOC_KEY: &str = "IM_MSG";
 
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -69,16 +71,63 @@ pub(super) fn apns<'a>(values: &'a Values<'_>) -> ForApns<'a> {
 }
 
 pub(super) fn data<'a>(values: &'a Values<'_>) -> Data<'a> {
+    data_as(values, LOC_KEY)
+}
+
+/// The same for a message that waits.
+pub(super) fn message_data<'a>(values: &'a Values<'_>) -> Data<'a> {
+    data_as(values, MESSAGE_LOC_KEY)
+}
+
+fn data_as<'a>(values: &'a Values<'_>, loc_key: &'static str) -> Data<'a> {
     Data {
         uuid: values.id(),
         from_uri: FromUri::of(values),
         display_name: display_name(values),
         call_id: &values.call.call_id,
         sip_from: Name::of(values),
-        loc_key: LOC_KEY,
+        loc_key,
         loc_args: Name::of(values),
         send_time: Utc(values.sent_at_s),
         custom_payload: "{}",
+    }
+}
+
+/// A message that waits, for the token that takes alerts.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Message<'a> {
+    aps: super::chat::Aps<'a>,
+    from_uri: FromUri<'a>,
+    display_name: &'a str,
+    call_id: &'a str,
+    uuid: &'a str,
+    #[serde(rename = "pn_ttl")]
+    pn_ttl: u64,
+}
+
+pub(super) fn message<'a>(values: &'a Values<'_>, aps: super::chat::Aps<'a>) -> Message<'a> {
+    Message {
+        aps,
+        from_uri: FromUri::of(values),
+        display_name: display_name(values),
+        call_id: &values.call.call_id,
+        uuid: values.id(),
+        pn_ttl: values.ring.as_secs(),
+    }
+}
+
+/// What the app shows, in its own words.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Alert<'a> {
+    loc_key: &'static str,
+    loc_args: [Name<'a>; 1],
+}
+
+impl<'a> Alert<'a> {
+    pub(super) fn of(values: &'a Values<'_>) -> Alert<'a> {
+        Alert { loc_key: MESSAGE_LOC_KEY, loc_args: [Name::of(values)] }
     }
 }
 

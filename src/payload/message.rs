@@ -5,7 +5,7 @@
 use super::json;
 use super::values::Values;
 use crate::config::IosPushType;
-use crate::model::{MISSED_KEPT_S, Platform, Push, Token};
+use crate::model::{MISSED_KEPT_S, Platform, Push, Show, Token};
 use serde::{Serialize, Serializer};
 
 /// Everything up to the data.
@@ -49,6 +49,17 @@ pub(super) fn end_alert(out: &mut Vec<u8>, push: &Push, payload: &impl Serialize
     json(out, &Headers { priority: "10", push_type: "alert", expiration });
     out.extend_from_slice(b",\"payload\":");
     json(out, payload);
+    out.extend_from_slice(b"}}}");
+}
+
+/// Everything after the data, for an iPhone that gets this payload by its token for alerts. A background push has priority 5, or it
+/// is refused (Apple, "Sending notification requests to APNs").
+pub(super) fn end_iphone(out: &mut Vec<u8>, show: Show, expires_at_s: i64, payload: &[u8]) {
+    out.extend_from_slice(b",\"apns\":{\"headers\":");
+    let expiration = Text(expires_at_s);
+    json(out, &Headers { priority: show.priority(), push_type: show.as_str(), expiration });
+    out.extend_from_slice(b",\"payload\":");
+    out.extend_from_slice(payload);
     out.extend_from_slice(b"}}}");
 }
 

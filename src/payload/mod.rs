@@ -5,6 +5,7 @@
 //! It stands on the way of every INVITE that wakes a phone, so a payload is written straight into one buffer.
 
 mod callkit;
+mod chat;
 mod ended;
 mod linphone;
 mod message;
@@ -14,6 +15,7 @@ mod sylk;
 mod template;
 mod values;
 
+pub use chat::{apns_message, fcm_message};
 pub use ended::{apns_missed, fcm_ended, fcm_missed};
 
 use crate::config::{IosPushType, MAX_APNS_LEN, MAX_FCM_LEN, Profile};

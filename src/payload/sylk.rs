@@ -31,6 +31,11 @@ pub(super) fn apns<'a>(values: &'a Values<'_>) -> Sylk<'a> {
     Sylk { aps: Some(super::Aps {}), ..data(values) }
 }
 
+/// The data for a message that waits.
+pub(super) fn message<'a>(values: &'a Values<'_>) -> Sylk<'a> {
+    Sylk { event: "message", media_type: "sms", ..data(values) }
+}
+
 pub(super) fn data<'a>(values: &'a Values<'_>) -> Sylk<'a> {
     Sylk {
         aps: None,

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::config::Template;
-use crate::model::{Call, Caller, Ended, Kind, Media, Provider};
+use crate::model::{Call, Caller, Ended, Kind, Media, Provider, Show};
 use crate::provider::tests::push_to;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -242,4 +242,49 @@ fn an_iphone_shows_a_missed_call_and_a_private_one_not_whose() {
         json!({ "apns-priority": "10", "apns-push-type": "alert", "apns-expiration": "1900086430" });
     assert_eq!(message["apns"]["headers"], headers);
     assert_eq!(message["apns"]["payload"]["aps"]["alert"]["body"], "Alice Müller");
+}
+
+#[test]
+fn a_message_that_waits_is_told_in_the_words_of_the_profile() {
+    let push = ended("android", &fcm_token(), Kind::Message(Show::Alert));
+    let data = |profile: &Profile| -> Option<Value> {
+        let body: Value = serde_json::from_slice(&fcm_message(profile, &push, Show::Alert)?).unwrap();
+        assert_eq!(body["message"]["android"], json!({ "priority": "HIGH", "ttl": "30s" }));
+        let data = body["message"]["data"].clone();
+        assert!(data.as_object().unwrap().values().all(Value::is_string), "{data}");
+        Some(data)
+    };
+    let callkit = data(&Profile::Callkit).unwrap();
+    assert_eq!((&callkit["type"], &callkit["caller"]), (&json!("message"), &json!("Alice Müller")));
+    assert_eq!(data(&Profile::Minimal), Some(json!({ "type": "message", "id": ID })));
+    assert_eq!(data(&Profile::Linphone).unwrap()["loc-key"], "IM_MSG");
+    assert_eq!(data(&Profile::Sylk).unwrap()["event"], "message");
+    for silent in [Profile::Seed, template(FCM_TEMPLATE, Provider::Fcm)] {
+        assert_eq!((data(&silent), silent.tells_of_messages()), (None, false));
+    }
+}
+
+#[test]
+fn an_iphone_shows_that_a_message_waits_or_nothing() {
+    let push = ended("ios", &"ab".repeat(32), Kind::Message(Show::Alert));
+    let apns = |profile: &Profile, show| -> Value {
+        serde_json::from_slice(&apns_message(profile, &push, show)).unwrap()
+    };
+    let aps = |alert: Value| json!({ "alert": alert, "sound": "default", "mutable-content": 1, "content-available": 1 });
+    let callkit = json!({ "aps": aps(json!({ "title": "Alice Müller", "body": "New message" })),
+        "type": "message", "id": ID, "call_id": "call-1" });
+    assert_eq!(apns(&Profile::Callkit, Show::Alert), callkit);
+    let private = json!({ "aps": aps(json!({ "body": "New message" })), "type": "message", "id": ID });
+    assert_eq!(apns(&Profile::Minimal, Show::Alert), private);
+    let linphone = apns(&Profile::Linphone, Show::Alert);
+    assert_eq!(linphone["aps"]["alert"], json!({ "loc-key": "IM_MSG", "loc-args": ["Alice Müller"] }));
+    assert_eq!(linphone["call-id"], "call-1");
+    assert_eq!(apns(&Profile::Seed, Show::Background)["aps"], json!({ "content-available": 1 }));
+    let through_fcm = ended("ios", &fcm_token(), Kind::Message(Show::Background));
+    let body: Value =
+        serde_json::from_slice(&fcm_message(&Profile::Seed, &through_fcm, Show::Background).unwrap())
+            .unwrap();
+    let headers =
+        json!({ "apns-priority": "5", "apns-push-type": "background", "apns-expiration": "1900000030" });
+    assert_eq!(body["message"]["apns"]["headers"], headers);
 }

@@ -24,8 +24,11 @@ pub struct Request<'a> {
     pub content_type: Option<&'a str>,
     /// The body; empty where there is none.
     pub body: &'a [u8],
-    /// Who asks: an IP address, as the host sees it. Wrong API keys are counted for it.
+    /// Who asks: an IP address, as the host sees it. Wrong API keys and passwords are counted for it.
     pub remote: &'a str,
+    /// The user whose password the host has found right, or empty where it was wrong; no API key is asked for then. `None` where
+    /// the host has checked none.
+    pub user: Option<&'a str>,
 }
 
 /// Answers a request. Whatever comes in, something comes out.
@@ -41,9 +44,9 @@ pub fn handle(service: &Service, request: &Request<'_>) -> Response {
 
 fn answer(service: &Service, request: &Request<'_>) -> Result<Response, Response> {
     let route = route::find(request)?;
-    access::check(service, request, route.scope())?;
+    let asker = access::check(service, request, &route)?;
     match route {
-        route::Route::Register => tokens::register(service, request),
+        route::Route::Register => tokens::register(service, request, &asker),
         route::Route::Show { user } => tokens::show(service, &user),
         route::Route::Delete { user, device_id } => tokens::delete(service, &user, device_id.as_deref()),
     }

@@ -23,6 +23,14 @@ impl Route {
             Route::Delete { .. } => Scope::Delete,
         }
     }
+
+    /// Whose tokens are asked for, where the path says so.
+    pub(super) fn user(&self) -> Option<&str> {
+        match self {
+            Route::Register => None,
+            Route::Show { user } | Route::Delete { user, .. } => Some(user),
+        }
+    }
 }
 
 pub(super) fn find(request: &Request<'_>) -> Result<Route, Response> {
@@ -77,6 +85,7 @@ mod tests {
             content_type: None,
             body: b"",
             remote: "127.0.0.1",
+            user: None,
         };
         find(&request).map_err(|response| response.status)
     }

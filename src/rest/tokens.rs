@@ -2,6 +2,7 @@
 //!
 //! It refuses bodies that are not small JSON objects.
 
+use super::access::Asker;
 use super::{Request, Response};
 use crate::model::{Device, Environment, Extra};
 use crate::service::{Registered, Service};
@@ -39,8 +40,13 @@ struct Registration<'a> {
     alert_app: Option<Cow<'a, str>>,
 }
 
-pub(super) fn register(service: &Service, request: &Request<'_>) -> Result<Response, Response> {
+pub(super) fn register(
+    service: &Service,
+    request: &Request<'_>,
+    asker: &Asker,
+) -> Result<Response, Response> {
     let new: Registration<'_> = body(request)?;
+    asker.check_owner(service, &new.user)?;
     let extra = Extra {
         provider: new.provider.as_deref(),
         device_id: new.device_id.as_deref(),

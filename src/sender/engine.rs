@@ -88,7 +88,7 @@ impl Engine {
         let own_patience = job.patience.filter(|_| devices == 1);
         let mut is_minded = false;
         let ticket = job.pushes.first().map(|(push, _)| match push.kind {
-            Kind::Call => self.stops.enter(&push.call, devices, job.handed_over),
+            Kind::Call | Kind::Message(_) => self.stops.enter(&push.call, devices, job.handed_over),
             Kind::Ended(_) | Kind::Missed => self.stops.ticket_for_the_end(),
         });
         for ((push, place), ticket) in job.pushes.into_iter().zip(std::iter::repeat(ticket).flatten()) {
@@ -159,7 +159,7 @@ impl Engine {
 
     /// A device is told of a call's end only if it was pushed for the call.
     async fn push_if_known(&self, push: &mut Push, handed_over: Instant, ticket: &Ticket) -> PushResult {
-        if push.kind != Kind::Call {
+        if push.kind.follows_a_call() {
             let Some(caller) = self.pushed.borrow().caller(push) else {
                 let reason = "it was not pushed for this call".to_owned();
                 let (provider, outcome) = (push.device.provider(), Outcome::Unavailable { reason });
@@ -197,7 +197,7 @@ impl Engine {
     /// Refuses a push whose device or caller has had its share of this minute. What follows a call that was pushed is part of its
     /// share.
     fn over_budget(&self, push: &Push) -> Option<Outcome> {
-        if push.kind != Kind::Call {
+        if push.kind.follows_a_call() {
             return None;
         }
         let now = Instant::now();

@@ -3,7 +3,7 @@
 //! It refuses to send a second VoIP push to an iPhone: Apple ends apps that get one and show no call.
 
 use super::{Error, Service, now_ms};
-use crate::config::alert_topic;
+use crate::config::{Profile, alert_topic};
 use crate::model::{Alert, Call, Device, Ended, Kind, Platform, Provider, Push};
 
 impl Service {
@@ -47,13 +47,17 @@ impl Service {
 
     /// Whether the app on this Android phone has a word for the end of a call.
     fn knows_ends(&self, device: &Device) -> bool {
+        self.fcm_profile(device).is_some_and(Profile::tells_of_ends)
+    }
+
+    /// What pushes to the app on this Android phone hold.
+    pub(super) fn fcm_profile(&self, device: &Device) -> Option<&Profile> {
         let its = |project: &str| device.app.as_ref().is_none_or(|app| app == project);
-        let credential = self.settings.fcm.iter().find(|fcm| its(&fcm.project_id));
-        credential.is_some_and(|fcm| fcm.profile.tells_of_ends())
+        self.settings.fcm.iter().find(|fcm| its(&fcm.project_id)).map(|fcm| &fcm.profile)
     }
 
     /// The same iPhone as a device that takes alerts.
-    fn for_alerts(&self, device: Device) -> Option<Device> {
+    pub(super) fn for_alerts(&self, device: Device) -> Option<Device> {
         if device.provider() == Provider::Fcm {
             // FCM reaches iPhones by alerts only, with the one token.
             return Some(device);

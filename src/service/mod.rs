@@ -6,6 +6,7 @@ mod contacts;
 mod ends;
 mod error;
 mod installed;
+mod messages;
 
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
 pub use crate::store::Registered;
@@ -15,8 +16,8 @@ pub use installed::{install, installed, uninstall};
 
 use crate::config::Settings;
 use crate::model::{
-    Call, Caller, Device, Extra, Invalid, Media, NewDevice, Platform, Provider, Push, Report, Token, User,
-    parse_app,
+    Call, Caller, Device, Extra, Invalid, Kind, Media, NewDevice, Platform, Provider, Push, Report, Token,
+    User, parse_app,
 };
 use crate::process::{Guesses, PerProcess};
 use crate::sender::{Hub, Sender};
@@ -47,13 +48,30 @@ pub struct Service {
     sender_pid: AtomicU32,
 }
 
-/// A call that was looked up and checked, and can be handed over.
+/// A call, or a message, that was looked up and checked, and can be handed over.
 pub struct Ready {
     pushes: Vec<Push>,
 }
 
 impl Ready {
-    /// How many devices it is for; at least one.
+    /// What it counts as.
+    fn counter(&self) -> Counter {
+        let is_message = |push: &Push| matches!(push.kind, Kind::Message(_));
+        if self.pushes.iter().any(is_message) { Counter::Messages } else { Counter::Calls }
+    }
+
+    /// The devices that it is for.
+    pub fn each_device(&self) -> impl Iterator<Item = &Device> {
+        self.pushes.iter().map(|push| &push.device)
+    }
+
+    /// The same for some of them only, which may be none.
+    pub fn only(mut self, is_wanted: impl Fn(&Device) -> bool) -> Ready {
+        self.pushes.retain(|push| is_wanted(&push.device));
+        self
+    }
+
+    /// How many devices it is for; at least one, before [`Ready::only`].
     pub fn devices(&self) -> usize {
         self.pushes.len()
     }
@@ -290,7 +308,7 @@ impl Service {
     /// # Errors
     /// `QueueFull` or `SenderGone`.
     pub fn hand_over(&self, ready: Ready, patience: Option<Duration>, note: Vec<u8>) -> Result<(), Error> {
-        self.stats.count(Counter::Calls);
+        self.stats.count(ready.counter());
         self.with_sender(|sender| Ok(sender.queue(ready.pushes, patience, note)?))
     }
 

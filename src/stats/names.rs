@@ -21,7 +21,13 @@ pub enum Counter {
     LookupEmpty,
     /// Calls that were pushed.
     Calls,
-    /// Calls whose every device was refused, is dead, or did not answer.
+    /// Messages that were pushed.
+    Messages,
+    /// Devices that were not pushed to at once, since the call went to them anyway.
+    Spared,
+    /// Those of them that said nothing and were pushed to after all.
+    Silent,
+    /// Calls and messages whose every device was refused, is dead, or did not answer.
     CallsFailed,
     /// Pushes that were asked for again while the first was under way or had its answer.
     Duplicates,
@@ -98,7 +104,14 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
     (Counter::LookupFound, "lookup_found_total", "Lookups that found a device"),
     (Counter::LookupEmpty, "lookup_empty_total", "Lookups that found no device"),
     (Counter::Calls, "calls_total", "Calls that were pushed"),
-    (Counter::CallsFailed, "calls_failed_total", "Calls that no provider accepted a push for in time"),
+    (Counter::Messages, "messages_total", "SIP messages that were pushed"),
+    (Counter::Spared, "spared_total", "Devices not pushed to at once, since the call went to them anyway"),
+    (Counter::Silent, "silent_total", "Devices that were spared, said nothing, and were pushed to after all"),
+    (
+        Counter::CallsFailed,
+        "calls_failed_total",
+        "Calls and messages that no provider accepted a push for in time",
+    ),
     (Counter::Duplicates, "duplicates_total", "Pushes asked for again and not sent twice"),
     (Counter::QueueFull, "queue_full_total", "Pushes refused since the queue was full"),
     (

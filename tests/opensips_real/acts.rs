@@ -191,11 +191,10 @@ pub fn nobody_is_stuck_when_the_sender_dies() {
     let answer = rig.act("async", "");
     assert_eq!(answer.header("X-Rc"), Some("-3"), "{}", answer.head);
     signal(libc::SIGKILL);
-    signal(libc::SIGCONT);
     let mut opensips = rig.opensips;
     let ended = poll(DEADLINE, || (!opensips.is_alive()).then_some(()));
     let log = opensips.log();
-    assert!(ended.is_some() || log.contains("the sender has gone"), "{log}");
+    assert!(ended.is_some(), "OpenSIPS goes on without its sender:\n{log}");
     assert!(!log.contains("panic"), "{log}");
 }
 

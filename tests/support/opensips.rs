@@ -7,7 +7,7 @@ use super::sip::{self, Answer};
 use super::{DEADLINE, built_library, ends_with_us, poll, run};
 use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::net::UdpSocket;
+use std::net::{TcpStream, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -129,7 +129,9 @@ impl Opensips {
                 return Some(false);
             }
             let _ = probe.send_to(&request, ("127.0.0.1", self.place.port));
-            probe.recv(&mut [0; 65_536]).is_ok().then_some(true)
+            // workers for UDP answer before the process for TCP listens
+            let is_answered = probe.recv(&mut [0; 65_536]).is_ok();
+            (is_answered && TcpStream::connect(("127.0.0.1", self.place.port)).is_ok()).then_some(true)
         })
         .unwrap_or(false)
     }

@@ -264,6 +264,24 @@ impl Phone {
         sent
     }
 
+    /// A MESSAGE with this text to a user, not sent yet.
+    pub fn message_request(&mut self, to: &str, text: &str) -> Sent {
+        let from = format!("<sip:{}@{DOMAIN}>", self.user);
+        let uri = format!("sip:{to}@{DOMAIN}");
+        let mut sent =
+            self.request("MESSAGE", &uri, &from, &format!("<{uri}>"), "Content-Type: text/plain\r\n");
+        let end = format!("Content-Length: {}\r\n\r\n{text}", text.len());
+        sent.text = sent.text.replace("Content-Length: 0\r\n\r\n", &end);
+        sent
+    }
+
+    /// Sends a user a MESSAGE.
+    pub fn message(&mut self, to: &str, text: &str) -> Sent {
+        let sent = self.message_request(to, text);
+        self.send(sent.text.as_bytes());
+        sent
+    }
+
     /// Calls a user.
     pub fn invite(&mut self, callee: &str) -> Sent {
         let sent = self.invite_request(callee);

@@ -34,8 +34,12 @@ unsafe fn fix_argument(param: *mut *mut c_void) -> c_int {
         // Order matters to Kamailio: one pseudo-variable first, else literal text.
         let done = (core().fix_param_types)(FPARAM_PVS | FPARAM_STR, param);
         let fixed = (*param).cast::<Fparam>();
-        if done < 0 || (*fixed).kind != FPARAM_STR {
+        if done < 0 || (*fixed).kind == FPARAM_PVS && is_one_variable(fixed) {
             return done;
+        }
+        if (*fixed).kind == FPARAM_PVS {
+            (core().fixup_free_fparam_all)(param, 0);
+            return (core().fix_param_types)(FPARAM_PVE, param);
         }
         if is_value(param) {
             // Kamailio has measured it with strlen; the value's own length shows a NUL byte in it.
@@ -47,6 +51,21 @@ unsafe fn fix_argument(param: *mut *mut c_void) -> c_int {
         }
         (core().fixup_free_fparam_all)(param, 0);
         (core().fix_param_types)(FPARAM_PVE, param)
+    }
+}
+
+/// Whether the text ends where its first pseudo-variable does: Kamailio takes `$rU@$rd` for `$rU`, and says so to nobody but who
+/// parses it himself.
+///
+/// # Safety
+/// With an argument that Kamailio has fixed as one pseudo-variable, while the configuration is read.
+unsafe fn is_one_variable(fixed: *mut Fparam) -> bool {
+    // SAFETY: the text is the configuration's, and the place for what is parsed is that of the same variable before.
+    unsafe {
+        let text = CStr::from_ptr((*fixed).orig).to_bytes().trim_ascii();
+        let name = Str { s: text.as_ptr().cast_mut().cast(), len: text.len() as c_int };
+        let end = (core().pv_parse_spec2)(&raw const name, (*fixed).value.spec, 1);
+        end.cast::<u8>() == text.as_ptr_range().end
     }
 }
 

@@ -3,12 +3,12 @@
 //! It refuses to decide anything: arguments become text here, and the verbs do the rest.
 
 use super::arguments::{self, CALLER};
-use super::http::voip_push_http;
+use super::http::{voip_push_http_0, voip_push_http_1};
 use super::late;
 use super::layout::{ANY_ROUTE, CmdExport, SipMsg, Table};
 use super::pseudo;
 use super::tm;
-use super::{contacts, park, pushes};
+use super::{contacts, park, pushes, reach};
 use crate::host::{last::Last, panic_caught, script_function, verbs};
 use crate::model::{Invalid, Media};
 use crate::service::{Error, Service};
@@ -18,7 +18,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// All script functions, and a row of zeros.
-pub static TABLE: Table<[CmdExport; 29]> = Table::new([
+pub static TABLE: Table<[CmdExport; 33]> = Table::new([
     row(c"register_token", 3, register_token_3 as *const c_void),
     row(c"register_token", 4, register_token_4 as *const c_void),
     row(c"register_token", 5, register_token_5 as *const c_void),
@@ -30,6 +30,7 @@ pub static TABLE: Table<[CmdExport; 29]> = Table::new([
     row(c"send_voip_push_to", 6, send_voip_push_to as *const c_void),
     row(c"queue_voip_push", 3, pushes::queue_voip_push_3 as *const c_void),
     row(c"queue_voip_push", 4, pushes::queue_voip_push_4 as *const c_void),
+    row(c"queue_message_push", 3, pushes::queue_message_push as *const c_void),
     suspending(c"send_voip_push_async", 4, pushes::send_voip_push_async_4 as *const c_void),
     suspending(c"send_voip_push_async", 5, pushes::send_voip_push_async_5 as *const c_void),
     parking(c"park_call", 2, park::park_call_2 as *const c_void),
@@ -37,6 +38,8 @@ pub static TABLE: Table<[CmdExport; 29]> = Table::new([
     parking(c"follow_call", 1, park::follow_call as *const c_void),
     row(c"wake_calls", 1, park::wake_calls as *const c_void),
     row(c"was_rung", 0, park::was_rung as *const c_void),
+    reaching(c"watch_phone", reach::watch_phone as *const c_void),
+    reaching(c"phone_answers", reach::phone_answers as *const c_void),
     row(c"check_contact", 0, contacts::check_contact_0 as *const c_void),
     row(c"check_contact", 1, contacts::check_contact_1 as *const c_void),
     row(c"register_contact", 0, contacts::register_contact_0 as *const c_void),
@@ -46,7 +49,8 @@ pub static TABLE: Table<[CmdExport; 29]> = Table::new([
     row(c"cancel_voip_push", 3, cancel_voip_push as *const c_void),
     CmdExport { fixup: Some(fix_late), ..row(c"is_late_call", 0, late::is_late_call as *const c_void) },
     row(c"is_late_contact", 0, late::is_late_contact as *const c_void),
-    row(c"voip_push_http", 0, voip_push_http as *const c_void),
+    row(c"voip_push_http", 0, voip_push_http_0 as *const c_void),
+    row(c"voip_push_http", 1, voip_push_http_1 as *const c_void),
     CmdExport {
         name: ptr::null(),
         function: ptr::null(),
@@ -75,6 +79,16 @@ unsafe extern "C" fn fix_parking(param: *mut *mut c_void, number: c_int) -> c_in
     });
     // SAFETY: as Kamailio has called this fixup.
     unsafe { fix_suspending(param, number) }
+}
+
+/// A function that says whether phones are awake.
+const fn reaching(name: &'static CStr, function: *const c_void) -> CmdExport {
+    CmdExport { fixup: Some(fix_reaching), ..row(name, 0, function) }
+}
+
+unsafe extern "C" fn fix_reaching(_: *mut *mut c_void, _: c_int) -> c_int {
+    reach::is_in_the_script();
+    0
 }
 
 unsafe extern "C" fn fix_late(_: *mut *mut c_void, _: c_int) -> c_int {

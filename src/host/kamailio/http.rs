@@ -2,6 +2,7 @@
 //!
 //! It refuses to send the answer itself: the script does, with `xhttp_reply` and `$push(...)`.
 
+use super::arguments;
 use super::functions::refuse_in_first_process;
 use super::layout::SipMsg;
 use super::pseudo::{self, UnknownVariable};
@@ -13,17 +14,30 @@ use crate::stats::Counter;
 use std::borrow::Cow;
 use std::ffi::{c_int, c_void};
 
-pub unsafe extern "C" fn voip_push_http(msg: *mut SipMsg, _: *mut c_void, _: *mut c_void) -> c_int {
+/// Who asks shows an API key.
+pub unsafe extern "C" fn voip_push_http_0(msg: *mut SipMsg, _: *mut c_void, _: *mut c_void) -> c_int {
     script_function("voip_push_http", |service| {
         refuse_in_first_process()?;
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
-        unsafe { answer(service, msg) }
+        unsafe { answer(service, msg, None) }
+    })
+}
+
+/// The script has checked a password: of this user, or of nobody where it was wrong.
+pub unsafe extern "C" fn voip_push_http_1(msg: *mut SipMsg, user: *mut c_void, _: *mut c_void) -> c_int {
+    script_function("voip_push_http", |service| {
+        refuse_in_first_process()?;
+        // A user who is no text has no tokens; he is nobody.
+        // SAFETY: Kamailio calls a script function on its own thread, with what `arguments::fix` made.
+        let user = unsafe { arguments::read(msg, "user", user) }.unwrap_or_default();
+        // SAFETY: as above.
+        unsafe { answer(service, msg, Some(&user)) }
     })
 }
 
 /// # Safety
 /// As Kamailio calls a script function.
-unsafe fn answer(service: &Service, msg: *mut SipMsg) -> Result<Last, Error> {
+unsafe fn answer(service: &Service, msg: *mut SipMsg, user: Option<&str>) -> Result<Last, Error> {
     // Reading the variables here, and not as arguments, has no limit on the body and cannot expand what is in it.
     // SAFETY: the caller's word.
     let variable = |name| unsafe { pseudo::read(msg, name) };
@@ -48,6 +62,7 @@ unsafe fn answer(service: &Service, msg: *mut SipMsg) -> Result<Last, Error> {
             content_type: content_type.as_deref(),
             body: &body,
             remote: &text(&remote),
+            user,
         },
     );
     Ok(Last::of_response(&response))

@@ -14,6 +14,7 @@ mod log;
 mod park;
 mod pseudo;
 mod pushes;
+mod reach;
 mod rpc;
 mod sender;
 mod stamp;
@@ -117,6 +118,7 @@ fn prepare() -> Result<(), String> {
     let service = Service::prepare(&file).map_err(|error| error.to_string())?;
     ::log::set_max_level(service.settings().log_level);
     park::prepare()?;
+    reach::prepare()?;
     late::prepare()?;
     sender::plan(&service)?;
     counters::register(service::install(service));

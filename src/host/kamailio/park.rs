@@ -7,7 +7,7 @@ use super::layout::{PARAM_STR, Str};
 use super::pushes::{SAFETY_NET, check_can_suspend, go_on_here};
 use super::symbols::core;
 use super::tm::{self, InHand, NEEDED, tm};
-use super::{pseudo, sender};
+use super::{pseudo, reach, sender};
 use crate::host::last::Last;
 use crate::host::limiter::Limiter;
 use crate::host::note::{CallId, Follow, Note, Park, Wake};
@@ -23,6 +23,9 @@ use std::time::Duration;
 
 /// Longest time that a call may wait. tm ends a call that has had no answer for longer (`max_inv_lifetime`, 180 s).
 const MAX_SECONDS: u64 = 120;
+
+/// Longest time that a request other than INVITE may wait.
+const MOST_WITHOUT_100: Duration = Duration::from_secs(25);
 
 /// How long before it was parked a call may have looked for contacts, as far as we assume.
 const LOOKED_BEFORE_US: Moment = 3_000_000;
@@ -60,7 +63,7 @@ pub fn is_used() -> bool {
 pub unsafe extern "C" fn park_call_2(msg: Msg, user: Param, route: Param) -> c_int {
     call("park_call", msg, [("user", user), ("route", route)], |service, [user, route]| {
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
-        unsafe { park(service, msg, user, route, service.settings().wake) }
+        unsafe { park(service, msg, user, route, None) }
     })
 }
 
@@ -71,7 +74,7 @@ pub unsafe extern "C" fn park_call_3(msg: Msg, user: Param, route: Param, second
         let why = || Invalid::new("seconds", format!("is not a number from 1 to {MAX_SECONDS}"));
         let within = Duration::from_secs(seconds.ok_or_else(why)?);
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
-        unsafe { park(service, msg, user, route, within) }
+        unsafe { park(service, msg, user, route, Some(within)) }
     })
 }
 
@@ -80,7 +83,7 @@ unsafe fn park(
     msg: Msg,
     user: &str,
     route: &str,
-    within: Duration,
+    within: Option<Duration>,
 ) -> Result<Last, Error> {
     check_can_suspend(service, route)?;
     let user = key(user)?;
@@ -94,6 +97,7 @@ unsafe fn park(
         if !sender::knows(id) {
             tm.watch(msg, id)?;
         }
+        let within = how_long(service, &text(msg, "$rm")?, within);
         let sip_call_id = text(msg, "$ci")?;
         // A call that was followed before it looked for contacts knows what it may have missed; another one guesses.
         let (missed_since, is_counted) = match sender::take_followed(id) {
@@ -115,6 +119,16 @@ unsafe fn park(
         }
     }
     Ok(Last::stop())
+}
+
+/// How long a request waits. Whoever has sent anything but an INVITE hears nothing meanwhile and gives up after 32 s (RFC 3261
+/// §17.1.2.2, timer F).
+fn how_long(service: &Service, method: &str, asked: Option<Duration>) -> Duration {
+    let settings = service.settings();
+    if method == "INVITE" {
+        return asked.unwrap_or(settings.wake);
+    }
+    asked.unwrap_or(settings.message.wake).min(MOST_WITHOUT_100)
 }
 
 /// Counts a call in; says since when a registration is of interest to it, and whether it was not counted before.
@@ -187,6 +201,15 @@ pub unsafe extern "C" fn follow_call(msg: Msg, user: Param, _: Param) -> c_int {
 pub unsafe extern "C" fn wake_calls(msg: Msg, user: Param, _: Param) -> c_int {
     call("wake_calls", msg, [("user", user)], |_, [user]| {
         let user = key(user)?;
+        if reach::is_used() {
+            // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+            unsafe {
+                let header = text(msg, "$(hdr(Contact)[*])")?;
+                let (mut contacts, registered) = contacts(msg, &header);
+                contacts.truncate(registered);
+                reach::registered(&contacts, &text(msg, "$pr")?, phone(&header));
+            }
+        }
         // Every REGISTER of every phone comes here, and hardly ever does a call wait.
         let Some(moment) = waiting().wake(&user) else {
             return Ok(Last::nothing("no call of this user waits or rings"));

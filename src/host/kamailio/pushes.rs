@@ -1,4 +1,4 @@
-//! The script functions that push without keeping the worker: `queue_voip_push` and `send_voip_push_async`.
+//! The script functions that push without keeping the worker: `queue_voip_push`, `queue_message_push` and `send_voip_push_async`.
 //!
 //! It refuses to suspend a call before everything that can be wrong with it was checked: a script that gets a number goes on with a
 //! call that nobody else has.
@@ -6,14 +6,15 @@
 use super::arguments::CALLER;
 use super::functions::{Msg, Param, call, media_of};
 use super::late;
-use super::park;
 use super::sender::has_event_route;
 use super::tm::{self, NEEDED, tm};
+use super::{park, reach, sender};
 use crate::host::last::{self, Last};
-use crate::host::note::{CallId, Note};
+use crate::host::note::{CallId, Doubt, Note, What};
 use crate::host::{log_failure, script_code, verbs};
-use crate::model::Invalid;
+use crate::model::{Device, Invalid, Media};
 use crate::service::{Error, Ready, Service};
+use crate::stats::Counter;
 use std::ffi::c_int;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ pub unsafe extern "C" fn queue_voip_push_3(msg: Msg, user: Param, caller: Param,
     let params = [("user", user), (CALLER, caller), ("call_id", call_id)];
     call("queue_voip_push", msg, params, |service, [user, caller, call_id]| {
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
-        unsafe { queue(service, msg, [user, caller, call_id, ""]) }
+        unsafe { queue_call(service, msg, [user, caller, call_id, ""]) }
     })
 }
 
@@ -37,31 +38,130 @@ pub unsafe extern "C" fn queue_voip_push_4(
 ) -> c_int {
     let params = [("user", user), (CALLER, caller), ("call_id", call_id), ("media", media)];
     // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
-    call("queue_voip_push", msg, params, |service, texts| unsafe { queue(service, msg, texts) })
+    call("queue_voip_push", msg, params, |service, texts| unsafe { queue_call(service, msg, texts) })
 }
 
-unsafe fn queue(
+pub unsafe extern "C" fn queue_message_push(msg: Msg, user: Param, from: Param, call_id: Param) -> c_int {
+    let params = [("user", user), (CALLER, from), ("call_id", call_id)];
+    call("queue_message_push", msg, params, |service, [user, caller, call_id]| {
+        let asked = Asked { user, caller, call_id, what: What::Message };
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        unsafe { queue(service, msg, &asked) }.map(|(last, _)| last)
+    })
+}
+
+unsafe fn queue_call(
     service: &Service,
     msg: Msg,
     [user, caller, call_id, media]: [&str; 4],
 ) -> Result<Last, Error> {
     // SAFETY: the caller's word.
+    unsafe {
+        let media = media_of(msg, media)?;
+        let (last, pushed) = queue(service, msg, &Asked { user, caller, call_id, what: media.into() })?;
+        if last.code > 0 {
+            late::pushed(msg, service, pushed, [user, call_id]);
+        }
+        Ok(last)
+    }
+}
+
+/// What a script asks for.
+struct Asked<'a> {
+    user: &'a str,
+    caller: &'a str,
+    call_id: &'a str,
+    what: What,
+}
+
+impl Asked<'_> {
+    fn ready(&self, service: &Service) -> Result<Ready, Error> {
+        let Asked { user, caller, call_id, what } = self;
+        match what {
+            What::Message => service.ready_message(user, caller, call_id),
+            What::Audio => service.ready(user, caller, call_id, Media::Audio),
+            What::Video => service.ready(user, caller, call_id, Media::Video),
+        }
+    }
+
+    /// Whoever wants the result gets it, at the latest when it is of no use any more.
+    fn patience(&self, service: &Service) -> Duration {
+        match self.what {
+            What::Message => service.settings().message.wake,
+            What::Audio | What::Video => service.settings().ring,
+        }
+    }
+}
+
+/// Hands over what is asked for, but for devices that the call went to already and that may be awake. Also says how many are pushed
+/// to at once.
+unsafe fn queue(service: &Service, msg: Msg, asked: &Asked<'_>) -> Result<(Last, usize), Error> {
+    // SAFETY: the caller's word.
     let id = if park::is_used() { unsafe { tm::current(msg)? } } else { None };
     if let Some(id) = id
-        && let Some(refused) = park::one_too_many_to(service, user, id)?
+        && let Some(refused) = park::one_too_many_to(service, asked.user, id)?
     {
-        return Ok(refused);
+        return Ok((refused, 0));
     }
-    // SAFETY: the caller's word.
-    let ready = service.ready(user, caller, call_id, unsafe { media_of(msg, media)? })?;
+    let ready = asked.ready(service)?;
     let devices = ready.devices();
-    let note = note_for_queued(service, id, user, call_id);
-    // Whoever wants the result gets it, at the latest when no phone rings any more.
-    let patience = (!note.is_empty()).then_some(service.settings().ring);
-    service.hand_over(ready, patience, note)?;
-    // SAFETY: the caller's word.
-    unsafe { late::pushed(msg, service, devices, [user, call_id]) };
-    Ok(verbs::counted(devices))
+    let awake = id.map(|id| leave_out_the_awake(service, asked, id, &ready)).unwrap_or_default();
+    let ready = ready.only(|device| !awake.contains(&device.device_id));
+    let pushed = ready.devices();
+    if pushed > 0 {
+        hand_over_queued(service, ready, id, asked)?;
+    }
+    Ok((verbs::counted(devices), pushed))
+}
+
+fn hand_over_queued(
+    service: &Service,
+    ready: Ready,
+    id: Option<CallId>,
+    asked: &Asked<'_>,
+) -> Result<(), Error> {
+    let note = note_for_queued(service, id, asked.user, asked.call_id);
+    let patience = (!note.is_empty()).then_some(asked.patience(service));
+    service.hand_over(ready, patience, note)
+}
+
+/// Has the sender watch the devices that may be awake; says which these are.
+fn leave_out_the_awake(service: &Service, asked: &Asked<'_>, id: CallId, ready: &Ready) -> Vec<String> {
+    let settings = &service.settings().reachable;
+    let phones = reach::awake(id, ready.each_device(), settings);
+    if phones.is_empty() {
+        return Vec::new();
+    }
+    let devices: Vec<String> = phones.iter().map(|phone| phone.device_id.clone()).collect();
+    let doubt = Doubt {
+        user: asked.user.to_owned(),
+        sip_call_id: asked.call_id.to_owned(),
+        id,
+        caller: asked.caller.to_owned(),
+        what: asked.what,
+        within: settings.provisional,
+        phones,
+    };
+    // Where the sender does not listen, they are pushed to like all others.
+    if sender::try_tell(&Note::Doubt(doubt)).is_err() {
+        return Vec::new();
+    }
+    service.stats().add(Counter::Spared, devices.len() as u64);
+    devices
+}
+
+/// Pushes to phones that were left out and have said nothing since; in the sender's process. Says to how many.
+pub fn push_silent(service: &Service, doubt: &Doubt) -> Result<usize, Error> {
+    let Doubt { user, sip_call_id, id, caller, what, phones, .. } = doubt;
+    let asked = Asked { user, caller, call_id: sip_call_id, what: *what };
+    let is_silent = |device: &Device| phones.iter().any(|phone| phone.device_id == device.device_id);
+    let ready = asked.ready(service)?.only(is_silent);
+    let devices = ready.devices();
+    if devices > 0 {
+        service.stats().add(Counter::Silent, devices as u64);
+        hand_over_queued(service, ready, Some(*id), &asked)?;
+    }
+    Ok(devices)
 }
 
 fn note_for_queued(service: &Service, id: Option<CallId>, user: &str, call_id: &str) -> Vec<u8> {

@@ -5,13 +5,14 @@
 use super::layout::{EVENT_ROUTE, PROC_RPC, SipMsg};
 use super::line::Lines;
 use super::symbols::{Forking, forking};
-use super::{late, park, tm};
+use super::{late, park, pushes, reach, tm};
+use crate::host::doubts::Doubts;
 use crate::host::last::{self, Last};
 use crate::host::limiter::Limiter;
 use crate::host::note::{CallId, Follow, Note};
 use crate::host::parked::{Act, GoOn, Parked, Verdict, Why};
 use crate::host::remembered::Remembered;
-use crate::host::{panic_caught, script_code, verbs};
+use crate::host::{log_failure, panic_caught, script_code, verbs};
 use crate::model::Report;
 use crate::service::{Error, Host, Pushes, Service, installed};
 use crate::stats::Counter;
@@ -99,6 +100,7 @@ fn run(service: &'static Service, forking: &'static Forking, pid: c_int) -> Resu
         resume_failed,
         pushes: RefCell::default(),
         remembered: RefCell::new(Remembered::new(park::waiting(), keep)),
+        doubts: RefCell::default(),
         lines: Lines::new(service).map_err(|error| format!("no memory: {error}"))?,
     };
     service.run_sender(Rc::new(host)).map_err(|error| error.to_string())
@@ -193,6 +195,13 @@ pub fn knows(id: CallId) -> bool {
     is_followed(id) || is_listed(id)
 }
 
+/// The contacts that a call went to in the route that is being run, as far as it was followed there.
+pub fn rung_in_hand(id: CallId) -> Vec<String> {
+    FOLLOWED.with_borrow(|followed| {
+        followed.iter().find(|follow| follow.id == id).map(|follow| follow.rung.clone()).unwrap_or_default()
+    })
+}
+
 /// Whether a call was followed in the route that is being run.
 pub fn is_followed(id: CallId) -> bool {
     FOLLOWED.with_borrow(|followed| followed.iter().any(|follow| follow.id == id))
@@ -216,6 +225,7 @@ struct SenderHost {
     forking: &'static Forking,
     resume_failed: Limiter,
     remembered: RefCell<Remembered>,
+    doubts: RefCell<Doubts>,
     lines: Lines,
     pushes: RefCell<Option<Pushes>>,
 }
@@ -235,7 +245,8 @@ impl Host for SenderHost {
 
     fn due(&self) -> Option<Instant> {
         let late = self.remembered.borrow().due();
-        self.parked(|parked| parked.due()).into_iter().chain(late).min()
+        let doubts = self.doubts.borrow().due();
+        self.parked(|parked| parked.due()).into_iter().chain(late).chain(doubts).min()
     }
 
     fn woken(&self) {
@@ -243,7 +254,10 @@ impl Host for SenderHost {
             panic_caught((), || self.act(act));
             self.obey_itself();
         }
-        panic_caught((), || self.tell_late());
+        panic_caught((), || {
+            self.tell_late();
+            self.push_the_silent();
+        });
     }
 
     fn stopping(&self) {
@@ -307,9 +321,25 @@ impl SenderHost {
             }
             Note::Over { id, end } => {
                 self.remembered.borrow_mut().over(id, &end, now);
+                if reach::is_used() {
+                    self.doubts.borrow_mut().over(id, now);
+                }
                 self.act_all(self.parked(|parked| parked.over(id, now)));
             }
+            Note::Doubt(doubt) => self.doubts.borrow_mut().doubt(doubt, now),
+            Note::Answers { id, branch } => self.doubts.borrow_mut().answered(id, branch, now),
             Note::Release => self.stopping(),
+        }
+    }
+
+    /// Phones that were taken to be awake and say nothing are pushed to.
+    fn push_the_silent(&self) {
+        let next = || self.doubts.borrow_mut().next_due(Instant::now());
+        while let Some(doubt) = next() {
+            match pushes::push_silent(self.service, &doubt) {
+                Ok(devices) => self.remembered.borrow_mut().more(doubt.id, devices),
+                Err(error) => log_failure("a phone that says nothing is not pushed to", &error),
+            }
         }
     }
 

@@ -15,6 +15,7 @@ symbols! {
         fixup_free_fparam_all: unsafe extern "C" fn(*mut *mut c_void, c_int) -> c_int,
         get_str_fparam: unsafe extern "C" fn(*mut Str, *mut SipMsg, *mut Fparam) -> c_int,
         // pvar.h
+        pv_parse_spec2: unsafe extern "C" fn(*const Str, *mut PvSpec, c_int) -> *const c_char,
         pv_cache_get: unsafe extern "C" fn(*const Str) -> *mut PvSpec,
         pv_get_spec_value: unsafe extern "C" fn(*mut SipMsg, *mut PvSpec, *mut PvValue) -> c_int,
         pv_get_null: unsafe extern "C" fn(*mut SipMsg, *mut PvParam, *mut PvValue) -> c_int,

@@ -59,9 +59,21 @@ pub(super) fn build(
     fixed: &Fixed,
     authorization: &Authorization,
 ) -> Result<Request<Bytes>, Outcome> {
-    let (push_type, expires_at_s, body) = match push.kind {
-        Kind::Call => (VOIP, push.expires_at_s, payload::apns(profile, push)),
-        Kind::Missed => (ALERT, push.expires_at_s + MISSED_KEPT_S, payload::apns_missed(profile, push)),
+    let (push_type, priority, expires_at_s, body) = match push.kind {
+        Kind::Call => (VOIP, AT_ONCE, push.expires_at_s, payload::apns(profile, push)),
+        Kind::Missed => {
+            (ALERT, AT_ONCE, push.expires_at_s + MISSED_KEPT_S, payload::apns_missed(profile, push))
+        }
+        Kind::Message(_) if topic.ends_with(".voip") => {
+            let reason = "a message is not told by a VoIP push".to_owned();
+            return Err(Outcome::Rejected { reason });
+        }
+        Kind::Message(show) => {
+            let (push_type, priority) = (show.as_str(), show.priority());
+            let body = payload::apns_message(profile, push, show);
+            let text = HeaderValue::from_static;
+            (text(push_type), text(priority), push.expires_at_s, body)
+        }
         // Apple ends apps that get a VoIP push and show no call.
         Kind::Ended(_) => {
             let reason = "an iPhone is not told by a push that a call is over".to_owned();
@@ -75,13 +87,13 @@ pub(super) fn build(
     *request.method_mut() = Method::POST;
     *request.uri_mut() = fixed.uri(push).ok_or_else(|| rejected("host"))?;
     *request.version_mut() = Version::HTTP_2;
-    *request.headers_mut() = headers(push, (push_type, expires_at_s), topic, authorization);
+    *request.headers_mut() = headers(push, (push_type, priority, expires_at_s), topic, authorization);
     Ok(request)
 }
 
 fn headers(
     push: &Push,
-    (push_type, expires_at_s): (HeaderValue, i64),
+    (push_type, priority, expires_at_s): (HeaderValue, HeaderValue, i64),
     topic: HeaderValue,
     authorization: &Authorization,
 ) -> HeaderMap {
@@ -89,7 +101,7 @@ fn headers(
     headers.insert(AUTHORIZATION, authorization.header.clone());
     headers.insert(APNS_ID, apns_id(push));
     headers.insert(APNS_PUSH_TYPE, push_type);
-    headers.insert(APNS_PRIORITY, AT_ONCE);
+    headers.insert(APNS_PRIORITY, priority);
     headers.insert(APNS_EXPIRATION, expires_at_s.into());
     headers.insert(APNS_TOPIC, topic);
     headers
@@ -108,7 +120,7 @@ fn apns_id(push: &Push) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Ended;
+    use crate::model::{Ended, Show};
     use crate::provider::tests::{push_to, some_authorization};
 
     const TOPIC: &str = "org.example.phone.voip";
@@ -163,6 +175,21 @@ mod tests {
         assert_eq!(push.id(), push.clone().id());
         assert_ne!(push.id(), other.id());
         assert_eq!(push.call.uuid(), other.call.uuid());
+    }
+
+    #[test]
+    fn a_message_is_never_told_by_a_voip_push() {
+        let call = push_to("ios", &"ab".repeat(32), "Alice");
+        for (show, push_type, priority) in
+            [(Show::Alert, "alert", "10"), (Show::Background, "background", "5")]
+        {
+            let push = call.clone().of_kind(Kind::Message(show));
+            let to = |topic| build(&push, topic, &Profile::Callkit, &fixed(), &some_authorization());
+            assert!(matches!(to("org.example.phone.voip"), Err(Outcome::Rejected { .. })));
+            let request = to("org.example.phone").unwrap();
+            assert_eq!(request.headers()["apns-push-type"], push_type);
+            assert_eq!(request.headers()["apns-priority"], priority);
+        }
     }
 
     #[test]

@@ -33,6 +33,8 @@ fn body(push: &Push, credential: &FcmCredential) -> Result<Bytes, Outcome> {
         (Kind::Ended(ended), Platform::Android) => payload::fcm_ended(profile, push, ended)
             .ok_or_else(|| refuse("the app's profile has no word for the end of a call")),
         (Kind::Missed, Platform::Ios) => Ok(payload::fcm_missed(profile, push)),
+        (Kind::Message(show), _) => payload::fcm_message(profile, push, show)
+            .ok_or_else(|| refuse("the app's profile has no word for messages")),
         (Kind::Ended(_), Platform::Ios) | (Kind::Missed, Platform::Android) => {
             Err(refuse("this kind of push is not for this platform"))
         }
