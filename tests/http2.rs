@@ -181,6 +181,37 @@ fn more_requests_than_streams_open_more_connections_and_no_limit_is_passed() {
 }
 
 #[test]
+fn where_no_stream_is_free_requests_wait_for_one_and_are_not_sent_in_vain() {
+    run(async {
+        let (most_connections, streams) = (16, 2);
+        let (client, seen) = serve_with(streams as u32, hold).await;
+        client.send(&request(), soon()).await.unwrap();
+        let sending: Vec<_> = (0..80)
+            .map(|_| {
+                let client = Rc::clone(&client);
+                tokio::task::spawn_local(async move { client.send(&request(), soon()).await })
+            })
+            .collect();
+        let held = || seen.waiting.load(Ordering::Relaxed);
+        until("every stream is taken", || held() == most_connections * streams).await;
+        let late = client.send(&request(), Instant::now() + Duration::from_millis(50)).await;
+        assert!(matches!(late, Err(Failure::NotProcessed(_))), "it was never sent: {late:?}");
+        let released = Rc::clone(&seen);
+        let releasing = tokio::task::spawn_local(async move {
+            loop {
+                released.go_on.notify_one();
+                tokio::task::yield_now().await;
+            }
+        });
+        for sent in sending {
+            assert_eq!(sent.await.unwrap().unwrap().status, 200);
+        }
+        releasing.abort();
+        assert!(seen.most_streams.load(Ordering::Relaxed) <= streams);
+    });
+}
+
+#[test]
 fn the_first_request_of_a_connection_goes_alone() {
     run(async {
         let alone = |mut accepted: Accepted, seen: Rc<Seen>, _| async move {

@@ -10,11 +10,14 @@ use super::{Ask, Failure, Patience, Resolve, Response, Tls};
 use crate::config::Origin;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use std::time::Duration;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 /// More connections than this are never opened; each carries up to a thousand requests at once.
 const MAX_CONNECTIONS: usize = 16;
+/// Who waits for a stream looks for one this often, should nobody tell.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Connections to one origin. They belong to one thread.
 pub struct Client {
@@ -28,6 +31,8 @@ pub struct Client {
     opening: Mutex<()>,
     /// True while another connection is being opened beside one that is nearly full.
     is_growing: Cell<bool>,
+    /// Told when a request has ended, so that another may have its stream.
+    room: Rc<Notify>,
     backoff: RefCell<Backoff>,
 }
 
@@ -47,6 +52,7 @@ impl Client {
             connections: RefCell::default(),
             opening: Mutex::new(()),
             is_growing: Cell::new(false),
+            room: Rc::default(),
             backoff: RefCell::default(),
         })
     }
@@ -62,14 +68,14 @@ impl Client {
         loop {
             let failure = match self.send_once(request, deadline).await {
                 Err(failure @ Failure::NotProcessed(_)) => failure,
-                Err(failure @ Failure::Connect(_)) if is_moved => {
-                    let until = self.backoff.borrow().until();
-                    // Boxed, as below.
-                    Box::pin(sleep_until(until.unwrap_or(deadline).min(deadline))).await;
-                    failure
-                }
+                Err(failure @ Failure::Connect(_)) if is_moved => failure,
                 done => return done,
             };
+            if matches!(failure, Failure::Connect(_)) {
+                let until = self.backoff.borrow().until();
+                // Boxed, as below.
+                Box::pin(sleep_until(until.unwrap_or(deadline).min(deadline))).await;
+            }
             log::debug!("{}: {failure}", self.origin.host);
             if Instant::now() >= deadline {
                 return Err(failure);
@@ -93,19 +99,20 @@ impl Client {
             }
         };
         let connection = place.connection();
-        if connection.is_proven() {
-            connection.send(request, deadline).await
-        } else {
-            let done = Box::pin(connection.prove(request, deadline)).await;
+        // Boxed, as above; let go before the request goes out.
+        let turn = if connection.is_proven() { None } else { Box::pin(connection.turn(deadline)).await? };
+        let done = connection.send(request, deadline).await;
+        if turn.is_some() {
+            connection.note_first(&done);
             if connection.is_proven() {
                 self.backoff.borrow_mut().succeeded();
             }
-            done
         }
+        done
     }
 
     /// A place on the least busy connection that needs no asking; the usual case, without waiting for anything. None
-    /// where all streams are taken and another connection may be opened.
+    /// where all streams are taken.
     fn ready_place(self: &Rc<Self>) -> Option<Place> {
         loop {
             let best = self.least_busy(|known| known.is_trusted())?;
@@ -113,13 +120,11 @@ impl Client {
                 self.retire(&best);
                 continue;
             }
-            if self.connections.borrow().len() < MAX_CONNECTIONS {
-                if best.is_full() {
-                    return None;
-                }
-                if best.is_nearly_full() {
-                    self.grow();
-                }
+            if best.is_full() {
+                return None;
+            }
+            if best.is_nearly_full() && self.connections.borrow().len() < MAX_CONNECTIONS {
+                self.grow();
             }
             return Some(Place::on(&best));
         }
@@ -146,25 +151,36 @@ impl Client {
         });
     }
 
-    /// A place on a connection that works, asked with a ping where there is doubt, or on a new one.
+    /// A place on a connection that works, asked with a ping where there is doubt, or on a new one; where there may be none, the
+    /// first that gets free. To wait here takes less memory than in h2, which wants the whole request, and what is not sent
+    /// can still be given up.
     async fn place(self: &Rc<Self>) -> Result<Place, Failure> {
         let _turn = self.opening.lock().await;
+        loop {
+            if let Some(place) = self.place_at_once().await? {
+                return Ok(place);
+            }
+            // Streams get free, and a server may allow more of them, which nobody tells.
+            let _ = timeout(LOOK_AGAIN, self.room.notified()).await;
+        }
+    }
+
+    async fn place_at_once(self: &Rc<Self>) -> Result<Option<Place>, Failure> {
         if let Some(ready) = self.ready_place() {
-            return Ok(ready); // Somebody else has opened it meanwhile.
+            return Ok(Some(ready)); // Somebody else has opened it meanwhile.
         }
         // One only: where it does not answer, the others may be as dead, and each ping takes its time.
         if let Some(doubtful) = self.least_busy(|known| known.is_in_doubt() && !known.is_full()) {
             if Box::pin(doubtful.answers()).await {
-                return Ok(Place::on(&doubtful));
+                return Ok(Some(Place::on(&doubtful)));
             }
             self.retire(&doubtful);
         }
-        if self.connections.borrow().len() >= MAX_CONNECTIONS
-            && let Some(any) = self.least_busy(|known| !known.is_leaving())
-        {
-            return Ok(Place::on(&any));
+        if self.connections.borrow().len() >= MAX_CONNECTIONS {
+            let any = self.least_busy(|known| !known.is_leaving() && !known.is_full());
+            return Ok(any.map(|any| Place::on(&any)));
         }
-        Ok(Place::on(&self.open().await?))
+        Ok(Some(Place::on(&self.open().await?)))
     }
 
     async fn open(&self) -> Result<Rc<Connection>, Failure> {
@@ -173,7 +189,13 @@ impl Client {
             sleep_until(until).await;
         }
         // Boxed: every request that waits for its place would keep room for a TLS handshake otherwise.
-        let opened = Box::pin(Connection::open(&self.origin, &self.tls, &self.resolve, self.patience)).await;
+        let opened = Box::pin(Connection::open(
+            &self.origin,
+            &self.tls,
+            &self.resolve,
+            (self.patience, Rc::clone(&self.room)),
+        ))
+        .await;
         match &opened {
             Ok(opened) => self.connections.borrow_mut().push(Rc::clone(opened)),
             Err(failure) => self.backoff.borrow_mut().failed(failure),

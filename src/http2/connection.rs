@@ -7,13 +7,13 @@ use super::{Ask, Coalesced, Failure, IS_SENT, Patience, Resolve, Response, Tls};
 use crate::config::Origin;
 use bytes::{Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{Ping, PingPong};
+use h2::{Ping, PingPong, RecvStream};
 use http::{HeaderMap, Request};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// More of a body than this is not read; a provider's error has some hundred bytes.
@@ -39,6 +39,8 @@ pub(super) struct Connection {
     /// Set when somebody has waited in vain for the first answer.
     is_slow: Cell<bool>,
     in_flight: Cell<usize>,
+    /// Told when a request has ended.
+    room: Rc<Notify>,
     last_used: Cell<Instant>,
     last_heard: Cell<Instant>,
 }
@@ -61,6 +63,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get() - 1);
+        self.0.room.notify_one();
     }
 }
 
@@ -69,9 +72,9 @@ impl Connection {
         origin: &Origin,
         tls: &Tls,
         resolve: &Resolve,
-        patience: Patience,
+        (patience, room): (Patience, Rc<Notify>),
     ) -> Result<Rc<Connection>, Failure> {
-        match timeout(patience.connect, Self::handshake(origin, tls, resolve, patience)).await {
+        match timeout(patience.connect, Self::handshake(origin, tls, resolve, (patience, room))).await {
             Ok(done) => done.map_err(Failure::Connect),
             Err(_) => Err(Failure::Connect(format!("not within {:?}", patience.connect))),
         }
@@ -81,7 +84,7 @@ impl Connection {
         origin: &Origin,
         tls: &Tls,
         resolve: &Resolve,
-        patience: Patience,
+        (patience, room): (Patience, Rc<Notify>),
     ) -> Result<Rc<Connection>, String> {
         let stream = dial(origin, tls, resolve).await?;
         let (requests, mut driver) = h2::client::Builder::new()
@@ -111,6 +114,7 @@ impl Connection {
             proving: Mutex::new(()),
             is_slow: Cell::new(false),
             in_flight: Cell::new(0),
+            room,
             last_used: Cell::new(now),
             last_heard: Cell::new(now),
         }))
@@ -178,9 +182,9 @@ impl Connection {
         matches!(timeout(self.patience.ping, pings.ping(Ping::opaque())).await, Ok(Ok(_)))
     }
 
-    /// Sends a request alone on a new connection; those that come meanwhile wait for its end, though not for long: where the
-    /// first answer is slow, they may have another connection.
-    pub(super) async fn prove(&self, request: &dyn Ask, deadline: Instant) -> Result<Response, Failure> {
+    /// The right to send the first request on a new connection, alone; those that come meanwhile wait for its end, though not for
+    /// long: where the first answer is slow, they may have another connection. `None` where the connection is proven by now.
+    pub(super) async fn turn(&self, deadline: Instant) -> Result<Option<MutexGuard<'_, ()>>, Failure> {
         let patience = deadline.min(Instant::now() + self.patience.first_answer);
         let Ok(turn) = timeout_at(patience, self.proving.lock()).await else {
             self.is_slow.set(patience < deadline);
@@ -190,16 +194,18 @@ impl Connection {
             return Err(Failure::NotProcessed("the connection is to end".to_owned()));
         }
         if self.is_proven.get() {
-            drop(turn);
             if self.in_flight.get() > self.limit() {
                 return Err(Failure::NotProcessed("the connection allows fewer streams".to_owned()));
             }
-            return self.send(request, deadline).await;
+            return Ok(None);
         }
-        let done = self.send(request, deadline).await;
+        Ok(Some(turn))
+    }
+
+    /// Looks whether the first request has proven the connection.
+    pub(super) fn note_first(&self, done: &Result<Response, Failure>) {
         // 401 and 403 are about the credential; every other answer shows that it was taken.
-        self.is_proven.set(matches!(&done, Ok(response) if !matches!(response.status, 401 | 403)));
-        done
+        self.is_proven.set(matches!(done, Ok(response) if !matches!(response.status, 401 | 403)));
     }
 
     /// Sends one request and waits for its answer, at most until `deadline`.
@@ -232,17 +238,13 @@ impl Connection {
     async fn exchange(&self, request: &dyn Ask) -> Result<Response, Failure> {
         let request = request.request().map_err(Failure::Unmade)?;
         let response = self.start(request).map_err(|error| Failure::NotProcessed(error.to_string()))?;
-        let (parts, body) = response.await.map_err(judge)?.into_parts();
-        Ok(Response {
-            status: parts.status.as_u16(),
-            retry_after: retry_after(&parts.headers),
-            // Boxed: what is accepted has none, and every push under way would keep room for it.
-            body: if body.is_end_stream() {
-                Bytes::new()
-            } else {
-                Box::pin(read(body)).await.map_err(judge)?
-            },
-        })
+        let (status, retry_after, body) = parts(response.await.map_err(judge)?);
+        if body.is_end_stream() {
+            return Ok(Response { status, retry_after, body: Bytes::new() });
+        }
+        // Boxed: what is accepted has none, and every push under way would keep room for it.
+        let body = Box::pin(read(body)).await.map_err(judge)?;
+        Ok(Response { status, retry_after, body })
     }
 
     /// Nothing has left this process when it returns, so whatever fails here was not processed.
@@ -273,7 +275,12 @@ fn judge(error: h2::Error) -> Failure {
     Failure::Lost(error.to_string())
 }
 
-async fn read(mut body: h2::RecvStream) -> Result<Bytes, h2::Error> {
+/// Apart, since a future keeps room for whatever it has looked into.
+fn parts(response: http::Response<RecvStream>) -> (u16, Option<Duration>, RecvStream) {
+    (response.status().as_u16(), retry_after(response.headers()), response.into_body())
+}
+
+async fn read(mut body: RecvStream) -> Result<Bytes, h2::Error> {
     let mut whole = BytesMut::new();
     while let Some(chunk) = body.data().await {
         let chunk = chunk?;

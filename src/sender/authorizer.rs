@@ -24,7 +24,7 @@ pub(super) struct Authorizer {
 
 /// An authorization and when it was made, by the steady clock and by the wall clock.
 struct Held {
-    authorization: Authorization,
+    authorization: Rc<Authorization>,
     made_at: Instant,
     made_at_wall: Duration,
     /// True once a provider has accepted it, whatever the clock was then.
@@ -57,7 +57,7 @@ impl Authorizer {
     }
 
     /// The one in use, while it works. Nobody waits for a new one until then.
-    pub(super) fn held(self: &Rc<Self>) -> Option<Authorization> {
+    pub(super) fn held(self: &Rc<Self>) -> Option<Rc<Authorization>> {
         let held = self.held.borrow();
         let held = held.as_ref().filter(|held| !held.is_dubious((self.wall_clock)()))?;
         let age = held.age();
@@ -67,11 +67,11 @@ impl Authorizer {
         if age >= held.authorization.renew_after {
             self.renew_in_background(held);
         }
-        Some(held.authorization.clone())
+        Some(Rc::clone(&held.authorization))
     }
 
     /// The one in use, or a new one.
-    pub(super) async fn get(self: &Rc<Self>) -> Result<Authorization, Outcome> {
+    pub(super) async fn get(self: &Rc<Self>) -> Result<Rc<Authorization>, Outcome> {
         match self.held() {
             Some(authorization) => Ok(authorization),
             None => {
@@ -119,12 +119,12 @@ impl Authorizer {
     }
 
     /// Makes a new one unless somebody else did so since `old` was read.
-    async fn renew(&self, old: Option<Rc<Held>>) -> Result<Authorization, Outcome> {
+    async fn renew(&self, old: Option<Rc<Held>>) -> Result<Rc<Authorization>, Outcome> {
         let _turn = self.renewing.lock().await;
         if let Some(held) = self.held.borrow().as_ref()
             && old.as_ref().is_none_or(|old| !Rc::ptr_eq(old, held))
         {
-            return Ok(held.authorization.clone());
+            return Ok(Rc::clone(&held.authorization));
         }
         let provider = Arc::clone(&self.provider);
         let (made_at, made_at_wall) = (Instant::now(), (self.wall_clock)());
@@ -134,8 +134,9 @@ impl Authorizer {
         let authorization = making
             .await
             .map_err(|_| Outcome::Unavailable { reason: "the authorization's thread ended".to_owned() })??;
+        let authorization = Rc::new(authorization);
         let held =
-            Held { authorization: authorization.clone(), made_at, made_at_wall, works: Cell::new(false) };
+            Held { authorization: Rc::clone(&authorization), made_at, made_at_wall, works: Cell::new(false) };
         self.held.replace(Some(Rc::new(held)));
         Ok(authorization)
     }

@@ -63,12 +63,12 @@ pub(super) async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>)
         let asked_at_ms = now_ms();
         IS_SENT.with(|is_sent| is_sent.set(false));
         // Ends with its block: a push under way would keep room for the attempt and for the pause after it.
-        let attempt = {
+        let Some(Attempt { outcome, reach }) = ({
             let attempt = pin!(lane.attempt(push, deadline));
             ticket.while_needed(attempt, || !IS_SENT.with(Cell::get)).await
+        }) else {
+            return given_up(delivery, lane, not_needed(), attempts);
         };
-        let Some(attempt) = attempt else { return given_up(delivery, lane, not_needed(), attempts) };
-        let Attempt { outcome, reach } = attempt;
         tries += u32::from(reach != Reach::NotTaken);
         attempts += u32::from(matches!(reach, Reach::Answered | Reach::Lost));
         if reach == Reach::Lost {

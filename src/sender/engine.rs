@@ -120,7 +120,7 @@ impl Engine {
     /// Starts a push, unless the same is known already; true where it was started and minds the patience that was given.
     fn start_push(
         self: &Rc<Self>,
-        push: Push,
+        mut push: Push,
         place: Place,
         (handed_over, patience): (Instant, Option<Duration>),
         (who, ticket): (&Rc<Gathering>, Rc<Ticket>),
@@ -143,7 +143,8 @@ impl Engine {
         }
         let (engine, who) = (Rc::clone(self), Rc::clone(who));
         let push = async move {
-            let pushing = pin!(engine.push_if_known(push, handed_over, &ticket));
+            // By reference: a future that takes a value over keeps room for it twice.
+            let pushing = pin!(engine.push_if_known(&mut push, handed_over, &ticket));
             let result = who.wait_for(pushing, patience).await;
             drop(place);
             let others = engine.window.borrow_mut().end(id, &result);
@@ -157,18 +158,18 @@ impl Engine {
     }
 
     /// A device is told of a call's end only if it was pushed for the call.
-    async fn push_if_known(&self, mut push: Push, handed_over: Instant, ticket: &Ticket) -> PushResult {
+    async fn push_if_known(&self, push: &mut Push, handed_over: Instant, ticket: &Ticket) -> PushResult {
         if push.kind.follows_a_call() {
-            let Some(caller) = self.pushed.borrow().caller(&push) else {
+            let Some(caller) = self.pushed.borrow().caller(push) else {
                 let reason = "it was not pushed for this call".to_owned();
                 let (provider, outcome) = (push.device.provider(), Outcome::Unavailable { reason });
                 return PushResult { provider, outcome, attempts: 0 };
             };
             push.call.caller = caller;
         }
-        let result = self.push(&push, handed_over, ticket).await;
+        let result = self.push(push, handed_over, ticket).await;
         if push.kind == Kind::Call && !may_have_arrived(&result) {
-            self.pushed.borrow_mut().forget(&push);
+            self.pushed.borrow_mut().forget(push);
         }
         result
     }

@@ -4,11 +4,12 @@
 
 use crate::model::{PushResult, Report};
 use std::cell::RefCell;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 /// Told once: all results are in, or the patience is over.
 pub(super) type Done = Box<dyn FnOnce(Report)>;
@@ -51,14 +52,19 @@ impl Gathering {
         mut push: Pin<&mut impl Future<Output = T>>,
         patience: Option<Duration>,
     ) -> T {
-        let Some(patience) = patience else { return push.await };
-        match timeout(patience, &mut push).await {
-            Ok(result) => result,
-            Err(_) => {
+        let mut timer = pin!(patience.map(sleep));
+        poll_fn(|context| {
+            let result = push.as_mut().poll(context);
+            if result.is_pending()
+                && let Some(running) = timer.as_mut().as_pin_mut()
+                && running.poll(context).is_ready()
+            {
+                timer.set(None);
                 self.tell();
-                push.await
             }
-        }
+            result
+        })
+        .await
     }
 
     pub(super) fn tell_after(self: &Rc<Self>, patience: Duration) {

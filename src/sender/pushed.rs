@@ -4,8 +4,9 @@
 
 use crate::model::{Call, Caller, Push};
 use std::collections::hash_map::RandomState;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
+use std::num::NonZeroU64;
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -23,9 +24,47 @@ pub(super) struct Pushed {
     hasher: RandomState,
 }
 
+/// There are some thousand of them, so an entry is small.
 struct Known {
-    caller: Caller,
-    pushes: HashSet<Uuid>,
+    /// The parts of the caller, one line each, or nothing where that would be a name only.
+    caller: Box<str>,
+    /// Hashes of its pushes' ids. Most calls have one.
+    push: Option<NonZeroU64>,
+    #[expect(clippy::box_collection, reason = "rare, and two words more in each of the others' entries")]
+    others: Option<Box<Vec<NonZeroU64>>>,
+}
+
+impl Known {
+    fn new(caller: &Caller) -> Known {
+        Known { caller: caller.parts().join("\n").into(), push: None, others: None }
+    }
+
+    fn caller(&self) -> Caller {
+        let mut parts = self.caller.split('\n');
+        let mut next = || parts.next().unwrap_or_default();
+        Caller::new(next(), next(), next())
+    }
+
+    fn has(&self, push: NonZeroU64) -> bool {
+        self.push == Some(push) || self.others.as_ref().is_some_and(|others| others.contains(&push))
+    }
+
+    fn add(&mut self, push: NonZeroU64) {
+        if self.has(push) {
+            return;
+        }
+        match self.push {
+            None => self.push = Some(push),
+            Some(_) => self.others.get_or_insert_default().push(push),
+        }
+    }
+
+    fn remove(&mut self, push: NonZeroU64) {
+        self.push = self.push.filter(|known| *known != push);
+        if let Some(others) = &mut self.others {
+            others.retain(|known| *known != push);
+        }
+    }
 }
 
 impl Pushed {
@@ -36,19 +75,20 @@ impl Pushed {
         {
             self.in_order.pop_front().and_then(|(_, key)| self.calls.remove(&key));
         }
-        let key = self.key(&push.call);
+        let (key, push_id) = (self.key(&push.call), self.hash(push.id()));
         let known = self.calls.entry(key).or_insert_with(|| {
             self.in_order.push_back((Instant::now(), key));
-            Known { caller: push.call.caller.clone(), pushes: HashSet::new() }
+            Known::new(&push.call.caller)
         });
-        known.pushes.insert(push.id());
+        known.add(push_id);
     }
 
     /// That push has not reached its device.
     pub(super) fn forget(&mut self, push: &Push) {
         let key = self.key(&push.call);
+        let push = self.hash(push.id());
         if let Some(known) = self.calls.get_mut(&key) {
-            known.pushes.remove(&push.id());
+            known.remove(push);
         }
     }
 
@@ -56,7 +96,11 @@ impl Pushed {
     pub(super) fn caller(&self, push: &Push) -> Option<Caller> {
         let known = self.calls.get(&self.key(&push.call))?;
         let for_call = push.call_push_id();
-        for_call.is_none_or(|id| known.pushes.contains(&id)).then(|| known.caller.clone())
+        for_call.is_none_or(|id| known.has(self.hash(id))).then(|| known.caller())
+    }
+
+    fn hash(&self, push: Uuid) -> NonZeroU64 {
+        NonZeroU64::MIN.saturating_add(self.hasher.hash_one(push) >> 1)
     }
 
     /// Users are the same in any case of letters, as SIP registrars have them.

@@ -135,7 +135,7 @@ impl Ticket {
                 return Poll::Ready(None);
             }
             if !listens {
-                self.whistle.listeners.borrow_mut().push(context.waker().clone());
+                self.whistle.listen(context.waker());
                 listens = true;
             }
             work.as_mut().poll(context).map(Some)
@@ -158,6 +158,15 @@ impl Drop for Ticket {
 impl Whistle {
     fn new(devices: usize) -> Whistle {
         Whistle { devices, is_blown: Cell::new(false), listeners: RefCell::default() }
+    }
+
+    /// Once for each push of a job, however many attempts it makes.
+    fn listen(&self, waker: &Waker) {
+        let mut listeners = self.listeners.borrow_mut();
+        if !listeners.iter().any(|known| known.will_wake(waker)) {
+            listeners.reserve_exact(1);
+            listeners.push(waker.clone());
+        }
     }
 
     fn blow(&self, why: Needless) {

@@ -1,6 +1,7 @@
 //! The least that a push can cost on this stack: one h2 connection, TCP_NODELAY, the same headers and body as ours.
 //!
-//! It refuses everything else: no queue, no deadline, no retry, no counters. Requests are made before the clock starts.
+//! It refuses everything else: no queue, no deadline, no retry, no counters. Requests are made before the clock starts, and go out
+//! through our stream that lets writes grow together.
 
 use super::{DEVICES, Job, settings, tell};
 use crate::machine;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
+use tokio_rustls::client::TlsStream;
 use voip_push::config::{Origin, Settings};
 use voip_push::http2::Coalesced;
 use voip_push::model::{Call, Device, Environment, Extra, NewDevice, Push};
@@ -57,7 +59,8 @@ async fn keep_sending(
     }
 }
 
-async fn exchange(sending: &mut SendRequest<Bytes>, request: Request<Bytes>) {
+/// Sends one request and waits for the end of its answer.
+pub async fn exchange(sending: &mut SendRequest<Bytes>, request: Request<Bytes>) {
     let mut ready = sending.clone().ready().await.unwrap();
     let (parts, body) = request.into_parts();
     let (response, mut stream) = ready.send_request(Request::from_parts(parts, ()), false).unwrap();
@@ -71,7 +74,7 @@ async fn exchange(sending: &mut SendRequest<Bytes>, request: Request<Bytes>) {
 }
 
 /// What our own provider module makes of pushes to the bench's devices.
-fn requests(settings: &Settings) -> Vec<Request<Bytes>> {
+pub fn requests(settings: &Settings) -> Vec<Request<Bytes>> {
     let apns = Apns::new(settings.apns[0].clone(), Environment::Production);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let authorization = apns.authorize(now.as_secs() as i64).unwrap();
@@ -96,6 +99,14 @@ fn stored(user: &str, number: usize) -> Device {
 }
 
 async fn connect(origin: &Origin) -> SendRequest<Bytes> {
+    let stream = Coalesced(dial(origin).await);
+    let (sending, driver) = h2::client::Builder::new().enable_push(false).handshake(stream).await.unwrap();
+    tokio::task::spawn_local(async move { driver.await.unwrap() });
+    sending
+}
+
+/// A TLS connection for HTTP/2.
+pub async fn dial(origin: &Origin) -> TlsStream<TcpStream> {
     let tcp = TcpStream::connect((origin.host.as_str(), origin.port)).await.unwrap();
     tcp.set_nodelay(true).unwrap();
     let mut roots = rustls::RootCertStore::empty();
@@ -107,9 +118,5 @@ async fn connect(origin: &Origin) -> SendRequest<Bytes> {
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let name = ServerName::try_from(origin.host.clone()).unwrap();
-    let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
-    let (sending, driver) =
-        h2::client::Builder::new().enable_push(false).handshake(Coalesced(stream)).await.unwrap();
-    tokio::task::spawn_local(async move { driver.await.unwrap() });
-    sending
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
 }

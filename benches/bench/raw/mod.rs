@@ -1,9 +1,10 @@
-//! Raw sending: our whole sender beside a bare h2 client, in turns, against the same simulator.
+//! Raw sending: our whole sender beside a bare and a plain h2 client, in turns, against the same simulator.
 //!
-//! It refuses to compare runs of different hours: both are measured in each repetition, and medians are compared.
+//! It refuses to compare runs of different hours: all are measured in each repetition, and medians are compared.
 
 pub mod bare;
 pub mod ours;
+pub mod plain;
 
 use crate::Effort;
 use crate::machine::{self, Ticks};
@@ -65,12 +66,19 @@ pub fn tell(pushes: u64, accepted: u64, wall: Duration, cpu: &[(&str, Duration)]
     println!("=> {told}");
 }
 
-const WAYS: [&str; 2] = ["bare", "ours"];
+/// Their roles; ours is the last.
+const WAYS: [&str; 3] = ["bare", "plain", "ours"];
 const IN_FLIGHT: [u64; 3] = [1, 32, 256];
 
 /// Rates and CPU at every concurrency and latency.
 pub fn measure(effort: Effort, report: &mut Report) {
     report.title("Raw sending");
+    report.note(
+        "bare: one h2 connection with nothing to do but to send; its requests are made before the clock starts, and it writes \
+         through our stream that puts many of them into one TLS record. plain: h2, tokio-rustls and TCP_NODELAY with nothing of \
+         ours; it builds the same request for each push in the simplest code. ours: hand-over to the sender's process, queue, \
+         policy and outcome included. Ratios: ours to theirs.\n",
+    );
     report.columns(&[
         "provider ms",
         "in flight",
@@ -78,8 +86,10 @@ pub fn measure(effort: Effort, report: &mut Report) {
         "pushes/s",
         "CPU us/push",
         "of it sender",
-        "ratio of rates",
-        "ratio of CPU",
+        "rate to bare",
+        "CPU to bare",
+        "rate to plain",
+        "CPU to plain",
         "simulator busy %",
         "steal %",
     ]);
@@ -92,7 +102,7 @@ pub fn measure(effort: Effort, report: &mut Report) {
 }
 
 /// For each concurrency, for each way, the runs.
-type Runs = Vec<[Vec<Value>; 2]>;
+type Runs = Vec<[Vec<Value>; WAYS.len()]>;
 
 fn runs(effort: Effort, latency_ms: u64) -> Runs {
     let scratch = Scratch::new("bench-raw");
@@ -100,7 +110,7 @@ fn runs(effort: Effort, latency_ms: u64) -> Runs {
     let start = || Simulator::start(&scratch, &["--fast", "--latency-ms", &latency]);
     let simulator = machine::on_cpu(machine::surroundings(), start);
     let (repetitions, window_ms) = if effort.quick { (3, 700) } else { (7, 2000) };
-    let mut runs: Runs = IN_FLIGHT.iter().map(|_| [Vec::new(), Vec::new()]).collect();
+    let mut runs: Runs = IN_FLIGHT.iter().map(|_| Default::default()).collect();
     for repetition in 0..repetitions {
         for (at, in_flight) in IN_FLIGHT.into_iter().enumerate() {
             let job = Job {
@@ -109,9 +119,9 @@ fn runs(effort: Effort, latency_ms: u64) -> Runs {
                 warm_up: Duration::from_millis(300),
                 window: Duration::from_millis(window_ms),
             };
-            // Who goes first changes, so that neither always has the quieter moment.
-            for turn in 0..2 {
-                let way = (turn + repetition) % 2;
+            // Who goes first changes, so that none always has the quieter moment.
+            for turn in 0..WAYS.len() {
+                let way = (turn + repetition) % WAYS.len();
                 runs[at][way].push(run(WAYS[way], &job, simulator.pid()));
             }
         }
@@ -136,11 +146,12 @@ fn run(way: &str, job: &Job, simulator: libc::pid_t) -> Value {
     run
 }
 
-fn write_rows(report: &mut Report, latency_ms: u64, in_flight: u64, [bare, ours]: &[Vec<Value>; 2]) {
+fn write_rows(report: &mut Report, latency_ms: u64, in_flight: u64, runs: &[Vec<Value>; WAYS.len()]) {
     let of = |runs: &[Value], name: &str| median(runs.iter().filter_map(|run| run[name].as_f64()));
-    let rate_ratio = of(ours, "rate") / of(bare, "rate");
-    let cpu_ratio = of(ours, "cpu_us") / of(bare, "cpu_us");
-    for (way, runs) in WAYS.iter().zip([bare, ours]) {
+    let [bare, plain, ours] = runs;
+    let ratios = |theirs: &[Value]| ["rate", "cpu_us"].map(|name| of(ours, name) / of(theirs, name));
+    let [[rate_ratio, cpu_ratio], [plain_rate, plain_cpu]] = [ratios(bare), ratios(plain)];
+    for (way, runs) in WAYS.iter().zip(runs) {
         let is_ours = *way == "ours";
         let only_ours = |text: String| if is_ours { text } else { String::new() };
         report.row(&[
@@ -152,6 +163,8 @@ fn write_rows(report: &mut Report, latency_ms: u64, in_flight: u64, [bare, ours]
             only_ours(format!("{:.1}", of(runs, "sender"))),
             only_ours(format!("{rate_ratio:.2}")),
             only_ours(format!("{cpu_ratio:.2}")),
+            only_ours(format!("{plain_rate:.2}")),
+            only_ours(format!("{plain_cpu:.2}")),
             format!("{:.0}", of(runs, "busy")),
             format!("{:.1}", of(runs, "steal")),
         ]);
@@ -159,6 +172,8 @@ fn write_rows(report: &mut Report, latency_ms: u64, in_flight: u64, [bare, ours]
     if (latency_ms, in_flight) == (0, 32) {
         report.key("raw.cpu_ratio_vs_bare", cpu_ratio);
         report.key("raw.rate_ratio_vs_bare", rate_ratio);
+        report.key("raw.cpu_ratio_vs_plain_h2", plain_cpu);
+        report.key("raw.rate_ratio_vs_plain_h2", plain_rate);
         report.bare_cpu_us = Some(of(bare, "cpu_us"));
     }
 }
