@@ -55,24 +55,27 @@ impl Demo {
     fn wake_an_iphone(&self) {
         println!("\n1. bob's iPhone sleeps: it is not registered. Its app has handed in a PushKit token:\n");
         self.register_token("bob", &apns_token(0xb0), "ios");
-        let phone = self.phone("iphone");
+        let mut phone = self.phone("iphone");
         let trace = self.scratch.path().join("register.trace");
         self.write_wake_script(&phone, &trace);
-        let caller = self.call("bob", phone);
-        let mut timeline = Timeline::new(&caller.0, &caller.1);
+        let caller = self.call("bob");
+        assert!(phone.wait().success(), "{}", phone.screen());
+        let mut timeline = Timeline::new(&caller, &phone.traced());
         timeline.extend(Party::Phone, &sipp::read_trace(&trace));
         timeline.push(&self.only_push());
         timeline.print();
     }
 
     fn call_a_registered_android_phone(&self) {
-        println!("\n2. carol's Android phone keeps its connection: it has a token, and is registered.\n");
+        println!(
+            "\n2. carol's Android phone keeps its connection: it has a token, and is registered over TCP.\n"
+        );
         self.register_token("carol", &fcm_token(0xca), "android");
-        let phone = self.phone("android");
-        let register = self.scratch.path().join("android-register.trace");
-        run(&mut self.register_command("carol", &phone, &register), "sip-tester");
-        let caller = self.call("carol", phone);
-        Timeline::new(&caller.0, &caller.1).print();
+        let phone = Sipp::start_connected_phone(&self.scratch, "android", "carol", &self.server());
+        let caller = self.call("carol");
+        let called: Vec<_> = phone.traced().into_iter().filter(|seen| seen.method != "REGISTER").collect();
+        assert!(called.iter().any(|seen| seen.method == "BYE"), "{}", phone.screen());
+        Timeline::new(&caller, &called).print();
         assert_eq!(self.shipped.simulator.pushes().len(), 1, "there was no second push");
         println!("             no push was sent");
     }
@@ -106,16 +109,19 @@ impl Demo {
         Sipp::start(&self.scratch, name, &sipp::scenario("phone.xml"), &["-m", "1"])
     }
 
-    /// Calls the user and waits for both ends; gives what each saw.
-    fn call(&self, user: &str, mut phone: Sipp) -> (Vec<sipp::Traced>, Vec<sipp::Traced>) {
-        let server = format!("127.0.0.1:{}", self.shipped.port());
+    fn server(&self) -> String {
+        format!("127.0.0.1:{}", self.shipped.port())
+    }
+
+    /// Calls the user and waits for the call's end; gives what the caller saw.
+    fn call(&self, user: &str) -> Vec<sipp::Traced> {
+        let server = self.server();
         let args = [server.as_str(), "-s", user, "-m", "1", "-timeout", "30"];
         let mut caller =
             Sipp::start(&self.scratch, &format!("call-{user}"), &sipp::scenario("caller.xml"), &args);
         let answered = caller.wait().success();
         assert!(answered, "{user} did not answer:\n{}\n{}", caller.screen(), self.shipped.kamailio.log());
-        assert!(phone.wait().success(), "{}", phone.screen());
-        (caller.traced(), phone.traced())
+        caller.traced()
     }
 
     fn only_push(&self) -> Value {
@@ -126,7 +132,7 @@ impl Demo {
 
     fn register_command(&self, user: &str, phone: &Sipp, trace: &Path) -> Command {
         let mut command = sipp::command(&sipp::scenario("register.xml"), sipp::free_ports(1)[0], trace);
-        command.arg(format!("127.0.0.1:{}", self.shipped.port()));
+        command.arg(self.server());
         command.args(["-s", user, "-m", "1", "-key", "contact", &format!("127.0.0.1:{}", phone.port)]);
         command
     }

@@ -35,7 +35,7 @@ pub fn command(scenario: &Path, port: u16, trace: &Path) -> Command {
 /// A running SIPp; it ends with this value.
 pub struct Sipp {
     child: Child,
-    /// The UDP port that it uses.
+    /// The port that it uses.
     pub port: u16,
     trace: PathBuf,
     screen: PathBuf,
@@ -44,6 +44,29 @@ pub struct Sipp {
 impl Sipp {
     /// Starts one and waits until it has its port. `name` is that of its files in the directory.
     pub fn start(scratch: &Scratch, name: &str, scenario: &Path, args: &[&str]) -> Sipp {
+        let mut sipp = Sipp::spawn(scratch, name, scenario, args);
+        let port = sipp.port;
+        let ready = poll(DEADLINE, || (sipp.has_ended() || is_bound(port)).then_some(()));
+        ready.unwrap_or_else(|| panic!("SIPp does not listen: {}", sipp.screen()));
+        sipp
+    }
+
+    /// Starts a phone that registers over TCP, keeps the connection and answers the calls that come over it; waits until it is
+    /// registered.
+    pub fn start_connected_phone(scratch: &Scratch, name: &str, user: &str, server: &str) -> Sipp {
+        let called = scenario("phone.xml");
+        let called = called.to_str().expect("the tree has a path in UTF-8");
+        let args = ["-t", "t1", "-m", "1", "-s", user, "-oocsf", called, server];
+        let mut sipp = Sipp::spawn(scratch, name, &scenario("stay.xml"), &args);
+        let is_registered = |sipp: &Sipp| {
+            sipp.traced().iter().any(|heard| !heard.sent && heard.start.starts_with("SIP/2.0 200"))
+        };
+        let ready = poll(DEADLINE, || (sipp.has_ended() || is_registered(&sipp)).then_some(()));
+        assert!(ready.is_some() && !sipp.has_ended(), "the phone does not register: {}", sipp.screen());
+        sipp
+    }
+
+    fn spawn(scratch: &Scratch, name: &str, scenario: &Path, args: &[&str]) -> Sipp {
         let (trace, screen) =
             (scratch.path().join(format!("{name}.trace")), scratch.path().join(format!("{name}.screen")));
         let port = free_ports(1)[0];
@@ -53,10 +76,7 @@ impl Sipp {
         let child = ends_with_us(&mut command)
             .spawn()
             .expect("needs Debian's package sip-tester; run make test, which installs it");
-        let mut sipp = Sipp { child, port, trace, screen };
-        let ready = poll(DEADLINE, || (sipp.has_ended() || is_bound(port)).then_some(()));
-        ready.unwrap_or_else(|| panic!("SIPp does not listen: {}", sipp.screen()));
-        sipp
+        Sipp { child, port, trace, screen }
     }
 
     fn has_ended(&mut self) -> bool {
