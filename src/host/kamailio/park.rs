@@ -90,7 +90,13 @@ unsafe fn park(
     let tm = tm().ok_or_else(|| Error::Internal(NEEDED.to_owned()))?;
     // SAFETY: the caller's word.
     unsafe {
-        let Some(id) = tm.call_to_suspend(msg)? else { return Ok(Last::stop()) };
+        let Some(id) = tm.call_to_suspend(msg)? else {
+            // Cancelled between the look for contacts and the relay: tm had named the contacts, and sent them nothing.
+            if let Some(id) = tm::current(msg)? {
+                sender::went_nowhere(id);
+            }
+            return Ok(Last::stop());
+        };
         if let Some(refused) = one_too_many(service, &user, id) {
             return Ok(refused);
         }

@@ -206,6 +206,13 @@ pub fn rung_in_hand(id: CallId) -> Vec<String> {
     })
 }
 
+/// A call that was followed in the route that is being run could not be relayed after all.
+pub fn went_nowhere(id: CallId) {
+    FOLLOWED.with_borrow_mut(|followed| {
+        followed.iter_mut().filter(|follow| follow.id == id).for_each(|follow| follow.rung.clear());
+    });
+}
+
 /// Whether a call was followed in the route that is being run.
 pub fn is_followed(id: CallId) -> bool {
     FOLLOWED.with_borrow(|followed| followed.iter().any(|follow| follow.id == id))
