@@ -83,11 +83,8 @@ pub(super) async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>)
             if let Outcome::TokenGone { since_ms } = outcome
                 && push.is_stored
             {
-                // Without a time from the provider: dead unless it was registered after we asked. With one, a provider
-                // whose clock is ahead must not outvote a registration that is still to come.
-                let since_ms = since_ms.map_or(asked_at_ms, |since_ms| since_ms.min(now_ms()));
                 // Boxed: rare, and every push under way would keep room for it.
-                Box::pin(delivery.graveyard.retire(push, since_ms, &lane.name())).await;
+                Box::pin(retire(delivery, lane, since_ms, asked_at_ms)).await;
             }
             return PushResult { provider: lane.provider(), outcome, attempts };
         };
@@ -97,6 +94,13 @@ pub(super) async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>)
         }
         stats.count(Counter::Retries);
     }
+}
+
+/// The token is dead. Without a time from the provider: unless it was registered after we asked. With one, a provider whose clock
+/// is ahead must not outvote a registration that is still to come.
+async fn retire(delivery: &Delivery<'_>, lane: &Lane, since_ms: Option<i64>, asked_at_ms: i64) {
+    let since_ms = since_ms.map_or(asked_at_ms, |since_ms| since_ms.min(now_ms()));
+    delivery.graveyard.retire(delivery.push, since_ms, &lane.name()).await;
 }
 
 /// The end of a push whose call needs it no more: what its last attempt came to, where there was one.

@@ -228,11 +228,7 @@ impl Service {
     /// # Errors
     /// Why no phone will ring; see [`Error`].
     pub fn send_media(&self, user: &str, caller: &str, call_id: &str, media: Media) -> Result<Report, Error> {
-        self.counted(|| {
-            let call = Call::new(user, Caller::parse(caller), call_id, media)?;
-            let devices = self.devices_of(&call.callee)?;
-            self.push(&call, devices, true)
-        })
+        self.send_ready(self.ready(user, caller, call_id, media)?)
     }
 
     /// The same for one device that the caller names; no store is asked, and none is changed.
@@ -246,11 +242,7 @@ impl Service {
         caller: &str,
         call_id: &str,
     ) -> Result<Report, Error> {
-        self.counted(|| {
-            let call = Call::parse(user, caller, call_id)?;
-            let device = target.device(&call.callee)?;
-            self.push(&call, vec![device], false)
-        })
+        self.send_ready(self.ready_to(target, user, caller, call_id)?)
     }
 
     /// The same without waiting: hands the pushes over and says how many devices there are. `done` is told on the sender's
@@ -420,11 +412,10 @@ impl Service {
         devices.into_iter().map(push).collect()
     }
 
-    fn push(&self, call: &Call, devices: Vec<Device>, is_stored: bool) -> Result<Report, Error> {
+    fn send_ready(&self, ready: Ready) -> Result<Report, Error> {
         self.refuse_to_wait_for_ourselves()?;
-        let pushes = self.pushes(call, devices, is_stored);
         self.stats.count(Counter::Calls);
-        self.verdict(self.with_sender(|sender| Ok(sender.send(pushes, self.settings.wait)?))?)
+        self.verdict(self.with_sender(|sender| Ok(sender.send(ready.pushes, self.settings.wait)?))?)
     }
 
     /// A route that the sender's process runs must not wait for the sender.
