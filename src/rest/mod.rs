@@ -8,6 +8,7 @@ mod route;
 mod tokens;
 
 pub use answer::Response;
+pub use tokens::MAX_BODY_LEN;
 
 use crate::service::Service;
 

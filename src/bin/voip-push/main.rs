@@ -4,6 +4,7 @@
 //! that one line on standard error explains.
 
 mod key;
+mod serve;
 mod simulate;
 
 use std::fmt;
@@ -25,6 +26,7 @@ enum Command {
     Simulate(Box<simulate::Args>),
     #[command(subcommand)]
     Key(key::Args),
+    Serve(serve::Args),
 }
 
 /// Why a subcommand did not succeed; the text is one line without secrets.
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Simulate(args) => simulate::run(&args),
         Command::Key(args) => key::run(&args),
+        Command::Serve(args) => serve::run(&args),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     // Nobody is left to be told when standard error is gone, hence the ignored result.
