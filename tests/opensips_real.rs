@@ -12,9 +12,13 @@
 
 #[path = "opensips_real/acts.rs"]
 mod acts;
+#[path = "opensips_real/silent.rs"]
+mod silent;
 mod support;
 #[path = "opensips_real/traffic.rs"]
 mod traffic;
+#[path = "opensips_real/twice.rs"]
+mod twice;
 
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -152,6 +156,20 @@ tests! {
     the_script_is_reloaded_while_pushes_are_under_way
     nobody_is_stuck_when_the_sender_dies
     five_hundred_calls_keep_no_worker
+}
+
+tests! {
+    moments in crate::twice:
+    a_phone_that_registers_while_it_rings_rings_once
+    a_phone_that_registers_in_the_very_moment_rings_once
+    another_phone_that_registers_while_one_rings_rings_too
+}
+
+tests! {
+    without_ringing in crate::silent:
+    a_message_wakes_a_phone_and_is_delivered_once
+    a_registration_that_runs_out_wakes_silently_or_not_at_all
+    a_request_inside_a_call_wakes_silently
 }
 
 tests! {
