@@ -4,13 +4,14 @@
 //! that one line on standard error explains.
 
 mod key;
+mod man;
 mod simulate;
 
 use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// VoIP pushes for SIP servers: try them, look at them, check them.
 #[derive(Parser)]
@@ -25,6 +26,8 @@ enum Command {
     Simulate(Box<simulate::Args>),
     #[command(subcommand)]
     Key(key::Args),
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
 /// Why a subcommand did not succeed; the text is one line without secrets.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Simulate(args) => simulate::run(&args),
         Command::Key(args) => key::run(&args),
+        Command::Man(args) => man::run(&args, Cli::command()),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     // Nobody is left to be told when standard error is gone, hence the ignored result.
