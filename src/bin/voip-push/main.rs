@@ -7,6 +7,7 @@ mod check;
 mod config_file;
 mod key;
 mod man;
+mod serve;
 mod simulate;
 
 use std::fmt;
@@ -31,6 +32,7 @@ enum Command {
     Key(key::Args),
     #[command(hide = true)]
     Man(man::Args),
+    Serve(serve::Args),
 }
 
 /// Why a subcommand did not succeed; the text is one line without secrets.
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(&args),
         Command::Key(args) => key::run(&args),
         Command::Man(args) => man::run(&args, Cli::command()),
+        Command::Serve(args) => serve::run(&args),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     if matches!(failure, Failure::Told(_)) {
