@@ -27,7 +27,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("rest", &["service", "stats"]),
     ("c_api", &["service", "rest", "stats", "config"]),
     ("host", &["service", "rest", "stats", "config", "sip"]),
-    ("bin", &["service", "rest", "stats", "config"]),
+    ("bin", &["service", "rest", "stats", "config", "host"]),
     // lib.rs is a map: it names the rooms and uses none.
     ("", &[]),
 ];

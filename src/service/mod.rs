@@ -10,8 +10,9 @@ mod messages;
 mod named;
 mod refreshes;
 
+pub use crate::sender::{Authorization, Blame, Next, Probe, Probed, Reached, Unreached};
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
-pub use crate::store::Registered;
+pub use crate::store::{Inspection, MadeBy, Registered, SCHEMA, SqliteStore, StoreError, TokenStore};
 pub use contacts::{Offer, SipRegister, Stored};
 pub use error::Error;
 pub use installed::{install, installed, uninstall};
@@ -25,7 +26,6 @@ use crate::model::{
 use crate::process::{Guesses, PerProcess};
 use crate::sender::{Hub, Sender};
 use crate::stats::{Counter, Stats};
-use crate::store::{SqliteStore, StoreError, TokenStore};
 use error::judge;
 use once_cell::sync::OnceCell;
 use std::path::Path;

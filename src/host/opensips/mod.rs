@@ -31,6 +31,11 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 /// The layouts of the OpenSIPS that has loaded us.
 static ABI: OnceLock<Abi> = OnceLock::new();
 
+/// Whether the layouts of this version are known, and if not, what to say.
+pub fn check_version(version: &str) -> Result<(), String> {
+    stamp::check(version, None).map(|_| ())
+}
+
 /// Looks whether this program is an OpenSIPS, and fills its table: with our tables, or with the reason why not in the place of the
 /// version, which OpenSIPS prints beside its own before it ends.
 pub fn claim(table: &Exports) -> Claim {
