@@ -163,6 +163,7 @@ tests! {
     a_phone_that_registers_while_it_rings_rings_once
     a_phone_that_registers_in_the_very_moment_rings_once
     another_phone_that_registers_while_one_rings_rings_too
+    a_phone_that_registers_during_the_push_rings_at_once
 }
 
 tests! {

@@ -2,8 +2,11 @@
 //!
 //! It refuses to rely on luck: what is to happen in between is made to happen there.
 
-use super::{Rig, start};
+use super::{Rig, start, token};
 use crate::support::phone::{Phone, Sent};
+use crate::support::{DEADLINE, poll};
+use serde_json::json;
+use std::time::{Duration, Instant};
 
 impl Rig {
     /// Nothing of this call reaches the phone any more.
@@ -53,11 +56,9 @@ pub fn a_phone_that_registers_while_it_rings_rings_once() {
 /// Between the moment from which on registrations are watched and the lookup.
 pub fn a_phone_that_registers_in_the_very_moment_rings_once() {
     let wait = "\txlog(\"L_NOTICE\", \"$ci: in between\\n\");\n\tusleep(500000);\n";
-    let asleep = "\t# whoever registered while the push was under way\n";
-    let awake = "\t\troute(VOIP_PUSH_WATCH);\n\t\tlookup";
+    let lookup = "\tlookup(\"location\");\n\t$var(found)";
     let rig = start(&[
-        (asleep, &format!("{asleep}{wait}")),
-        (awake, &awake.replace("\t\tlookup", &format!("{wait}\t\tlookup"))),
+        (lookup, &format!("{wait}{lookup}")),
         ("loadmodule \"nathelper.so\"", "loadmodule \"nathelper.so\"\nloadmodule \"cfgutils.so\""),
     ]);
     let mut caller = rig.phone("alice");
@@ -93,5 +94,34 @@ pub fn another_phone_that_registers_while_one_rings_rings_too() {
     mobile.register();
     rig.talk(&mut caller, &call, &mut mobile);
     desk.expect_request("CANCEL");
+    rig.stop();
+}
+
+/// While the push services are asked: it gets the call at once, and once, whatever they say then.
+pub fn a_phone_that_registers_during_the_push_rings_at_once() {
+    let rig = start(&[]);
+    let mut caller = rig.phone("alice");
+    for (user, number, outcome) in [
+        ("bob", 1, json!({ "delay_ms": 600 })),
+        ("carol", 2, json!({ "delay_ms": 600, "status": 410, "reason": "Unregistered" })),
+    ] {
+        let mut phone = rig.sleeping(user, number);
+        rig.simulator.behave(&token(number), json!([outcome]));
+        let call = caller.invite(user);
+        caller.expect_status(&call, 100);
+        let begin = Instant::now();
+        phone.register();
+        let invite = phone.expect_request("INVITE");
+        assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
+        phone.answer(&invite, 180);
+        caller.expect_status(&call, 180);
+        rig.simulator.wait_for_pushes(0, number.into());
+        // the answer is in, and the script has gone on
+        let stats = || rig.opensips.manage("voip_push:stats", &json!({}));
+        poll(DEADLINE, || (stats()["result"]["queued"] == 0).then_some(())).expect("the push ends");
+        rig.has_rung_once(&mut phone, &call);
+        phone.answer(&invite, 200);
+        assert_eq!(caller.expect_final(&call).status(), 200, "{user}");
+    }
     rig.stop();
 }
