@@ -12,6 +12,8 @@
 
 #[path = "opensips_real/acts.rs"]
 mod acts;
+#[path = "opensips_real/middle.rs"]
+mod middle;
 #[path = "opensips_real/silent.rs"]
 mod silent;
 mod support;
@@ -152,6 +154,7 @@ tests! {
 tests! {
     scripts in crate::acts:
     wrong_arguments_get_a_number_and_wrong_scripts_are_not_taken
+    our_event_may_be_named_without_us
     where_there_is_no_event_loop_the_function_waits
     the_script_is_reloaded_while_pushes_are_under_way
     nobody_is_stuck_when_the_sender_dies
@@ -171,6 +174,12 @@ tests! {
     a_message_wakes_a_phone_and_is_delivered_once
     a_registration_that_runs_out_wakes_silently_or_not_at_all
     a_request_inside_a_call_wakes_silently
+}
+
+tests! {
+    before_a_registrar in crate::middle:
+    a_phone_at_mid_registrar_is_woken
+    a_registration_at_mid_registrar_that_runs_out_wakes_silently
 }
 
 tests! {
