@@ -100,6 +100,7 @@ impl Rig {
     /// The call rings, is answered, and ends.
     fn talk(&self, caller: &mut Phone, call: &Sent, phone: &mut Phone) {
         let invite = phone.expect_request("INVITE");
+        assert!(!invite.start.contains("pn-prid"), "{}", invite.start);
         assert_eq!(invite.header("Call-ID"), Some(call.call_id.as_str()));
         phone.answer(&invite, 180);
         phone.answer(&invite, 200);
