@@ -3,6 +3,7 @@
 //! It refuses values out of range instead of bending them.
 
 use super::credential::beside;
+use super::files::Files;
 use super::{
     ApiKeys, ApnsCredential, ConfigError, FcmCredential, IosPushType, MessageSettings, Quarantine,
     ReachableSettings, RefreshSettings, Settings, SipSettings, raw,
@@ -12,12 +13,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
-    let text = super::secret::read_public(file).map_err(|why| ConfigError::new(file, "config", why))?;
+pub(super) fn load(files: &Files) -> Result<Settings, ConfigError> {
+    let file = files.main();
+    let text = files.main_text().map_err(|why| ConfigError::new(file, "config", why))?;
     let raw: raw::File =
         toml::from_str(&text).map_err(|error| ConfigError::from_toml(file, &text, &error))?;
     let api_keys_file = raw.rest.as_ref().and_then(|rest| rest.api_keys_file.as_ref());
-    let api_keys = api_keys_file.map(|named| ApiKeys::load(file, named)).transpose()?;
+    let api_keys = api_keys_file.map(|named| ApiKeys::load(files, named)).transpose()?;
     let number = |key, value, range| in_range(file, key, value, range);
     let mut settings = Settings {
         file: file.to_owned(),
@@ -53,9 +55,9 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
         apns: raw
             .apns
             .into_iter()
-            .map(|apns| ApnsCredential::from_raw(file, apns))
+            .map(|apns| ApnsCredential::from_raw(files, apns))
             .collect::<Result<_, _>>()?,
-        fcm: raw.fcm.into_iter().map(|fcm| FcmCredential::from_raw(file, fcm)).collect::<Result<_, _>>()?,
+        fcm: raw.fcm.into_iter().map(|fcm| FcmCredential::from_raw(files, fcm)).collect::<Result<_, _>>()?,
         api_keys,
         wrong_keys_per_minute: number(
             "[rest] wrong_keys_per_minute",

@@ -1,4 +1,4 @@
-//! The one TOML file, read once before any fork and turned into checked, typed settings.
+//! The one TOML file, read before any fork, and again when an administrator says so, and turned into checked, typed settings.
 //!
 //! It refuses to go on with half a configuration: whatever is wrong is one line that names the file, the key and what to
 //! do. Secrets are read from files of their own and are never shown.
@@ -6,6 +6,8 @@
 mod api_keys;
 mod credential;
 mod error;
+mod files;
+mod in_force;
 mod load;
 mod message;
 mod profile;
@@ -19,6 +21,7 @@ mod template;
 pub use api_keys::{ApiKey, ApiKeys};
 pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey, alert_topic};
 pub use error::ConfigError;
+pub use in_force::{Change, InForce, LogLevel};
 pub use message::MessageSettings;
 pub use profile::{MAX_APNS_LEN, MAX_FCM_LEN, Profile};
 pub use reachable::ReachableSettings;
@@ -28,6 +31,7 @@ pub use sip::SipSettings;
 pub use template::{Field, Piece, Template};
 
 use crate::model::Provider;
+use files::Files;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -117,7 +121,7 @@ impl Settings {
     /// # Errors
     /// The first thing that is wrong, as one line.
     pub fn load(file: &Path) -> Result<Settings, ConfigError> {
-        load::load(file)
+        load::load(&Files::on_disk(file))
     }
 
     /// An error about one of these settings that was found by whoever uses it.

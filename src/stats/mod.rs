@@ -1,28 +1,28 @@
 //! What happened, as counters in shared memory that every process of the server adds to and can read.
 //!
-//! It refuses to grow: how many counters there are is known when the configuration is read.
+//! It refuses to grow without a bound: how many counters there are is known when the configuration is read, and a reload may add
+//! some.
 
+mod apps;
 mod names;
 
 pub use names::Counter;
 
 use crate::model::{Outcome, Provider};
 use crate::process::SharedCounters;
+use apps::Apps;
 use names::{BOUNDS_MS, GROWING, OUTCOMES, TABLE};
 use std::fmt::Write as _;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// The label of pushes for an app that no credential serves.
-const OTHER_APP: &str = "other";
 /// Numbers of one histogram: its buckets, the one above all bounds, and the sum in µs.
 const HISTOGRAM_LEN: usize = BOUNDS_MS.len() + 2;
 
 /// All counters of one server.
 pub struct Stats {
-    /// Provider and app (topic or project) of each row of outcomes; the last row of a provider is [`OTHER_APP`].
-    apps: Vec<(Provider, String)>,
+    apps: Apps,
     numbers: SharedCounters,
 }
 
@@ -60,12 +60,14 @@ impl Stats {
     /// # Errors
     /// The system has no memory to give.
     pub fn new(apps: impl IntoIterator<Item = (Provider, String)>) -> io::Result<Stats> {
-        let others = Provider::ALL.map(|provider| (provider, OTHER_APP.to_owned()));
-        let mut apps: Vec<_> = apps.into_iter().chain(others).collect();
-        apps.sort_by_key(|(provider, app)| (provider.as_str(), app == OTHER_APP, app.clone()));
-        apps.dedup();
-        let len = TABLE.len() + apps.len() * OUTCOMES.len() + Provider::ALL.len() * HISTOGRAM_LEN;
-        Ok(Stats { apps, numbers: SharedCounters::new(len)? })
+        let len = TABLE.len() + Provider::ALL.len() * HISTOGRAM_LEN;
+        Ok(Stats { apps: Apps::new(apps)?, numbers: SharedCounters::new(len)? })
+    }
+
+    /// Makes counters for pushes to further apps, behind the others; gives back the apps that there is no room for, whose pushes
+    /// are counted as other ones. By one process at a time.
+    pub fn add_apps(&self, apps: impl IntoIterator<Item = (Provider, String)>) -> Vec<String> {
+        self.apps.add(apps)
     }
 
     /// Counts one.
@@ -96,7 +98,9 @@ impl Stats {
     /// Counts the end of one push: to which app, how, and how long after it was handed over.
     pub fn push_ended(&self, provider: Provider, app: &str, outcome: &Outcome, took: Duration) {
         let numbers = self.numbers.as_slice();
-        numbers[self.outcome_at(provider, app, outcome.name())].fetch_add(1, Ordering::Relaxed);
+        let column = OUTCOMES.iter().position(|known| *known == outcome.name());
+        let column = column.expect("a test walks all outcomes");
+        self.apps.number_of(provider, app, column).fetch_add(1, Ordering::Relaxed);
         let histogram = self.histogram_at(provider);
         let bucket = BOUNDS_MS.iter().position(|bound| took <= Duration::from_millis(*bound));
         numbers[histogram + bucket.unwrap_or(BOUNDS_MS.len())].fetch_add(1, Ordering::Relaxed);
@@ -114,16 +118,17 @@ impl Stats {
         });
         let (growing, levels): (Vec<_>, Vec<_>) = plain.enumerate().partition(|(at, _)| *at < GROWING);
         let plain = |rows: Vec<(usize, Reading)>| rows.into_iter().map(|(_, reading)| reading);
-        plain(growing).chain(self.read_pushes()).chain(plain(levels)).collect()
+        // The pushes last: what a reload adds must not move the others, which SIP servers ask for by their position.
+        plain(growing).chain(plain(levels)).chain(self.read_pushes()).collect()
     }
 
     fn read_pushes(&self) -> Vec<Reading> {
-        let rows = self.apps.iter().enumerate().flat_map(|(row, (provider, app))| {
+        let rows = self.apps.names().enumerate().flat_map(|(row, (provider, app))| {
             OUTCOMES.iter().enumerate().map(move |(column, outcome)| Reading {
                 name: "pushes_total",
                 labels: format!("{{provider=\"{}\",app=\"{app}\",outcome=\"{outcome}\"}}", provider.as_str()),
                 help: "Pushes by provider, app and how they ended",
-                value: self.value(TABLE.len() + row * OUTCOMES.len() + column),
+                value: self.apps.number(row, column).load(Ordering::Relaxed),
             })
         });
         rows.collect()
@@ -168,16 +173,9 @@ impl Stats {
         self.numbers.as_slice()[at].load(Ordering::Relaxed)
     }
 
-    fn outcome_at(&self, provider: Provider, app: &str, outcome: &str) -> usize {
-        let row_of = |app: &str| self.apps.iter().position(|known| known.0 == provider && known.1 == app);
-        let row = row_of(app).or_else(|| row_of(OTHER_APP)).expect("every provider has a row for other apps");
-        let column = OUTCOMES.iter().position(|known| *known == outcome).expect("a test walks all outcomes");
-        TABLE.len() + row * OUTCOMES.len() + column
-    }
-
     fn histogram_at(&self, provider: Provider) -> usize {
         let at = Provider::ALL.iter().position(|known| *known == provider).expect("ALL has every provider");
-        TABLE.len() + self.apps.len() * OUTCOMES.len() + at * HISTOGRAM_LEN
+        TABLE.len() + at * HISTOGRAM_LEN
     }
 }
 
