@@ -8,6 +8,7 @@ use super::sender;
 use crate::host::note::Note;
 use crate::host::panic_caught;
 use crate::host::table::Table;
+use crate::model::cut_to;
 use crate::service::{Error, LogLevel, QuarantineAction, Service, installed};
 use crate::stats::{Counter, Reading};
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
@@ -130,6 +131,9 @@ unsafe extern "C" fn log_level(rpc: *const Rpc, context: *mut c_void) {
     };
 }
 
+/// ctl.so sends nothing at all where the text of a fault has 256 bytes or more (MAX_FAULT_LEN); the log has it whole.
+const MAX_FAULT_LEN: usize = 250;
+
 /// Why a command was not done.
 enum Fault {
     Usage(&'static CStr),
@@ -163,7 +167,9 @@ unsafe fn answer(
         let text = match fault {
             None => return,
             Some(Fault::Usage(text)) => text.to_owned(),
-            Some(Fault::Failed(error)) => CString::new(error.to_string()).unwrap_or_default(),
+            Some(Fault::Failed(error)) => {
+                CString::new(cut_to(&error.to_string(), MAX_FAULT_LEN)).unwrap_or_default()
+            }
         };
         // SAFETY: Kamailio's RPC table and context, valid during this call; one text for the format's one.
         unsafe { ((*rpc).fault)(context, 500, c"%s".as_ptr(), text.as_ptr()) };
