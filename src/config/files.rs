@@ -14,6 +14,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The texts of all files of one configuration. They hold secrets, so there is no `Debug`.
 pub(super) struct Files {
@@ -26,6 +27,8 @@ pub(super) struct Files {
 struct Text {
     text: String,
     mode: u32,
+    /// When it was last changed, in ns since 1970; 0 where nobody knows.
+    changed_at_ns: u64,
 }
 
 impl Files {
@@ -52,7 +55,7 @@ impl Files {
     /// A file with a secret in it. The error is what is wrong and what to do, without the content.
     pub(super) fn secret(&self, named: &Path) -> Result<Secret, String> {
         let path = beside(&self.main, named);
-        let Text { text, mode } = self.read(&path)?;
+        let Text { text, mode, .. } = self.read(&path)?;
         if mode & 0o027 != 0 {
             let shown = path.display();
             return Err(format!(
@@ -60,6 +63,13 @@ impl Files {
             ));
         }
         Ok(Secret::new(text))
+    }
+
+    /// When a file that was read had last been changed.
+    pub(super) fn changed_at(&self, named: &Path) -> Option<SystemTime> {
+        let path = beside(&self.main, named);
+        let at_ns = self.texts.borrow().get(&path)?.changed_at_ns;
+        (at_ns > 0).then(|| UNIX_EPOCH + Duration::from_nanos(at_ns))
     }
 
     fn read(&self, path: &Path) -> Result<Text, String> {
@@ -78,9 +88,10 @@ impl Files {
     pub(super) fn hand_over(&self) -> Vec<u8> {
         let mut out = Vec::new();
         put(&mut out, self.main.as_os_str().as_bytes());
-        for (path, Text { text, mode }) in self.texts.borrow().iter() {
+        for (path, Text { text, mode, changed_at_ns }) in self.texts.borrow().iter() {
             put(&mut out, path.as_os_str().as_bytes());
             put(&mut out, &mode.to_ne_bytes());
+            put(&mut out, &changed_at_ns.to_ne_bytes());
             put(&mut out, text.as_bytes());
         }
         out
@@ -94,8 +105,9 @@ impl Files {
         while !from.is_empty() {
             let path = path(take(&mut from)?);
             let mode = u32::from_ne_bytes(take(&mut from)?.try_into().ok()?);
+            let changed_at_ns = u64::from_ne_bytes(take(&mut from)?.try_into().ok()?);
             let text = String::from_utf8(take(&mut from)?.to_vec()).ok()?;
-            texts.insert(path, Text { text, mode });
+            texts.insert(path, Text { text, mode, changed_at_ns });
         }
         Some(Files { main, texts: RefCell::new(texts), is_handed_over: true })
     }
@@ -116,10 +128,13 @@ fn take<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
 /// Text and mode of the same file, even where another takes its name meanwhile.
 fn from_disk(path: &Path) -> io::Result<Text> {
     let mut file = File::open(path)?;
-    let mode = file.metadata()?.permissions().mode() & 0o777;
+    let data = file.metadata()?;
+    let since_1970 =
+        data.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     let mut text = String::new();
     file.read_to_string(&mut text)?;
-    Ok(Text { text, mode })
+    let changed_at_ns = u64::try_from(since_1970.as_nanos()).unwrap_or(0);
+    Ok(Text { text, mode: data.permissions().mode() & 0o777, changed_at_ns })
 }
 
 fn cannot_read(path: &Path, error: &io::Error) -> String {
@@ -144,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_was_handed_over_is_the_same_and_a_part_of_it_is_nothing() {
-        let text = |text: &str| Text { text: text.to_owned(), mode: 0o640 };
+        let text = |text: &str| Text { text: text.to_owned(), mode: 0o640, changed_at_ns: 7_000_000_000 };
         let texts = [("/etc/x.toml", "main"), ("/etc/key.p8", "k\u{e4}y"), ("/etc/empty", "")];
         let texts = texts.map(|(path, content)| (PathBuf::from(path), text(content)));
         let files =
@@ -153,6 +168,7 @@ mod tests {
         let there = Files::handed_over(&bytes).unwrap();
         assert_eq!((there.main(), there.main_text().as_deref()), (Path::new("/etc/x.toml"), Ok("main")));
         assert_eq!(there.secret(Path::new("key.p8")).unwrap().expose(), "k\u{e4}y");
+        assert_eq!(there.changed_at(Path::new("key.p8")), Some(UNIX_EPOCH + Duration::from_secs(7)));
         assert!(there.public(Path::new("/proc/version")).unwrap_err().contains("was not handed over"));
         assert!(there.hand_over() == bytes);
         assert!(Files::handed_over(&bytes[..bytes.len() - 1]).is_none());

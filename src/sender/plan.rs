@@ -18,10 +18,10 @@ pub(super) struct Plan {
     lanes: Vec<Planned>,
 }
 
-struct Planned {
-    provider: Arc<dyn PushProvider>,
-    origin: Origin,
-    tls: Tls,
+pub(super) struct Planned {
+    pub(super) provider: Arc<dyn PushProvider>,
+    pub(super) origin: Origin,
+    pub(super) tls: Tls,
 }
 
 impl Plan {
@@ -44,6 +44,11 @@ impl Plan {
             lanes.push(Planned { provider, origin, tls });
         }
         Ok(Plan { lanes })
+    }
+
+    /// What there is for each credential.
+    pub(super) fn into_each(self) -> impl Iterator<Item = Planned> {
+        self.lanes.into_iter()
     }
 
     /// One lane per credential; those that were there before with the same key and origin keep their connections, the others are not
