@@ -280,8 +280,10 @@ fn no_call_is_lost_while_keys_change(installation: &Installation) {
         (rig.stat("calls_failed_total"), rig.stat("resume_failed_total"), rig.stat("panics_total")),
         (0, 0, 0)
     );
-    poll(DEADLINE, || (rig.connections().1 == 1).then_some(()))
-        .expect("only the last key's connection is left");
+    // The last reload may have come after the last of them.
+    assert_eq!(rig.call("bob"), "1");
+    let is_alone = poll(DEADLINE, || (rig.connections().1 == 1).then_some(()));
+    is_alone.unwrap_or_else(|| panic!("opened and left: {:?}\n{}", rig.connections(), rig.kamailio.log()));
 }
 
 fn park(rig: &Rig, caller: &mut Phone, callee: &str) -> Sent {
