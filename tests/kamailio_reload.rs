@@ -342,6 +342,8 @@ fn the_log_is_louder_or_quieter_in_all_processes(installation: &Installation) {
     assert_eq!(rig.call("bob"), "1");
     poll(DEADLINE, || (said(&rig) == (2, 2)).then_some(())).unwrap_or_else(|| panic!("{:?}", said(&rig)));
     assert!(level(&["debug"]).contains("hidden: Kamailio's own debug level shows less"));
+    rig.kamailio.rpc(&["corex.debug", "3"]);
+    poll(DEADLINE, || (!level(&[]).contains("hidden")).then_some(())).expect("now it shows all");
     assert!(
         rig.kamailio
             .try_rpc(&["voip_push.log_level", "loud"])
