@@ -43,7 +43,7 @@ const CRATES: [(&str, &[&str]); 7] = [
     // ureq, in oauth.rs, wants its crypto provider handed over as rustls' type.
     ("rustls", &["src/http2", "src/bin/voip-push/simulate", "src/provider/fcm/oauth.rs"]),
     ("tokio_rustls", &["src/http2", "src/bin/voip-push/simulate"]),
-    ("aws_lc_rs", &["src/config/api_keys.rs", "src/bin/voip-push/simulate"]),
+    ("aws_lc_rs", &["src/config/api_keys.rs", "src/service/purr.rs", "src/bin/voip-push/simulate"]),
     ("ureq", &["src/provider/fcm", "src/sender"]),
     ("cbindgen", &[]),
 ];

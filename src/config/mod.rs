@@ -23,8 +23,8 @@ pub use message::MessageSettings;
 pub use profile::{MAX_APNS_LEN, MAX_FCM_LEN, Profile};
 pub use reachable::ReachableSettings;
 pub use refresh::RefreshSettings;
-pub use secret::Secret;
-pub use sip::SipSettings;
+pub use secret::{Secret, read_secret};
+pub use sip::{PurrOffer, SipSettings};
 pub use template::{Field, Piece, Template};
 
 use crate::model::Provider;

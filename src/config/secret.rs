@@ -29,8 +29,11 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Reads a file with a secret in it. The error is what is wrong and what to do, without the content.
-pub(super) fn read_secret(path: &Path) -> Result<Secret, String> {
+/// Reads a file with a secret in it.
+///
+/// # Errors
+/// What is wrong and what to do, without the content.
+pub fn read_secret(path: &Path) -> Result<Secret, String> {
     let text = read_public(path)?;
     let mode = fs::metadata(path).map_err(|error| cannot_read(path, &error))?.mode() & 0o777;
     if mode & 0o027 != 0 {

@@ -3,10 +3,12 @@
 //! It refuses unchecked text: whatever comes in is turned into the model's nouns first, and a refusal says what and why.
 
 mod contacts;
+mod dialogs;
 mod ends;
 mod error;
 mod installed;
 mod messages;
+mod purr;
 mod refreshes;
 
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
@@ -47,6 +49,8 @@ pub struct Service {
     hub: OnceCell<Hub>,
     /// That process' pid, in that process; 0 elsewhere.
     sender_pid: AtomicU32,
+    /// Set where phones are woken for requests within dialogs.
+    purrs: OnceCell<purr::Purrs>,
 }
 
 /// A call, or a message, that was looked up and checked, and can be handed over.
@@ -57,8 +61,11 @@ pub struct Ready {
 impl Ready {
     /// What it counts as.
     fn counter(&self) -> Counter {
-        let is_message = |push: &Push| matches!(push.kind, Kind::Message(_));
-        if self.pushes.iter().any(is_message) { Counter::Messages } else { Counter::Calls }
+        match self.pushes.first().map(|push| push.kind) {
+            Some(Kind::Message(_)) => Counter::Messages,
+            Some(Kind::Dialog) => Counter::Dialogs,
+            _ => Counter::Calls,
+        }
     }
 
     /// The devices that it is for.
@@ -115,6 +122,7 @@ impl Service {
             sender: PerProcess::new(),
             hub: OnceCell::new(),
             sender_pid: AtomicU32::new(0),
+            purrs: OnceCell::new(),
         })
     }
 
