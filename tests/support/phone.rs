@@ -447,6 +447,11 @@ impl Message {
 }
 
 impl Sent {
+    /// The same as if one more request had been sent in its dialog.
+    pub fn next(&self) -> Sent {
+        Sent { cseq: self.cseq + 1, ..self.clone() }
+    }
+
     fn text_with(&self, extra: &str) -> String {
         let Sent { method, uri, via, from, to, call_id, cseq, .. } = self;
         format!(

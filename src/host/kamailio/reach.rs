@@ -46,6 +46,16 @@ pub fn registered(contacts: &[String], transport: &str, phone: Option<&str>) {
     contacts.iter().for_each(|contact| fresh.note(contact, is_connected, phone));
 }
 
+/// What is known of a contact, or of what else was noted by [`registered`].
+pub fn known(contact: &str) -> Option<Known> {
+    FRESH.get()?.look(contact)
+}
+
+/// The number that a phone has in what is known.
+pub fn number_of(phone: &str) -> Option<u16> {
+    Some(FRESH.get()?.phone(phone))
+}
+
 /// The branches of the call in hand, and the contacts that they go to.
 struct Branches {
     call: Option<CallId>,

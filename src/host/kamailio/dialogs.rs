@@ -1,0 +1,142 @@
+//! The script functions that wake a phone for a request within a dialog (RFC 8599 §6): `lookup_purr`, `wake_dialog`, `is_dialog_phone`.
+//!
+//! It refuses to guess who is meant: the PURR in the Request-URI names one device, and only what that device has registered counts.
+
+use super::functions::{Msg, Param, call};
+use super::park::{self, text};
+use super::{pseudo, pushes, reach, sender};
+use crate::host::last::Last;
+use crate::host::log_failure;
+use crate::host::note::{Note, Wake};
+use crate::model::{Device, Invalid};
+use crate::service::{Error, Service, SipRegister, installed};
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// The script wakes phones for requests within dialogs, so it is of interest when they register.
+static IS_USED: AtomicBool = AtomicBool::new(false);
+
+/// Called when the configuration has `lookup_purr`: from here on phones are offered PURRs. False where that cannot be.
+pub fn is_in_the_script() -> bool {
+    IS_USED.store(true, Ordering::Relaxed);
+    let offered = installed().map_or(Ok(()), Service::offer_purrs);
+    offered.inspect_err(|error| ::log::error!("lookup_purr: {error}")).is_ok()
+}
+
+/// `lookup_purr()`: 1 where the phone sleeps, as far as anybody knows, 2 where it has registered lately over a connection.
+pub unsafe extern "C" fn lookup_purr(msg: Msg, _: Param, _: Param) -> c_int {
+    call("lookup_purr", msg, [], |service, []: [&str; 0]| {
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        let device = unsafe { device(service, msg)? };
+        let last = Last::new(if is_awake(service, &device) { 2 } else { 1 });
+        Ok(last.with_device(&device).with_call(device.user.as_str(), ""))
+    })
+}
+
+/// The device that the request in hand is for, by its Request-URI as it came in.
+unsafe fn device(service: &Service, msg: Msg) -> Result<Device, Error> {
+    // SAFETY: the caller's word.
+    let uri = unsafe { pseudo::read(msg, "$ou")? };
+    service.dialog_device(&uri.unwrap_or_default())
+}
+
+fn is_awake(service: &Service, device: &Device) -> bool {
+    let interval = service.settings().reachable.interval(device.platform);
+    let known = key(device).ok().and_then(|key| reach::known(&key));
+    known.is_some_and(|known| known.is_connected && !interval.is_zero() && known.age <= interval)
+}
+
+pub unsafe extern "C" fn wake_dialog_1(msg: Msg, route: Param, _: Param) -> c_int {
+    call("wake_dialog", msg, [("route", route)], |service, [route]| {
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        unsafe { wake(service, msg, route, None) }
+    })
+}
+
+pub unsafe extern "C" fn wake_dialog_2(msg: Msg, route: Param, seconds: Param) -> c_int {
+    call("wake_dialog", msg, [("route", route), ("seconds", seconds)], |service, [route, seconds]| {
+        let within = park::seconds(seconds)?;
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        unsafe { wake(service, msg, route, Some(within)) }
+    })
+}
+
+/// Pushes and holds, in that order: a phone that was pushed to and for which nothing can be held just registers.
+unsafe fn wake(service: &Service, msg: Msg, route: &str, asked: Option<Duration>) -> Result<Last, Error> {
+    pushes::check_can_suspend(service, route)?;
+    // SAFETY: the caller's word.
+    unsafe {
+        let device = device(service, msg)?;
+        let method = text(msg, "$rm")?;
+        if method == "ACK" {
+            // Nobody can be told that an ACK was not delivered.
+            return Err(Invalid::new("method", "is ACK, which is not held").into());
+        }
+        let held = park::Held {
+            key: key(&device)?,
+            sip_call_id: format!("{}/{}", text(msg, "$ci")?, text(msg, "$cs")?),
+            route: route.to_owned(),
+            within: park::how_long(&method, asked.unwrap_or(service.settings().wake)),
+            looked_before_us: 0,
+        };
+        let from = text(msg, "$hdr(From)")?;
+        let ready = service.ready_dialog(&device, &from, &held.sip_call_id, held.within)?;
+        let (user, sip_call_id, within) = (device.user.as_str().to_owned(), text(msg, "$ci")?, held.within);
+        park::hold(service, msg, held, |id| {
+            let note = Note::Queued { user, sip_call_id, id: Some(id) };
+            service.hand_over(ready, Some(within), note.encode())
+        })
+    }
+}
+
+pub unsafe extern "C" fn is_dialog_phone(msg: Msg, _: Param, _: Param) -> c_int {
+    call("is_dialog_phone", msg, [], |service, []: [&str; 0]| {
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        let (device, contact) = unsafe { (device(service, msg)?, text(msg, "$ruid")?) };
+        let known = reach::known(&key(&device)?);
+        let is_it = !contact.is_empty() && known.map(|known| known.phone) == reach::number_of(&contact);
+        Ok(if is_it { Last::new(1) } else { Last::nothing("another contact of this user is meant") })
+    })
+}
+
+/// Devices have registered, and their REGISTER is in hand: what waits for them goes on. Nobody is told of an error, as whoever waits
+/// will be told when the time is over.
+///
+/// # Safety
+/// On Kamailio's own thread, with the message that it has in hand.
+pub unsafe fn registered(service: &Service, msg: Msg, register: &SipRegister<'_>) {
+    if !IS_USED.load(Ordering::Relaxed) {
+        return;
+    }
+    // SAFETY: the caller's word.
+    if let Err(error) = unsafe { wake_all(service, msg, register) } {
+        log_failure("a request within a dialog goes on waiting", &error);
+    }
+}
+
+unsafe fn wake_all(service: &Service, msg: Msg, register: &SipRegister<'_>) -> Result<(), Error> {
+    // SAFETY: the caller's word.
+    let (contacts, transport) =
+        unsafe { (park::contacts(msg, &text(msg, "$(hdr(Contact)[*])")?).0, text(msg, "$pr")?) };
+    for device_id in service.registered_devices(register) {
+        let key = key_of(register.user, &device_id)?;
+        // The registrar names the contacts of this REGISTER first.
+        reach::registered(std::slice::from_ref(&key), &transport, contacts.first().map(String::as_str));
+        let Some(moment) = park::waiting().wake(&key) else { continue };
+        // What it went to already is not known here, and nothing is to be added to it: a request within a dialog goes to one phone.
+        let (aor, phone, contacts) = (String::new(), device_id, Vec::new());
+        let wake = Wake { user: key, aor, moment, tells_contacts: true, contacts, phone, registered: 0 };
+        sender::try_tell(&Note::Wake(wake))?;
+    }
+    Ok(())
+}
+
+/// What requests for this device wait under.
+fn key(device: &Device) -> Result<String, Error> {
+    key_of(device.user.as_str(), &device.device_id)
+}
+
+fn key_of(user: &str, device_id: &str) -> Result<String, Error> {
+    Ok([park::key(user)?.as_str(), device_id].join("\n"))
+}
