@@ -140,8 +140,8 @@ fn wakes_an_android_phone(shipped: &Shipped) {
         let ok = dialog.caller.expect_status(&sent, 200);
         if method == "INVITE" {
             // this is where the dialog goes from here on
-            (target, dialog.ok) = (here, ok.clone());
-            dialog.caller.within("ACK", &sent, &ok);
+            (target, dialog.ok) = (here, dialog.ok.with_contact_of(&ok));
+            dialog.caller.within("ACK", &sent, &dialog.ok);
             bob.expect_request("ACK");
         }
         bob.settle();
