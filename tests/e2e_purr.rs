@@ -409,3 +409,51 @@ fn purrs_are_for_whom_the_administrator_says_and_users_of_several_domains_have_t
     dialog.caller.expect_status(&sent, 200);
     assert_quiet(&shipped);
 }
+
+/// Phones may say nothing for 600 ms.
+fn impatient(name: &str) -> Shipped {
+    let config = vec![("[log]", "[reachable]\nprovisional_ms = 600\n[log]")];
+    Shipped::with(name, Setup { config, ..Setup::default() })
+}
+
+#[test]
+fn a_phone_that_seems_to_be_there_and_says_nothing_is_pushed_to_and_gets_it_where_it_comes() {
+    for method in ["INFO", "INVITE"] {
+        let shipped = impatient(&format!("purr-silent-{method}"));
+        let push = android(&shipped, 1);
+        let mut frozen = Phone::tcp("bob", shipped.port());
+        let purr = purr_of(&registered(&mut frozen, &push, "1")).to_owned();
+        let mut dialog = Dialog::with(&shipped, &mut frozen, &purr);
+        let sent = dialog.send(method);
+        // its connection is open, and nobody reads
+        assert_eq!(shipped.simulator.wait_for_pushes(0, 1)[0]["token"], fcm_token(1));
+        let mut bob = Phone::tcp("bob", shipped.port());
+        registered(&mut bob, &push, "1");
+        let arrived = bob.expect_request(method);
+        assert!(arrived.start.contains(&frozen.contact()), "as the dialog has it: {arrived:?}");
+        bob.answer(&arrived, 200);
+        dialog.caller.expect_status(&sent, 200);
+        registered(&mut bob, &push, "1");
+        assert_eq!((frozen.count(method), bob.count(method)), (1, 1));
+        assert_eq!((shipped.simulator.pushes().len(), stat(&shipped, "silent_total")), (1, 1));
+        assert_quiet(&shipped);
+    }
+}
+
+#[test]
+fn a_phone_that_wakes_on_its_old_connection_gets_it_once() {
+    let shipped = impatient("purr-thawed");
+    let push = android(&shipped, 1);
+    let mut bob = Phone::tcp("bob", shipped.port());
+    let purr = purr_of(&registered(&mut bob, &push, "1")).to_owned();
+    let mut dialog = Dialog::with(&shipped, &mut bob, &purr);
+    let sent = dialog.send("INFO");
+    shipped.simulator.wait_for_pushes(0, 1);
+    registered(&mut bob, &push, "1");
+    let arrived = bob.expect_request("INFO");
+    bob.answer(&arrived, 200);
+    dialog.caller.expect_status(&sent, 200);
+    bob.settle();
+    assert_eq!((bob.count("INFO"), shipped.simulator.pushes().len()), (1, 1));
+    assert_quiet(&shipped);
+}

@@ -99,6 +99,23 @@ impl Service {
         })
     }
 
+    /// The same for a device that was found before.
+    ///
+    /// # Errors
+    /// `Argument`, `Store`, or `NoDevice` where it is gone or takes only calls.
+    pub fn ready_dialog_again(
+        &self,
+        [user, device_id]: [&str; 2],
+        from: &str,
+        request_id: &str,
+        within: Duration,
+    ) -> Result<Ready, Error> {
+        let user = User::parse(user)?;
+        let devices = self.counted(|| self.with_store(|store| store.devices(&user, now_ms())))?;
+        let device = devices.iter().find(|device| device.device_id == device_id).ok_or(Error::NoDevice)?;
+        self.ready_dialog(device, from, request_id, within)
+    }
+
     /// The devices that a REGISTER has brought, by their ids; to be asked when [`Service::register_contacts`] has stored them.
     pub fn registered_devices(&self, register: &SipRegister<'_>) -> Vec<String> {
         self.new_devices(register).into_iter().map(|device| device.device_id).collect()

@@ -1,15 +1,17 @@
-//! The script functions that wake a phone for a request within a dialog (RFC 8599 §6): `lookup_purr`, `wake_dialog`, `is_dialog_phone`.
+//! The script functions that wake a phone for a request within a dialog (RFC 8599 §6): `lookup_purr`, `wake_dialog`,
+//! `is_dialog_phone`; and for phones that seem to be there `follow_dialog` and `doubt_dialog`.
 //!
 //! It refuses to guess who is meant: the PURR in the Request-URI names one device, and only what that device has registered counts.
 
 use super::functions::{Msg, Param, call};
 use super::park::{self, text};
-use super::{pseudo, pushes, reach, sender};
+use super::{pseudo, pushes, reach, sender, tm};
 use crate::host::last::Last;
 use crate::host::log_failure;
-use crate::host::note::{Note, Wake};
+use crate::host::note::{Doubt, Doubted, Note, Wake, What};
 use crate::model::{Device, Invalid};
-use crate::service::{Error, Service, SipRegister, installed};
+use crate::service::{Error, Ready, Service, SipRegister, installed};
+use crate::stats::Counter;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -75,7 +77,7 @@ unsafe fn wake(service: &Service, msg: Msg, route: &str, asked: Option<Duration>
         }
         let held = park::Held {
             key: key(&device)?,
-            sip_call_id: format!("{}/{}", text(msg, "$ci")?, text(msg, "$cs")?),
+            sip_call_id: request_id(msg)?,
             route: route.to_owned(),
             within: park::how_long(&method, asked.unwrap_or(service.settings().wake)),
             looked_before_us: 0,
@@ -88,6 +90,52 @@ unsafe fn wake(service: &Service, msg: Msg, route: &str, asked: Option<Duration>
             service.hand_over(ready, Some(within), note.encode())
         })
     }
+}
+
+/// What the pushes for the request in hand are known by: a dialog has many requests.
+unsafe fn request_id(msg: Msg) -> Result<String, Error> {
+    // SAFETY: the caller's word.
+    unsafe { Ok(format!("{}/{}", text(msg, "$ci")?, text(msg, "$cs")?)) }
+}
+
+pub unsafe extern "C" fn follow_dialog(msg: Msg, _: Param, _: Param) -> c_int {
+    call("follow_dialog", msg, [], |service, []: [&str; 0]| {
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        unsafe { park::follow(service, msg, key(&device(service, msg)?)?, request_id(msg)?) }
+    })
+}
+
+pub unsafe extern "C" fn doubt_dialog(msg: Msg, _: Param, _: Param) -> c_int {
+    call("doubt_dialog", msg, [], |service, []: [&str; 0]| {
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        let (id, device) = unsafe { (tm::current(msg)?, device(service, msg)?) };
+        let Some((id, branches)) =
+            id.map(|id| (id, reach::branches_of(id))).filter(|(_, all)| !all.is_empty())
+        else {
+            return Ok(Last::nothing("it went to no phone that is watched"));
+        };
+        let doubt = Doubt {
+            user: device.user.as_str().to_owned(),
+            // SAFETY: as above.
+            sip_call_id: unsafe { request_id(msg)? },
+            id,
+            // SAFETY: as above.
+            caller: unsafe { text(msg, "$hdr(From)")? },
+            what: What::Dialog,
+            within: service.settings().reachable.provisional,
+            phones: vec![Doubted { device_id: device.device_id, branches }],
+        };
+        sender::try_tell(&Note::Doubt(doubt))?;
+        service.stats().count(Counter::Spared);
+        Ok(Last::new(1))
+    })
+}
+
+/// The push for a phone that a request went to and that has said nothing.
+pub fn ready_again(service: &Service, doubt: &Doubt) -> Result<Ready, Error> {
+    let Doubt { user, sip_call_id, caller, phones, .. } = doubt;
+    let device_id = phones.first().ok_or(Error::NoDevice)?.device_id.as_str();
+    service.ready_dialog_again([user, device_id], caller, sip_call_id, service.settings().wake)
 }
 
 pub unsafe extern "C" fn is_dialog_phone(msg: Msg, _: Param, _: Param) -> c_int {
@@ -117,16 +165,25 @@ pub unsafe fn registered(service: &Service, msg: Msg, register: &SipRegister<'_>
 
 unsafe fn wake_all(service: &Service, msg: Msg, register: &SipRegister<'_>) -> Result<(), Error> {
     // SAFETY: the caller's word.
-    let (contacts, transport) =
-        unsafe { (park::contacts(msg, &text(msg, "$(hdr(Contact)[*])")?).0, text(msg, "$pr")?) };
+    let ((mut contacts, len), transport, aor) = unsafe {
+        (park::contacts(msg, &text(msg, "$(hdr(Contact)[*])")?), text(msg, "$pr")?, text(msg, "$tu")?)
+    };
+    // Those of this REGISTER are the first.
+    contacts.truncate(len);
     for device_id in service.registered_devices(register) {
         let key = key_of(register.user, &device_id)?;
-        // The registrar names the contacts of this REGISTER first.
         reach::registered(std::slice::from_ref(&key), &transport, contacts.first().map(String::as_str));
         let Some(moment) = park::waiting().wake(&key) else { continue };
-        // What it went to already is not known here, and nothing is to be added to it: a request within a dialog goes to one phone.
-        let (aor, phone, contacts) = (String::new(), device_id, Vec::new());
-        let wake = Wake { user: key, aor, moment, tells_contacts: true, contacts, phone, registered: 0 };
+        let (aor, contacts) = (aor.clone(), contacts.clone());
+        let wake = Wake {
+            user: key,
+            aor,
+            moment,
+            tells_contacts: true,
+            contacts,
+            phone: device_id,
+            registered: len,
+        };
         sender::try_tell(&Note::Wake(wake))?;
     }
     Ok(())

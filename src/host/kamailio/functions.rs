@@ -19,7 +19,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// All script functions, and a row of zeros.
-pub static TABLE: Table<[CmdExport; 37]> = Table::new([
+pub static TABLE: Table<[CmdExport; 39]> = Table::new([
     row(c"register_token", 3, register_token_3 as *const c_void),
     row(c"register_token", 4, register_token_4 as *const c_void),
     row(c"register_token", 5, register_token_5 as *const c_void),
@@ -50,6 +50,8 @@ pub static TABLE: Table<[CmdExport; 37]> = Table::new([
     CmdExport { fixup: Some(fix_dialogs), ..row(c"lookup_purr", 0, dialogs::lookup_purr as *const c_void) },
     parking(c"wake_dialog", 1, dialogs::wake_dialog_1 as *const c_void),
     parking(c"wake_dialog", 2, dialogs::wake_dialog_2 as *const c_void),
+    row(c"follow_dialog", 0, dialogs::follow_dialog as *const c_void),
+    row(c"doubt_dialog", 0, dialogs::doubt_dialog as *const c_void),
     row(c"is_dialog_phone", 0, dialogs::is_dialog_phone as *const c_void),
     row(c"cancel_voip_push", 3, cancel_voip_push as *const c_void),
     CmdExport { fixup: Some(fix_late), ..row(c"is_late_call", 0, late::is_late_call as *const c_void) },

@@ -223,26 +223,34 @@ pub fn one_too_many_to(service: &Service, user: &str, id: CallId) -> Result<Opti
 pub unsafe extern "C" fn follow_call(msg: Msg, user: Param, _: Param) -> c_int {
     call("follow_call", msg, [("user", user)], |service, [user]| {
         let user = key(user)?;
-        if !service.has_sender_process() {
-            return Err(Error::Internal("there is no sender's process; Kamailio does not fork".to_owned()));
-        }
-        let tm = tm().ok_or_else(|| Error::Internal(NEEDED.to_owned()))?;
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
-        unsafe {
-            let InHand::Call(id) = tm.call_in_hand(msg)? else {
-                return Ok(Last::nothing("the caller has hung up"));
-            };
-            if !sender::knows(id) {
-                tm.watch(msg, id)?;
-            }
-            sender::follow_no_more(id);
-            let sip_call_id = text(msg, "$ci")?;
-            let (missed_since, is_counted) = count_in(&user, id);
-            let follow = Follow { user, sip_call_id, id, missed_since, is_counted, rung: Vec::new() };
-            sender::tell_of_followed(follow);
-        }
-        Ok(Last::new(1))
+        unsafe { follow(service, msg, user, text(msg, "$ci")?) }
     })
+}
+
+/// The request in hand is going to contacts; who registers under this key from here on is of interest to it.
+///
+/// # Safety
+/// On Kamailio's own thread, with the message that it has in hand.
+pub unsafe fn follow(service: &Service, msg: Msg, key: String, sip_call_id: String) -> Result<Last, Error> {
+    if !service.has_sender_process() {
+        return Err(Error::Internal("there is no sender's process; Kamailio does not fork".to_owned()));
+    }
+    let tm = tm().ok_or_else(|| Error::Internal(NEEDED.to_owned()))?;
+    // SAFETY: the caller's word.
+    unsafe {
+        let InHand::Call(id) = tm.call_in_hand(msg)? else {
+            return Ok(Last::nothing("the caller has hung up"));
+        };
+        if !sender::knows(id) {
+            tm.watch(msg, id)?;
+        }
+        sender::follow_no_more(id);
+        let (missed_since, is_counted) = count_in(&key, id);
+        let follow = Follow { user: key, sip_call_id, id, missed_since, is_counted, rung: Vec::new() };
+        sender::tell_of_followed(follow);
+    }
+    Ok(Last::new(1))
 }
 
 pub unsafe extern "C" fn wake_calls(msg: Msg, user: Param, _: Param) -> c_int {
