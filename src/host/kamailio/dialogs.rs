@@ -165,28 +165,31 @@ pub unsafe fn registered(service: &Service, msg: Msg, register: &SipRegister<'_>
 
 unsafe fn wake_all(service: &Service, msg: Msg, register: &SipRegister<'_>) -> Result<(), Error> {
     // SAFETY: the caller's word.
-    let ((mut contacts, len), transport, aor) = unsafe {
-        (park::contacts(msg, &text(msg, "$(hdr(Contact)[*])")?), text(msg, "$pr")?, text(msg, "$tu")?)
+    let (contacts, transport, aor, flow) = unsafe {
+        let flow = format!("{}:{}", text(msg, "$si")?, text(msg, "$sp")?);
+        (park::contacts(msg, &text(msg, "$(hdr(Contact)[*])")?).0, text(msg, "$pr")?, text(msg, "$tu")?, flow)
     };
-    // Those of this REGISTER are the first.
-    contacts.truncate(len);
     for device_id in service.registered_devices(register) {
         let key = key_of(register.user, &device_id)?;
-        reach::registered(std::slice::from_ref(&key), &transport, contacts.first().map(String::as_str));
+        // The contacts of this REGISTER are the first.
+        note(&key, &transport, contacts.first());
+        let has_moved = note(&[&key, "flow"].join("\n"), &transport, Some(&flow));
         let Some(moment) = park::waiting().wake(&key) else { continue };
-        let (aor, contacts) = (aor.clone(), contacts.clone());
-        let wake = Wake {
-            user: key,
-            aor,
-            moment,
-            tells_contacts: true,
-            contacts,
-            phone: device_id,
-            registered: len,
-        };
+        // A phone with an instance keeps its contact's name in the registrar wherever it is, and what was sent to where it was
+        // is to be sent again only where it has moved.
+        let contacts = has_moved.then(|| flow.clone()).into_iter().collect();
+        let (aor, phone) = (aor.clone(), device_id);
+        let wake = Wake { user: key, aor, moment, tells_contacts: true, contacts, phone, registered: 0 };
         sender::try_tell(&Note::Wake(wake))?;
     }
     Ok(())
+}
+
+/// Notes what a device has registered; true where that is another than before.
+fn note(key: &str, transport: &str, what: Option<&String>) -> bool {
+    let before = reach::known(key).map(|known| known.phone);
+    reach::registered(&[key.to_owned()], transport, what.map(String::as_str));
+    before != what.and_then(|what| reach::number_of(what))
 }
 
 /// What requests for this device wait under.
