@@ -66,15 +66,7 @@ impl Service {
         let user = User::parse(&user)?;
         let devices = self.with_store(|store| store.devices(&user, now_ms()))?;
         let device = devices.into_iter().find(|device| device.device_id == device_id);
-        device.filter(|device| self.for_dialogs(device.clone()).is_some()).ok_or(Error::NoDevice)
-    }
-
-    /// The same device as one that can be woken without a call.
-    fn for_dialogs(&self, device: Device) -> Option<Device> {
-        match device.platform {
-            Platform::Android => Some(device),
-            Platform::Ios => self.for_alerts(device),
-        }
+        device.filter(|device| self.for_silence(device.clone()).is_some()).ok_or(Error::NoDevice)
     }
 
     /// The first half of pushing for a request within a dialog, as [`Service::ready`] is for a call. `request_id` names the request, not
@@ -91,7 +83,7 @@ impl Service {
     ) -> Result<Ready, Error> {
         self.counted(|| {
             let call = Call::new(device.user.as_str(), Caller::parse(from), request_id, Media::Audio)?;
-            let woken = self.for_dialogs(device.clone()).ok_or(Error::NoDevice)?;
+            let woken = self.for_silence(device.clone()).ok_or(Error::NoDevice)?;
             let is_stored = woken.token == device.token;
             let expires_at_s = now_ms() / 1000 + within.as_secs() as i64;
             let push = Push::new(call, woken, expires_at_s, within, is_stored).of_kind(Kind::Dialog);
