@@ -11,6 +11,7 @@ mod refreshes;
 
 pub use crate::sender::{Authorization, Blame, Next, Probe, Probed, Reached, Unreached};
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
+pub use crate::store::{Imported, ToImport};
 pub use crate::store::{Inspection, MadeBy, Registered, SCHEMA, SqliteStore, StoreError, TokenStore};
 pub use contacts::{Offer, SipRegister, Stored};
 pub use error::Error;

@@ -6,7 +6,9 @@
 mod check;
 mod config_file;
 mod key;
+mod progress;
 mod simulate;
+mod token;
 
 use std::fmt;
 use std::io::Write;
@@ -28,6 +30,8 @@ enum Command {
     Simulate(Box<simulate::Args>),
     #[command(subcommand)]
     Key(key::Args),
+    #[command(subcommand)]
+    Token(token::Args),
 }
 
 /// Why a subcommand did not succeed; the text is one line without secrets.
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Key(args) => key::run(&args),
+        Command::Token(args) => token::run(&args),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     if matches!(failure, Failure::Told(_)) {
