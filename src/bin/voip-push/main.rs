@@ -6,7 +6,9 @@
 mod check;
 mod config_file;
 mod key;
+mod man;
 mod progress;
+mod serve;
 mod simulate;
 mod token;
 
@@ -14,7 +16,7 @@ use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// VoIP pushes for SIP servers: try them, look at them, check them.
 #[derive(Parser)]
@@ -32,6 +34,9 @@ enum Command {
     Key(key::Args),
     #[command(subcommand)]
     Token(token::Args),
+    #[command(hide = true)]
+    Man(man::Args),
+    Serve(serve::Args),
 }
 
 /// Why a subcommand did not succeed; the text is one line without secrets.
@@ -70,6 +75,8 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(&args),
         Command::Key(args) => key::run(&args),
         Command::Token(args) => token::run(&args),
+        Command::Man(args) => man::run(&args, Cli::command()),
+        Command::Serve(args) => serve::run(&args),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     if matches!(failure, Failure::Told(_)) {

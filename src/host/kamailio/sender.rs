@@ -336,7 +336,7 @@ impl SenderHost {
             }
             Note::Rung { id, contact } => {
                 self.remembered.borrow_mut().rung(id, &contact, now);
-                self.act_all(self.parked(|parked| parked.rung(id, contact)));
+                self.act_all(self.parked(|parked| parked.rung(id, contact, now)));
             }
             Note::Over { id, end } => {
                 self.remembered.borrow_mut().over(id, &end, now);

@@ -3,6 +3,7 @@
 //! It refuses OpenSIPS versions whose layouts it does not know, and to start anything before OpenSIPS has forked.
 
 mod arguments;
+mod body;
 mod event;
 mod functions;
 mod later;
@@ -121,6 +122,7 @@ fn prepare() -> Result<(), String> {
     ::log::set_max_level(service.settings().log_level);
     service.plan_sender_process().map_err(|error| error.to_string())?;
     event::publish()?;
+    body::prepare()?;
     statistics::register(service::install(service));
     let (major, minor) = abi().version;
     ::log::info!(

@@ -102,7 +102,7 @@ fn the_first_registration_wakes_the_next_new_phone_rings_too_and_a_refresh_does_
     let acts = rig.wake(&["a"]);
     assert_eq!(acts.into_iter().map(why).collect::<Vec<_>>(), [Why::Woken]);
     assert!(!rig.waits());
-    rig.parked.rung(ID, "a".to_owned());
+    rig.parked.rung(ID, "a".to_owned(), rig.now);
     assert_eq!(rig.wake(&["a"]), []);
     let append = Act::Append { id: ID, aor: "sip:bob@x".to_owned() };
     assert_eq!(rig.wake(&["a", "b"]), [append]);
@@ -211,10 +211,10 @@ fn a_registration_that_is_told_before_the_call_it_belongs_to_is_not_lost() {
 fn pushes_are_given_up_when_the_call_is_over_or_has_found_its_phone() {
     let mut rig = rig();
     rig.follow(ID);
-    assert_eq!(rig.parked.rung(ID, "desk".to_owned()), None, "a desk is not who is waited for");
+    assert_eq!(rig.parked.rung(ID, "desk".to_owned(), rig.now), None, "a desk is not who is waited for");
     rig.park(ID);
     rig.wake(&["phone"]);
-    assert_eq!(rig.parked.rung(ID, "phone".to_owned()), Some(give_up(Needless::PhoneCame)));
+    assert_eq!(rig.parked.rung(ID, "phone".to_owned(), rig.now), Some(give_up(Needless::PhoneCame)));
     assert_eq!(rig.parked.over(ID, rig.now), Some(give_up(Needless::CallOver)));
     rig.park(ID);
     assert_eq!(rig.parked.over(ID, rig.now), Some(give_up(Needless::CallOver)));
@@ -233,4 +233,28 @@ fn a_call_that_rings_elsewhere_is_joined_and_may_be_parked_later() {
     assert_eq!(rig.parked.stop(rig.now).into_iter().map(why).collect::<Vec<_>>(), [Why::ServerStops]);
     rig.parked.over(ID, rig.now);
     assert!(rig.is_empty());
+}
+
+#[test]
+fn the_time_to_wake_is_counted_from_the_accepted_push() {
+    let mut rig = rig();
+    rig.park(ID);
+    rig.now += SECOND;
+    let verdict = Verdict { code: 1, reason: String::new(), devices: 1, accepted: 1, is_hopeless: false };
+    assert_eq!(rig.parked.pushed(ID, verdict, rig.now), None);
+    rig.now += 2 * SECOND;
+    assert_eq!(rig.wake(&["a"]).len(), 1);
+    rig.now += 3 * SECOND;
+    rig.parked.rung(ID, "a".to_owned(), rig.now);
+    rig.parked.rung(ID, "b".to_owned(), rig.now);
+    let text = rig.parked.stats.prometheus();
+    for line in [
+        "voip_push_wake_register_seconds_sum 2",
+        "voip_push_wake_register_seconds_count 1",
+        "voip_push_wake_invite_seconds_sum 5",
+        "voip_push_wake_invite_seconds_count 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    assert_eq!(rig.parked.stats.last_hour()[0].wakes.iter().sum::<u64>(), 1);
 }
