@@ -9,6 +9,7 @@ mod installed;
 mod messages;
 mod named;
 mod refreshes;
+mod trial;
 
 pub use crate::sender::{Authorization, Blame, Next, Probe, Probed, Reached, Unreached};
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};

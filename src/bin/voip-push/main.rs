@@ -4,13 +4,16 @@
 //! that one line on standard error explains.
 
 mod check;
+mod completions;
 mod config_file;
 mod key;
 mod man;
 mod progress;
+mod send;
 mod serve;
 mod simulate;
 mod token;
+mod watch;
 
 use std::fmt;
 use std::io::Write;
@@ -29,11 +32,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Check(check::Args),
+    Send(Box<send::Args>),
+    Watch(watch::Args),
     Simulate(Box<simulate::Args>),
     #[command(subcommand)]
     Key(key::Args),
     #[command(subcommand)]
     Token(token::Args),
+    Completions(completions::Args),
     #[command(hide = true)]
     Man(man::Args),
     Serve(serve::Args),
@@ -72,6 +78,9 @@ impl fmt::Display for Failure {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Check(args) => check::run(&args),
+        Command::Send(args) => send::run(&args),
+        Command::Watch(args) => watch::run(&args),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
         Command::Simulate(args) => simulate::run(&args),
         Command::Key(args) => key::run(&args),
         Command::Token(args) => token::run(&args),

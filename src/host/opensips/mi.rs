@@ -23,11 +23,18 @@ struct Row {
     needed: usize,
 }
 
-const ROWS: [Row; 4] = [
+const ROWS: [Row; 5] = [
     Row {
         name: c"voip_push:stats",
         help: c"All counters of voip_push, of all processes together.",
         command: stats,
+        parameters: &[],
+        needed: 0,
+    },
+    Row {
+        name: c"voip_push:latency",
+        help: c"How long pushes took: buckets of Prometheus' histograms.",
+        command: latency,
         parameters: &[],
         needed: 0,
     },
@@ -91,6 +98,16 @@ unsafe extern "C" fn stats(params: *const c_void, _: *mut c_void) -> *mut c_void
             for Reading { name, labels, value, .. } in service.stats().read() {
                 item.number(&format!("{name}{labels}"), value);
             }
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn latency(params: *const c_void, _: *mut c_void) -> *mut c_void {
+    // SAFETY: as OpenSIPS calls an MI command.
+    unsafe {
+        answer(params, |service, _, item| {
+            service.stats().timings().iter().for_each(|(name, value)| item.number(name, *value));
             Ok(())
         })
     }
