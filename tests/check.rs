@@ -464,6 +464,38 @@ fn a_database_that_cannot_be_made_or_written_is_told() {
     fs::set_permissions(new.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// Only root can look with another's eyes; everybody else sees with their own, and there is no such line.
+#[test]
+fn root_is_told_what_the_servers_user_may_not_read() {
+    let ward = Ward::new("check-user", &[]);
+    let directory = ward.file("db");
+    fs::create_dir(&directory).unwrap();
+    let db = directory.join("tokens.db");
+    ward.simulator.change_config(&[(ward.file("tokens.db").to_str().unwrap(), db.to_str().unwrap())]);
+    let user_lines =
+        || ward.check().1.into_iter().filter(|line| line.contains(" server user: ")).collect::<Vec<_>>();
+    assert_eq!(user_lines(), [] as [String; 0], "whoever asks owns the directory");
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    chown(&directory, Some(65_534), Some(65_534)).unwrap();
+    let place = directory.parent().unwrap().display().to_string();
+    let closed = |what: &str, mode: &str, wanted: &str| {
+        format!(
+            "broken   server user: nobody may not read {what} (mode {mode}); run: chgrp nogroup {what} && chmod {wanted} {what}"
+        )
+    };
+    assert_eq!(user_lines()[0], closed(&place, "0700", "0750"));
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+    let (key, account) = (format!("{place}/AuthKey_KEY1234567.p8"), format!("{place}/service-account.json"));
+    assert_eq!(user_lines(), [closed(&key, "0600", "0640"), closed(&account, "0600", "0640")]);
+    for file in [&key, &account] {
+        chown(file, None, Some(65_534)).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o640)).unwrap();
+    }
+    assert_eq!(user_lines(), ["ok       server user: nobody may read the configuration and the keys"]);
+}
+
 /// Lets another user read the configuration and what it names.
 fn open_to_all(config: &Path) {
     let directory = config.parent().unwrap();

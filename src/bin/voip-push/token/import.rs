@@ -71,7 +71,7 @@ impl Input {
         Ok(Input::Memory(held))
     }
 
-    fn from_start(&self) -> std::io::Result<Box<dyn Read + '_>> {
+    fn reread(&self) -> std::io::Result<Box<dyn Read + '_>> {
         match self {
             Input::File(file) => {
                 let mut file = file;
@@ -118,7 +118,7 @@ struct Job {
 impl Job {
     /// Every device of the file, with its line, or what is wrong there.
     fn lines(&self) -> Result<impl Iterator<Item = (u64, Result<ToImport, String>)> + '_, Failure> {
-        let input = self.input.from_start();
+        let input = self.input.reread();
         let input = input.map_err(|error| Failure::Failed(format!("{}: {error}", self.shown)))?;
         let lines = self.format.read(input).filter(|(line, read)| *line >= self.from_line || read.is_err());
         Ok(lines.map(|(line, record)| {
