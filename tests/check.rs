@@ -60,9 +60,11 @@ impl Ward {
     }
 }
 
-/// A program that answers as Kamailio does to `-v`, and knows no other option.
+/// A program that answers as both servers do to `-V`, and tells where it was asked for more than that.
 fn server(scratch: &Scratch, version: &str) -> PathBuf {
-    let script = format!("#!/bin/sh\n[ \"$1\" = -v ] && echo 'version: {version} '\n");
+    let script = format!(
+        "#!/bin/sh\ncase \"$1\" in -V) echo 'version: {version} ' ;; -I) ;; *) touch \"$0.started\" ;; esac\n"
+    );
     let path = scratch.write("server", script);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     path
@@ -114,6 +116,7 @@ fn against_the_simulator_all_is_right_line_by_line() {
     let (code, lines) = ward.check();
     assert_eq!((code, lines), (0, expected.to_vec()));
     assert!(!ward.file("tokens.db").exists(), "who looks makes nothing");
+    assert!(!ward.scratch.path().join("server.started").exists(), "a server is asked, not started");
     let stats = ward.simulator.get("/stats");
     assert_eq!(
         stats["violations"],
