@@ -9,7 +9,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use std::fmt;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -106,6 +106,8 @@ pub struct ApnsCredential {
     pub key_id: String,
     /// The `.p8` key.
     pub key: SigningKey,
+    /// The file that it is from.
+    pub key_file: PathBuf,
     /// The topics, each `<bundle>.voip`; the first is the default.
     pub topics: Vec<String>,
     /// What pushes to the app of each topic hold, in the order of the topics.
@@ -136,6 +138,8 @@ pub struct FcmCredential {
     pub key_id: String,
     /// The RSA key.
     pub key: SigningKey,
+    /// The service account's file.
+    pub account_file: PathBuf,
     /// Where assertions are exchanged for access tokens.
     pub token_uri: String,
     /// What iPhones get.
@@ -175,6 +179,7 @@ impl ApnsCredential {
             Environment::Sandbox => "https://api.sandbox.push.apple.com",
         };
         Ok(ApnsCredential {
+            key_file: beside(file, &raw.key_file),
             key: load_p8(file, &raw.key_file).map_err(|why| refuse("key_file", why))?,
             origin: origin(file, raw.url.as_deref().unwrap_or(default_url), raw.ca_file.as_deref())
                 .map_err(|(key, why)| refuse(key, why))?,
@@ -204,6 +209,7 @@ impl FcmCredential {
                 raw.ca_file.as_deref(),
             )
             .map_err(|(key, why)| refuse(key, why))?,
+            account_file: beside(file, &raw.service_account_file),
             project_id: account.project_id,
             client_email: account.client_email,
             key_id: account.private_key_id,
