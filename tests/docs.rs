@@ -7,6 +7,8 @@
 
 #[path = "docs/blocks.rs"]
 mod blocks;
+#[path = "docs/readme.rs"]
+mod readme;
 #[path = "docs/shell.rs"]
 mod shell;
 #[path = "docs/snippets.rs"]
@@ -41,7 +43,9 @@ fn blocks_of(document: &Path) -> Vec<Block> {
 }
 
 fn all_blocks() -> Vec<Block> {
-    documents().iter().flat_map(|document| blocks_of(document)).collect()
+    let fenced = documents().into_iter().flat_map(|document| blocks_of(&document));
+    let readme = Path::new("README.md");
+    fenced.chain(readme::parts(readme, &text(readme))).collect()
 }
 
 #[test]
@@ -70,7 +74,9 @@ fn parts_of_settings_are_taken() {
 fn parts_of_a_kamailio_configuration_are_taken() {
     let parts = all_blocks();
     let parts = parts.iter().filter(|block| [Kind::Routes, Kind::Statements].contains(&block.kind));
-    parts.for_each(snippets::kamailio);
+    let parts: Vec<&Block> = parts.collect();
+    assert!(parts.len() > 15, "{}", parts.len());
+    parts.into_iter().for_each(snippets::kamailio);
 }
 
 #[test]
@@ -80,6 +86,13 @@ fn payloads_are_as_they_are_sent() {
             snippets::payload(&block, provider, profile);
         }
     }
+}
+
+#[test]
+fn the_readme_names_commands_that_exist() {
+    let lines = readme::command_lines(&text(Path::new("README.md")));
+    assert!(lines.len() > 8, "{lines:?}");
+    lines.iter().for_each(|line| readme::exists(line));
 }
 
 #[test]

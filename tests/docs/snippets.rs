@@ -73,7 +73,9 @@ pub fn kamailio(block: &Block) {
     let include = if text.contains(&include) { String::new() } else { include };
     let text = match block.kind {
         Kind::Routes => format!("{modules}{include}{text}\nrequest_route {{ exit; }}\n"),
-        _ => format!("{modules}{include}request_route {{\n{text}\n}}\nroute[RELAY] {{ t_relay(); }}\n"),
+        _ => format!(
+            "{modules}{include}request_route {{\n{text}\n}}\nroute[RELAY] {{ t_relay(); }}\nroute[PUSHED] {{ exit; }}\n"
+        ),
     };
     let server = Installation::of_this_machine();
     let mut check = Command::new(&server.command[0]);
