@@ -18,13 +18,14 @@ impl Service {
     /// # Errors
     /// The file with the key cannot be read, or made.
     pub fn offer_purrs(&self) -> Result<(), Error> {
-        let sip = &self.settings.sip;
+        let settings = self.settings();
+        let sip = &settings.sip;
         if sip.purr == PurrOffer::Nobody {
             return Ok(());
         }
         let load = || {
             Purrs::load(&sip.purr_key_file)
-                .map_err(|why| Error::Config(self.settings.error("[sip] purr_key_file", why)))
+                .map_err(|why| Error::Config(settings.error("[sip] purr_key_file", why)))
         };
         self.purrs.get_or_try_init(load).map(|_| ())
     }
@@ -32,7 +33,7 @@ impl Service {
     /// A new PURR for a device that registers with a Contact of this user part, where it is to have one.
     pub(super) fn purr(&self, device: &NewDevice, contact_user: &[u8], asks: bool) -> Option<String> {
         let purrs = self.purrs.get()?;
-        let is_offered = match self.settings.sip.purr {
+        let is_offered = match self.settings().sip.purr {
             PurrOffer::All => true,
             PurrOffer::Asked => asks,
             PurrOffer::Nobody => false,

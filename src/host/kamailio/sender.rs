@@ -96,18 +96,22 @@ fn run(service: &'static Service, forking: &'static Forking, pid: c_int) -> Resu
     let parked = Parked::new(park::waiting(), service.stats(), service.settings().ring);
     PARKED.with(|place| place.get_or_init(|| RefCell::new(parked)).borrow().due());
     let resume_failed = Limiter::new().map_err(|error| format!("no memory: {error}"))?;
-    let keep = if late::is_on(service) { service.settings().late } else { Duration::ZERO };
     let host = SenderHost {
         service,
         forking,
         resume_failed,
         pushes: RefCell::default(),
-        remembered: RefCell::new(Remembered::new(park::waiting(), keep)),
+        remembered: RefCell::new(Remembered::new(park::waiting(), keep(service))),
         doubts: RefCell::default(),
         next_refresh: Cell::new(service.refreshes().then(Instant::now)),
         lines: Lines::new(service).map_err(|error| format!("no memory: {error}"))?,
     };
     service.run_sender(Rc::new(host)).map_err(|error| error.to_string())
+}
+
+/// How long after its end a call is remembered for phones that are late.
+fn keep(service: &Service) -> Duration {
+    if late::is_on(service) { service.settings().late } else { Duration::ZERO }
 }
 
 thread_local! {
@@ -277,6 +281,12 @@ impl Host for SenderHost {
             self.push_the_silent();
             self.push_refreshes();
         });
+    }
+
+    fn settings_changed(&self) {
+        self.parked(|parked| parked.set_late(self.service.settings().ring));
+        self.remembered.borrow_mut().set_keep(keep(self.service));
+        self.next_refresh.set(self.service.refreshes().then(Instant::now));
     }
 
     fn stopping(&self) {
