@@ -138,6 +138,10 @@ impl InForce {
             settings.store_path.clone_from(&self.first.store_path);
             kept.push("[store] url");
         }
+        if settings.timeline != self.first.timeline {
+            settings.timeline.clone_from(&self.first.timeline);
+            kept.push("[timeline]");
+        }
         kept
     }
 

@@ -17,6 +17,7 @@ mod refresh;
 mod secret;
 mod sip;
 mod template;
+mod timeline;
 
 pub use api_keys::{ApiKey, ApiKeys};
 pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey, alert_topic};
@@ -29,6 +30,7 @@ pub use refresh::RefreshSettings;
 pub use secret::Secret;
 pub use sip::SipSettings;
 pub use template::{Field, Piece, Template};
+pub use timeline::TimelineSettings;
 
 use crate::model::Provider;
 use files::Files;
@@ -82,6 +84,8 @@ pub struct Settings {
     pub reachable: ReachableSettings,
     /// `[refresh]`.
     pub refresh: RefreshSettings,
+    /// `[timeline]`; `None` where nothing is kept.
+    pub timeline: Option<TimelineSettings>,
     /// `[message]`.
     pub message: MessageSettings,
     /// `[log] level`.
