@@ -184,11 +184,12 @@ fn the_result_of_a_queued_push_comes_as_an_event(installation: &Installation) {
 
 fn a_call_goes_on_when_the_answers_are_in(installation: &Installation) {
     let rig = start(installation, &[("wait_ms = 800", "wait_ms = 300")]);
-    for (number, user) in ["bob", "dead", "slow"].into_iter().enumerate() {
-        rig.register(user, number as u8);
+    // a token of zeros is nobody's, which the simulator knows
+    for (number, user) in [(1, "bob"), (2, "dead"), (3, "slow")] {
+        rig.register(user, number);
     }
-    rig.simulator.behave(&token(1), json!([{ "status": 410, "reason": "Unregistered" }]));
-    rig.simulator.behave(&token(2), json!([{ "delay_ms": 2000 }]));
+    rig.simulator.behave(&token(2), json!([{ "status": 410, "reason": "Unregistered" }]));
+    rig.simulator.behave(&token(3), json!([{ "delay_ms": 2000 }]));
     let sender = rig.sender().to_string();
     for (how, user, status, about) in [
         ("async", "bob", "1", "1 1 bob "),
@@ -431,8 +432,8 @@ fn without_tmx_the_configuration_is_refused(installation: &Installation) {
     let options = options.define("CONFIG", &format!("\"{}\"", simulator.config().display()));
     let (status, log) = Kamailio::refused(options.define("NO_TMX", ""));
     assert!(!status.success());
-    let line =
-        "ERROR: voip_push: send_voip_push_async and park_call: needs the modules tm.so and tmx.so; load both";
+    let line = "ERROR: voip_push: send_voip_push_async, park_call and wake_dialog: \
+                needs the modules tm.so and tmx.so; load both";
     assert!(log.contains(line), "{log}");
 }
 

@@ -10,7 +10,7 @@ use crate::host::doubts::Doubts;
 use crate::host::last::{self, Last};
 use crate::host::limiter::Limiter;
 use crate::host::note::{CallId, End, Follow, Note};
-use crate::host::parked::{Act, GoOn, Parked, Verdict, Why};
+use crate::host::parked::{Act, GoOn, Parked, Verdict, Why, user_of};
 use crate::host::remembered::Remembered;
 use crate::host::{log_failure, panic_caught, script_code, verbs};
 use crate::model::{Event, Report};
@@ -96,18 +96,22 @@ fn run(service: &'static Service, forking: &'static Forking, pid: c_int) -> Resu
     let parked = Parked::new(park::waiting(), service.stats(), service.settings().ring);
     PARKED.with(|place| place.get_or_init(|| RefCell::new(parked)).borrow().due());
     let resume_failed = Limiter::new().map_err(|error| format!("no memory: {error}"))?;
-    let keep = if late::is_on(service) { service.settings().late } else { Duration::ZERO };
     let host = SenderHost {
         service,
         forking,
         resume_failed,
         pushes: RefCell::default(),
-        remembered: RefCell::new(Remembered::new(park::waiting(), keep)),
+        remembered: RefCell::new(Remembered::new(park::waiting(), keep(service))),
         doubts: RefCell::default(),
         next_refresh: Cell::new(service.refreshes().then(Instant::now)),
         lines: Lines::new(service).map_err(|error| format!("no memory: {error}"))?,
     };
     service.run_sender(Rc::new(host)).map_err(|error| error.to_string())
+}
+
+/// How long after its end a call is remembered for phones that are late.
+fn keep(service: &Service) -> Duration {
+    if late::is_on(service) { service.settings().late } else { Duration::ZERO }
 }
 
 thread_local! {
@@ -279,6 +283,12 @@ impl Host for SenderHost {
         });
     }
 
+    fn settings_changed(&self) {
+        self.parked(|parked| parked.set_late(self.service.settings().ring));
+        self.remembered.borrow_mut().set_keep(keep(self.service));
+        self.next_refresh.set(self.service.refreshes().then(Instant::now));
+    }
+
     fn stopping(&self) {
         let acts = self.parked(|parked| parked.stop(Instant::now()));
         if !acts.is_empty() {
@@ -433,7 +443,7 @@ impl SenderHost {
     /// Something happened to a call, for whoever asks later why a phone did not ring.
     fn note(&self, user: &str, sip_call_id: &str, event: Event, detail: impl FnOnce() -> String) {
         if let Some(pushes) = self.pushes.borrow().as_ref() {
-            pushes.note(user, sip_call_id, event, detail);
+            pushes.note(user_of(user), sip_call_id, event, detail);
         }
     }
 
