@@ -54,6 +54,18 @@ pub(super) enum Why {
     ServerStops,
 }
 
+impl Why {
+    /// One word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Why::Woken => "woken",
+            Why::TimeIsOver => "time_is_over",
+            Why::Hopeless => "hopeless",
+            Why::ServerStops => "server_stops",
+        }
+    }
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Act {
@@ -143,6 +155,11 @@ impl Parked {
             stats,
             late,
         }
+    }
+
+    /// Another time after which a phone is late.
+    pub fn set_late(&mut self, late: Duration) {
+        self.late = late;
     }
 
     /// A worker has suspended a call; it was told in [`Waiting`], once for each note.
@@ -278,6 +295,11 @@ impl Parked {
             self.stats.invited(now.saturating_duration_since(accepted_at));
         }
         call.deadline.map(|_| call.give_up(Needless::PhoneCame))
+    }
+
+    /// Who is called, and the call's Call-ID.
+    pub fn name_of(&self, id: CallId) -> Option<(String, String)> {
+        self.calls.get(&id).map(|call| (call.user.clone(), call.sip_call_id.clone()))
     }
 
     /// Whether a call is here already.

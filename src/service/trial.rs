@@ -11,10 +11,10 @@ impl Service {
         // The store knows an iPhone by its token for calls.
         let stored = device.token.clone();
         let (device, ring) = match kind {
-            Kind::Call | Kind::Ended(_) => (device, self.settings.ring),
-            Kind::Missed => (self.for_alerts(device)?, self.settings.ring),
-            Kind::Message(_) => (self.for_messages(device)?, self.settings.message.wake),
-            Kind::Refresh => (self.for_silence(device)?, self.settings.ring),
+            Kind::Call | Kind::Ended(_) => (device, self.settings().ring),
+            Kind::Missed => (self.for_alerts(device)?, self.settings().ring),
+            Kind::Message(_) => (self.for_messages(device)?, self.settings().message.wake),
+            Kind::Refresh => (self.for_silence(device)?, self.settings().ring),
         };
         let is_stored = device.token == stored;
         let expires_at_s = now_ms() / 1000 + ring.as_secs() as i64;

@@ -77,6 +77,12 @@ pub enum Counter {
     RestForbidden,
     /// Requests to the REST API from an address that has shown too many wrong keys.
     RestThrottled,
+    /// Calls, or events of calls, that are missing in the timelines.
+    TimelineSkipped,
+    /// Times that the configuration was read again and put in force.
+    Reloads,
+    /// Times that it was found wrong, and nothing was changed.
+    ReloadsRefused,
     /// Panics that were caught; each one is a bug to report.
     Panics,
     /// Level: pushes that wait or are under way.
@@ -150,6 +156,13 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
     (Counter::RestUnauthorized, "rest_unauthorized_total", "REST requests without a valid API key"),
     (Counter::RestForbidden, "rest_forbidden_total", "REST requests with a key that is not for this"),
     (Counter::RestThrottled, "rest_throttled_total", "REST requests refused after too many wrong API keys"),
+    (
+        Counter::TimelineSkipped,
+        "timeline_skipped_total",
+        "Calls, or events of calls, that are missing in the timelines",
+    ),
+    (Counter::Reloads, "reloads_total", "Times that the configuration was read again and put in force"),
+    (Counter::ReloadsRefused, "reloads_refused_total", "Reloads refused for what was wrong in the files"),
     (Counter::Panics, "panics_total", "Panics caught; each one is a bug to report"),
     (Counter::Queued, "queued", "Pushes that wait or are under way"),
     (Counter::ParkedNow, "parked", "Calls held right now"),

@@ -3,6 +3,7 @@
 //! It refuses to be vague about how it ended: exit code 0 is success, 2 is wrong usage, and 1 is a failure
 //! that one line on standard error explains.
 
+mod call;
 mod check;
 mod completions;
 mod config_file;
@@ -31,6 +32,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Call(call::CallArgs),
+    User(call::UserArgs),
     Check(check::Args),
     Send(Box<send::Args>),
     Watch(watch::Args),
@@ -77,6 +80,8 @@ impl fmt::Display for Failure {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Call(args) => call::call(&args),
+        Command::User(args) => call::user(&args),
         Command::Check(args) => check::run(&args),
         Command::Send(args) => send::run(&args),
         Command::Watch(args) => watch::run(&args),

@@ -92,7 +92,7 @@ fn kind(text: &str) -> Result<Kind, String> {
 /// Sends it.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let service = Service::prepare(&args.config.path()).map_err(failed)?;
-    let probes = Probe::all(service.settings()).map_err(|error| Failure::Failed(error.to_string()))?;
+    let probes = Probe::all(&service.settings()).map_err(|error| Failure::Failed(error.to_string()))?;
     let call_id = args.call_id.clone().unwrap_or_else(|| format!("voip-push-send-{}", now_ms()));
     let call = Call::new(&args.user, Caller::parse(&args.caller), &call_id, args.media);
     let call = call.map_err(|invalid| Failure::Usage(invalid.to_string()))?;
@@ -189,7 +189,7 @@ fn push_one(
         Ok(authorization) => authorization,
         Err(outcome) => {
             shown.outcome(&outcome);
-            shown.note("next", &next::words(probe, service.settings(), push, &outcome));
+            shown.note("next", &next::words(probe, &service.settings(), push, &outcome));
             return Ok(false);
         }
     };
@@ -216,7 +216,7 @@ fn push_one(
     let Some(answer) = answers.first() else { return Ok(false) };
     shown.answer(answer);
     shown.outcome(&answer.outcome);
-    shown.note("next", &next::words(probe, service.settings(), push, &answer.outcome));
+    shown.note("next", &next::words(probe, &service.settings(), push, &answer.outcome));
     Ok(answer.outcome == Outcome::Accepted)
 }
 
