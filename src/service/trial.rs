@@ -14,7 +14,7 @@ impl Service {
             Kind::Call | Kind::Ended(_) => (device, self.settings().ring),
             Kind::Missed => (self.for_alerts(device)?, self.settings().ring),
             Kind::Message(_) => (self.for_messages(device)?, self.settings().message.wake),
-            Kind::Refresh => (self.for_silence(device)?, self.settings().ring),
+            Kind::Refresh | Kind::Dialog => (self.for_silence(device)?, self.settings().ring),
         };
         let is_stored = device.token == stored;
         let expires_at_s = now_ms() / 1000 + ring.as_secs() as i64;

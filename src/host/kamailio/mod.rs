@@ -5,6 +5,7 @@
 mod arguments;
 mod contacts;
 mod counters;
+mod dialogs;
 mod functions;
 mod http;
 mod late;

@@ -114,11 +114,12 @@ unsafe extern "C" fn reload(rpc: *const Rpc, context: *mut c_void) {
         answer(rpc, context, |service, answer| {
             let done = service.reload(None)?;
             answer.add("generation", done.generation);
-            for key in done.after_restart {
-                answer.add_text("after_restart", key);
-            }
-            for warning in done.warnings {
-                answer.add_text("warning", &warning);
+            for (name, texts) in
+                [("after_restart", done.after_restart.join(", ")), ("warnings", done.warnings.join("; "))]
+            {
+                if !texts.is_empty() {
+                    answer.add_text(name, &texts);
+                }
             }
             Ok(())
         })
