@@ -11,7 +11,9 @@ use super::{Hub, depth, runtime};
 use crate::config::Settings;
 use crate::model::Report;
 use crate::process::seqpacket::{BATCH, Batch, Link, Listener};
-use crate::process::{StopSignal, Watched, end_with_parent, end_within, raise_descriptor_limit};
+use crate::process::{
+    StopSignal, Watched, end_with_parent, end_within, let_others_go_first, raise_descriptor_limit,
+};
 use crate::stats::{Counter, Stats};
 use std::cell::RefCell;
 use std::io;
@@ -83,6 +85,7 @@ pub(super) fn serve(
     let stop = StopSignal::take_over()?;
     end_with_parent(hub.made_by)?;
     raise_descriptor_limit();
+    let_others_go_first();
     let listener = hub.take_listener().ok_or_else(|| io::Error::other("another process is the sender"))?;
     let plan = Plan::new(settings).map_err(io::Error::other)?;
     let runtime = runtime()?;
