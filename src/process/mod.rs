@@ -6,6 +6,7 @@
 mod event;
 mod guesses;
 mod per_process;
+mod pid;
 pub mod seqpacket;
 mod shared;
 mod shelf;
@@ -16,6 +17,7 @@ mod watch;
 pub use event::Event;
 pub use guesses::Guesses;
 pub use per_process::PerProcess;
+pub use pid::own_pid;
 pub use shared::SharedCounters;
 pub use shelf::Shelf;
 pub use sockets::bound_udp_sockets;

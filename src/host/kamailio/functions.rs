@@ -12,6 +12,7 @@ use super::{contacts, park, pushes, reach};
 use crate::host::table::Table;
 use crate::host::{last::Last, panic_caught, script_function, verbs};
 use crate::model::{Invalid, Media};
+use crate::process::own_pid;
 use crate::service::{Error, Service};
 use crate::stats::Counter;
 use std::ffi::{CStr, c_int, c_void};
@@ -270,7 +271,7 @@ pub fn this_process_is_a_worker() {
 
 /// Whether this process forks, or has forked, all others.
 pub fn is_first_process() -> bool {
-    FIRST_PROCESS.load(Ordering::Relaxed) == std::process::id()
+    FIRST_PROCESS.load(Ordering::Relaxed) == own_pid()
 }
 
 /// A database handle or a thread must not exist in a process that forks, and event routes such as `htable:mod-init` run there.
