@@ -20,7 +20,7 @@ use crate::model::{
     Call, Caller, Device, Extra, Invalid, Kind, Media, NewDevice, Platform, Provider, Push, Report, Token,
     User, parse_app,
 };
-use crate::process::{Guesses, PerProcess};
+use crate::process::{Guesses, PerProcess, own_pid};
 use crate::sender::{Hub, Sender};
 use crate::stats::{Counter, Stats};
 use crate::store::{SqliteStore, StoreError, TokenStore};
@@ -292,7 +292,8 @@ impl Service {
     pub fn ready(&self, user: &str, caller: &str, call_id: &str, media: Media) -> Result<Ready, Error> {
         self.counted(|| {
             let call = Call::new(user, Caller::parse(caller), call_id, media)?;
-            Ok(Ready { pushes: self.pushes(&call, self.devices_of(&call.callee)?, true) })
+            let devices = self.devices_of(&call.callee)?;
+            Ok(Ready { pushes: self.pushes(call, devices, true) })
         })
     }
 
@@ -334,7 +335,7 @@ impl Service {
         self.counted(|| {
             let call = Call::parse(user, caller, call_id)?;
             let device = target.device(&call.callee)?;
-            Ok(Ready { pushes: self.pushes(&call, vec![device], false) })
+            Ok(Ready { pushes: self.pushes(call, vec![device], false) })
         })
     }
 
@@ -360,7 +361,7 @@ impl Service {
 
     /// Whether this process is the sender.
     pub fn is_sender(&self) -> bool {
-        self.sender_pid.load(Ordering::Relaxed) == std::process::id()
+        self.sender_pid.load(Ordering::Relaxed) == own_pid()
     }
 
     /// Tells the host in the sender's process a note, in the order in which this process handed things over.
@@ -405,11 +406,13 @@ impl Service {
         if devices.is_empty() { Err(Error::NoDevice) } else { Ok(devices) }
     }
 
-    fn pushes(&self, call: &Call, devices: Vec<Device>, is_stored: bool) -> Vec<Push> {
+    fn pushes(&self, call: Call, devices: Vec<Device>, is_stored: bool) -> Vec<Push> {
         let ring = self.settings.ring;
         let expires_at_s = now_ms() / 1000 + ring.as_secs() as i64;
-        let push = |device| Push::new(call.clone(), device, expires_at_s, ring, is_stored);
-        devices.into_iter().map(push).collect()
+        // The last push takes the call itself, which for most calls is the only one.
+        let calls = std::iter::repeat_n(call, devices.len());
+        let push = |(call, device)| Push::new(call, device, expires_at_s, ring, is_stored);
+        calls.zip(devices).map(push).collect()
     }
 
     fn send_ready(&self, ready: Ready) -> Result<Report, Error> {
