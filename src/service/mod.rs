@@ -6,6 +6,7 @@ mod contacts;
 mod ends;
 mod error;
 mod installed;
+mod known;
 mod messages;
 mod refreshes;
 
@@ -17,8 +18,8 @@ pub use installed::{install, installed, uninstall};
 
 use crate::config::Settings;
 use crate::model::{
-    Call, Caller, Device, Extra, Invalid, Kind, Media, NewDevice, Platform, Provider, Push, Report, Token,
-    User, parse_app,
+    Call, Device, Extra, Invalid, Kind, Media, NewDevice, Platform, Provider, Push, Report, Token, User,
+    parse_app,
 };
 use crate::process::{Guesses, PerProcess, own_pid};
 use crate::sender::{Hub, Sender};
@@ -215,7 +216,7 @@ impl Service {
     }
 
     /// Pushes an audio call to every device of the user and waits for the answers, at most `call.wait_ms`. The report says how
-    /// many providers accepted, at least one. What `caller` may be, [`Caller::parse`] says, here and below.
+    /// many providers accepted, at least one. What `caller` may be, [`Caller::parse`](crate::model::Caller::parse) says, here and below.
     ///
     /// # Errors
     /// Why no phone will ring; see [`Error`].
@@ -290,11 +291,7 @@ impl Service {
     /// # Errors
     /// `Argument`, `Store` or `NoDevice`.
     pub fn ready(&self, user: &str, caller: &str, call_id: &str, media: Media) -> Result<Ready, Error> {
-        self.counted(|| {
-            let call = Call::new(user, Caller::parse(caller), call_id, media)?;
-            let devices = self.devices_of(&call.callee)?;
-            Ok(Ready { pushes: self.pushes(call, devices, true) })
-        })
+        self.ready_for(|| None, user, caller, call_id, media)
     }
 
     /// The second half of [`Service::queue`].
@@ -446,6 +443,7 @@ impl Service {
         &self,
         work: impl FnOnce(&mut SqliteStore) -> Result<T, StoreError>,
     ) -> Result<T, Error> {
+        known::forget();
         let store =
             self.store.get_or_try_make(|| SqliteStore::open(&self.settings.store_path).map(Mutex::new))?;
         let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);

@@ -80,7 +80,9 @@ functions! {
 
     lookup_token(msg, args) {
         let outputs = ["token", "platform", "provider", "app", "device_id", "devices"];
-        call("lookup_token", msg, args, ["user"], outputs, |service, [user]| verbs::lookup_token(service, user))
+        call("lookup_token", msg, args, ["user"], outputs, |service, [user]| {
+            verbs::lookup_token(service, user).map(|(last, _)| last)
+        })
     }
 
     delete_token(msg, args) {
