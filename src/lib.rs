@@ -9,6 +9,8 @@
 //!
 //! - Before the fork, [`service::Service::prepare`] reads the configuration and the keys, makes the counters in shared memory,
 //!   and leaves nothing open.
+//! - A reload is done by one process, whichever is asked; the others take over what it has read, out of shared memory, when they
+//!   next look at a setting ([`config::InForce`]).
 //! - Each process opens its own handle on the token store when it first needs it, keyed by its pid; what came over a fork is
 //!   abandoned, never used and never dropped ([`process::PerProcess`]).
 //! - Pushes are sent by one engine ([`sender`]): in a process of its own that the SIP server forks, or in a thread of a C
@@ -37,7 +39,7 @@
 
 pub mod c_api;
 pub mod config;
-mod host;
+pub mod host;
 pub mod http2;
 pub mod model;
 pub mod payload;
@@ -50,3 +52,4 @@ pub mod service;
 pub mod sip;
 pub mod stats;
 pub mod store;
+pub mod timeline;

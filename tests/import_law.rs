@@ -22,12 +22,13 @@ const LAW: &[(&str, &[&str])] = &[
     ("store", &["config"]),
     ("payload", &["config"]),
     ("provider", &["config", "payload"]),
-    ("sender", &["config", "store", "provider", "http2", "stats"]),
-    ("service", &["config", "store", "sender", "stats", "sip"]),
+    ("timeline", &["config", "store", "stats"]),
+    ("sender", &["config", "store", "provider", "http2", "stats", "timeline"]),
+    ("service", &["config", "store", "sender", "stats", "sip", "timeline"]),
     ("rest", &["service", "stats"]),
     ("c_api", &["service", "rest", "stats", "config"]),
     ("host", &["service", "rest", "stats", "config", "sip"]),
-    ("bin", &["service", "rest", "stats", "config"]),
+    ("bin", &["service", "rest", "stats", "config", "host"]),
     // lib.rs is a map: it names the rooms and uses none.
     ("", &[]),
 ];
@@ -41,9 +42,25 @@ const CRATES: [(&str, &[&str]); 7] = [
     ("rusqlite", &["src/store"]),
     ("h2", &["src/http2", "src/bin/voip-push/simulate"]),
     // ureq, in oauth.rs, wants its crypto provider handed over as rustls' type.
-    ("rustls", &["src/http2", "src/bin/voip-push/simulate", "src/provider/fcm/oauth.rs"]),
-    ("tokio_rustls", &["src/http2", "src/bin/voip-push/simulate"]),
-    ("aws_lc_rs", &["src/config/api_keys.rs", "src/bin/voip-push/simulate"]),
+    (
+        "rustls",
+        &[
+            "src/http2",
+            "src/bin/voip-push/simulate",
+            "src/bin/voip-push/serve/tls.rs",
+            "src/provider/fcm/oauth.rs",
+        ],
+    ),
+    ("tokio_rustls", &["src/http2", "src/bin/voip-push/simulate", "src/bin/voip-push/serve"]),
+    (
+        "aws_lc_rs",
+        &[
+            "src/config/api_keys.rs",
+            "src/service/purr.rs",
+            "src/bin/voip-push/simulate",
+            "src/bin/voip-push/serve/tls.rs",
+        ],
+    ),
     ("ureq", &["src/provider/fcm", "src/sender"]),
     ("cbindgen", &[]),
 ];

@@ -3,25 +3,35 @@
 //! It refuses values out of range instead of bending them.
 
 use super::credential::beside;
+use super::files::Files;
 use super::{
     ApiKeys, ApnsCredential, ConfigError, FcmCredential, IosPushType, MessageSettings, Quarantine,
-    ReachableSettings, RefreshSettings, Settings, SipSettings, raw,
+    ReachableSettings, RefreshSettings, Settings, SipSettings, TimelineSettings, raw,
 };
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
-    let text = super::secret::read_public(file).map_err(|why| ConfigError::new(file, "config", why))?;
+pub(super) fn load(files: &Files) -> Result<Settings, ConfigError> {
+    let (settings, faults) = examine(files)?;
+    faults.into_iter().next().map_or(Ok(settings), Err)
+}
+
+pub(super) fn examine(files: &Files) -> Result<(Settings, Vec<ConfigError>), ConfigError> {
+    let file = files.main();
+    let mut faults = Vec::new();
+    let text = files.main_text().map_err(|why| ConfigError::new(file, "config", why))?;
     let raw: raw::File =
         toml::from_str(&text).map_err(|error| ConfigError::from_toml(file, &text, &error))?;
     let api_keys_file = raw.rest.as_ref().and_then(|rest| rest.api_keys_file.as_ref());
-    let api_keys = api_keys_file.map(|named| ApiKeys::load(file, named)).transpose()?;
+    let api_keys = api_keys_file.and_then(|named| noted(ApiKeys::load(files, named), &mut faults));
     let number = |key, value, range| in_range(file, key, value, range);
+    let store_path = store_path(file, &raw.store.url)?;
+    let sip = SipSettings::from_raw(file, &raw.sip, &store_path)?;
     let mut settings = Settings {
         file: file.to_owned(),
-        store_path: store_path(file, &raw.store.url)?,
+        store_path,
         ring: Duration::from_secs(number("[call] ring_seconds", raw.call.ring_seconds, 5..=180)?),
         wait: Duration::from_millis(number("[call] wait_ms", raw.call.wait_ms, 10..=10_000)?),
         wake: Duration::from_secs(number("[call] wake_seconds", raw.call.wake_seconds, 1..=120)?),
@@ -50,28 +60,43 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
             )?),
         },
         stop: Duration::from_millis(number("[sender] stop_ms", raw.sender.stop_ms, 0..=10_000)?),
-        apns: raw
-            .apns
-            .into_iter()
-            .map(|apns| ApnsCredential::from_raw(file, apns))
-            .collect::<Result<_, _>>()?,
-        fcm: raw.fcm.into_iter().map(|fcm| FcmCredential::from_raw(file, fcm)).collect::<Result<_, _>>()?,
+        apns: kept(raw.apns, &mut faults, |apns| ApnsCredential::from_raw(files, apns)),
+        fcm: kept(raw.fcm, &mut faults, |fcm| FcmCredential::from_raw(files, fcm)),
         api_keys,
         wrong_keys_per_minute: number(
             "[rest] wrong_keys_per_minute",
             raw.rest.as_ref().map_or_else(raw::ten, |rest| rest.wrong_keys_per_minute),
             0..=10_000,
         )? as u32,
-        sip: SipSettings::from_raw(file, &raw.sip)?,
+        sip,
         reachable: ReachableSettings::from_raw(file, &raw.reachable)?,
         refresh: RefreshSettings::from_raw(file, &raw.refresh)?,
         message: MessageSettings::from_raw(file, &raw.message)?,
+        timeline: None,
         log_level: log_level(file, &raw.log.level)?,
         warnings: Vec::new(),
     };
-    super::profile::apply(file, &raw.app, &mut settings)?;
+    match super::profile::apply(file, &raw.app, &mut settings) {
+        // Without the section at fault nobody can say whether an app has one.
+        Err(_) if !faults.is_empty() => {}
+        applied => applied?,
+    }
+    settings.timeline = TimelineSettings::from_raw(file, raw.timeline, &settings.store_path)?;
     settings.warnings = warnings(&settings);
-    Ok(settings)
+    Ok((settings, faults))
+}
+
+fn noted<T>(read: Result<T, ConfigError>, faults: &mut Vec<ConfigError>) -> Option<T> {
+    read.map_err(|fault| faults.push(fault)).ok()
+}
+
+/// The sections that are in order.
+fn kept<R, T>(
+    sections: Vec<R>,
+    faults: &mut Vec<ConfigError>,
+    read: impl Fn(R) -> Result<T, ConfigError>,
+) -> Vec<T> {
+    sections.into_iter().filter_map(|section| noted(read(section), faults)).collect()
 }
 
 pub(super) fn in_range(

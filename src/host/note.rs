@@ -112,6 +112,8 @@ pub(super) enum What {
     Audio,
     Video,
     Message,
+    /// A request within a dialog with one device.
+    Dialog,
 }
 
 impl From<Media> for What {
@@ -121,8 +123,12 @@ impl From<Media> for What {
 }
 
 impl What {
-    const ALL: [(What, &str); 3] =
-        [(What::Audio, "audio"), (What::Video, "video"), (What::Message, "message")];
+    const ALL: [(What, &str); 4] = [
+        (What::Audio, "audio"),
+        (What::Video, "video"),
+        (What::Message, "message"),
+        (What::Dialog, "dialog"),
+    ];
 
     fn word(self) -> &'static str {
         What::ALL.iter().find(|(what, _)| *what == self).map_or("", |(_, word)| word)
@@ -210,6 +216,8 @@ pub(super) enum Note {
     Wake(Wake),
     /// A call went to a contact.
     Rung { id: CallId, contact: String },
+    /// A phone rings.
+    Rings { id: CallId },
     /// A call is over.
     Over { id: CallId, end: End },
     /// A call went to phones that are taken to be awake.
@@ -255,6 +263,7 @@ impl Note {
                     .collect();
                 parts.join("\0")
             }
+            Note::Rings { id } => ["rings", &id.words()].join("\0"),
             Note::Rung { id, contact } => ["rung", &id.words(), contact].join("\0"),
             Note::Over { id, end } => {
                 let [kind, detail] = end.words();
@@ -316,6 +325,7 @@ impl Note {
                 registered: registered.parse().ok()?,
                 contacts: contacts.iter().map(|contact| owned(contact)).collect(),
             }),
+            ["rings", id] => Note::Rings { id: CallId::parse(id)? },
             ["rung", id, contact] => Note::Rung { id: CallId::parse(id)?, contact: owned(contact) },
             ["release"] => Note::Release,
             ["doubt", user, call, id, caller, what, within, phones @ ..] => Note::Doubt(Doubt {
@@ -395,6 +405,7 @@ mod tests {
                 is_counted: true,
                 rung: vec!["a".to_owned()],
             }),
+            Note::Rings { id },
             Note::Rung { id, contact: "uloc-1".to_owned() },
             Note::Over { id, end: End::Answered },
             Note::Over { id, end: End::Cancelled(None) },

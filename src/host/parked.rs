@@ -54,6 +54,18 @@ pub(super) enum Why {
     ServerStops,
 }
 
+impl Why {
+    /// One word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Why::Woken => "woken",
+            Why::TimeIsOver => "time_is_over",
+            Why::Hopeless => "hopeless",
+            Why::ServerStops => "server_stops",
+        }
+    }
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Act {
@@ -69,6 +81,11 @@ pub(super) enum Act {
         sip_call_id: String,
         why: Needless,
     },
+}
+
+/// Whose phone a call waits for: what it waits for may be one device of the user, whose id follows on a line of its own.
+pub(super) fn user_of(key: &str) -> &str {
+    key.split('\n').next().unwrap_or_default()
 }
 
 struct Call {
@@ -97,7 +114,7 @@ impl Call {
     }
 
     fn give_up(&self, why: Needless) -> Act {
-        Act::GiveUp { user: self.user.clone(), sip_call_id: self.sip_call_id.clone(), why }
+        Act::GiveUp { user: user_of(&self.user).to_owned(), sip_call_id: self.sip_call_id.clone(), why }
     }
 }
 
@@ -143,6 +160,11 @@ impl Parked {
             stats,
             late,
         }
+    }
+
+    /// Another time after which a phone is late.
+    pub fn set_late(&mut self, late: Duration) {
+        self.late = late;
     }
 
     /// A worker has suspended a call; it was told in [`Waiting`], once for each note.
@@ -216,7 +238,7 @@ impl Parked {
                 self.waiting.leave(user);
             }
             let why = Needless::CallOver;
-            return is_over.then(|| Act::GiveUp { user: user.to_owned(), sip_call_id, why });
+            return is_over.then(|| Act::GiveUp { user: user_of(user).to_owned(), sip_call_id, why });
         }
         if !is_counted {
             self.waiting.arrive(user);
@@ -278,6 +300,11 @@ impl Parked {
             self.stats.invited(now.saturating_duration_since(accepted_at));
         }
         call.deadline.map(|_| call.give_up(Needless::PhoneCame))
+    }
+
+    /// Who is called, and the call's Call-ID.
+    pub fn name_of(&self, id: CallId) -> Option<(String, String)> {
+        self.calls.get(&id).map(|call| (call.user.clone(), call.sip_call_id.clone()))
     }
 
     /// Whether a call is here already.
@@ -363,7 +390,7 @@ impl Parked {
         let act = Act::GoOn(GoOn {
             id,
             route: call.route.clone(),
-            user: call.user.clone(),
+            user: user_of(&call.user).to_owned(),
             sip_call_id: call.sip_call_id.clone(),
             why,
             push: call.push.clone(),

@@ -4,7 +4,9 @@
 
 mod call;
 mod caller;
+mod date;
 mod device;
+mod happening;
 mod kind;
 mod media;
 mod outcome;
@@ -15,7 +17,9 @@ mod user;
 
 pub use call::{Call, MAX_CALL_ID_LEN, call_uuid};
 pub use caller::{Caller, MAX_CALLER_LEN, MAX_HOST_LEN};
+pub use date::{http_date, parse_http_date, utc};
 pub use device::{Alert, Device, Environment, Extra, NewDevice, Platform, Provider, parse_app};
+pub use happening::{Event, Happening};
 pub use kind::{Ended, Kind, MISSED_KEPT_S, Show};
 pub use media::Media;
 pub use outcome::{Outcome, Push, PushResult, Report};

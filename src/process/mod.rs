@@ -5,6 +5,7 @@
 
 mod event;
 mod guesses;
+mod handover;
 mod per_process;
 mod pid;
 pub mod seqpacket;
@@ -16,12 +17,13 @@ mod watch;
 
 pub use event::Event;
 pub use guesses::Guesses;
+pub use handover::{Handover, MOST_LEN as MOST_HANDED_OVER, Stamp, Turn};
 pub use per_process::PerProcess;
 pub use pid::own_pid;
 pub use shared::SharedCounters;
 pub use shelf::Shelf;
 pub use sockets::bound_udp_sockets;
-pub use stop_signal::{StopSignal, end_with_parent, end_within};
+pub use stop_signal::{HangUpSignal, StopSignal, end_with_parent, end_within};
 pub use watch::Watched;
 
 use std::io;
@@ -88,6 +90,13 @@ pub fn let_others_go_first() {
     let priority = libc::sched_param { sched_priority: 0 };
     // SAFETY: a valid sched_param, which is only read. Should the system refuse, nothing is lost but the favour.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &priority) };
+}
+
+/// Whether there is a process of this number.
+fn is_alive(pid: u32) -> bool {
+    // SAFETY: signal 0 is none; it is only asked whether one could be sent.
+    let asked = unsafe { libc::kill(pid.cast_signed(), 0) };
+    asked == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 
 /// True where this process has root's rights, and so makes files that the SIP server's user cannot write later.

@@ -9,6 +9,7 @@ mod tokens;
 mod watch;
 
 pub use answer::Response;
+pub use tokens::MAX_BODY_LEN;
 
 use crate::service::Service;
 

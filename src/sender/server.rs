@@ -3,13 +3,12 @@
 //! It refuses to outlive its server, and to be ended in the middle of a push without saying what was lost.
 
 use super::engine::{Engine, Job};
-use super::plan::Plan;
 use super::remote::wall_clock_us;
 use super::stops::Needless;
 use super::wire::{Message, Order, Reply};
 use super::{Hub, depth, runtime};
-use crate::config::Settings;
-use crate::model::Report;
+use crate::config::InForce;
+use crate::model::{Event, Report};
 use crate::process::seqpacket::{BATCH, Batch, Link, Listener};
 use crate::process::{
     StopSignal, Watched, end_with_parent, end_within, let_others_go_first, raise_descriptor_limit,
@@ -48,6 +47,9 @@ pub trait Host {
         None
     }
 
+    /// Other settings are in force.
+    fn settings_changed(&self) {}
+
     /// The time has come that the host wanted to be woken at.
     fn woken(&self) {}
 
@@ -62,6 +64,11 @@ impl Pushes {
     /// Gives up what was not sent yet of a call's pushes.
     pub fn give_up(&self, user: &str, call_id: &str, why: Needless) {
         self.0.give_up(user, call_id, why, Instant::now());
+    }
+
+    /// Something happened to a call; see [`Timeline::note`].
+    pub fn note(&self, user: &str, call_id: &str, event: Event, detail: impl FnOnce() -> String) {
+        self.0.timeline().note(call_id, user, event, detail);
     }
 }
 
@@ -78,7 +85,7 @@ impl<F: Fn(&[u8], Report)> Host for F {
 /// The system refuses a socket or a timer, or the settings cannot be sent with.
 pub(super) fn serve(
     hub: &Hub,
-    settings: &Settings,
+    in_force: &Arc<InForce>,
     stats: &Arc<Stats>,
     host: Rc<dyn Host>,
 ) -> io::Result<()> {
@@ -87,12 +94,12 @@ pub(super) fn serve(
     raise_descriptor_limit();
     let_others_go_first();
     let listener = hub.take_listener().ok_or_else(|| io::Error::other("another process is the sender"))?;
-    let plan = Plan::new(settings).map_err(io::Error::other)?;
     let runtime = runtime()?;
     loop {
         let done = catch_unwind(AssertUnwindSafe(|| {
+            let engine = Engine::new(in_force, stats, &hub.depth).map_err(io::Error::other)?;
             let server = Rc::new(Server {
-                engine: Engine::new(&plan, settings, stats, &hub.depth),
+                engine,
                 hub_depth: Arc::clone(&hub.depth),
                 stats: Arc::clone(stats),
                 batch: RefCell::new(Batch::new()),
@@ -100,7 +107,7 @@ pub(super) fn serve(
                 told: Rc::new(Notify::new()),
             });
             server.host.begins(Pushes(Rc::clone(&server.engine)));
-            LocalSet::new().block_on(&runtime, server.until_stopped(&listener, &stop, settings))
+            LocalSet::new().block_on(&runtime, server.until_stopped(&listener, &stop, in_force))
         }));
         match done {
             Ok(ended) => {
@@ -131,7 +138,7 @@ impl Server {
         self: Rc<Self>,
         listener: &Listener,
         stop: &StopSignal,
-        settings: &Settings,
+        in_force: &InForce,
     ) -> io::Result<()> {
         let readable = Watched::new(listener)?;
         let stopped = Watched::new(stop)?;
@@ -140,10 +147,11 @@ impl Server {
             () = self.keep_time() => {}
             signal = stopped.readable() => drop(signal?),
         }
-        end_within(settings.stop + HOST_STOPS_WITHIN);
+        let grace = in_force.now().stop;
+        end_within(grace + HOST_STOPS_WITHIN);
         self.host.stopping();
         log::info!("the sender stops; {} pushes are under way", self.hub_depth.now());
-        self.engine.drain(settings.stop).await;
+        self.engine.drain(grace).await;
         Ok(())
     }
 
@@ -202,6 +210,10 @@ impl Server {
     }
 
     fn take(&self, message: &[u8], link: &Rc<Link>) {
+        if self.engine.follow() {
+            self.host.settings_changed();
+            self.told.notify_one();
+        }
         match Message::decode(message) {
             Ok(Message::Order(order)) => self.obey(order, link),
             Ok(Message::GiveUp(call, told_at_us)) => {
@@ -209,6 +221,8 @@ impl Server {
                 self.engine.give_up(user, &call.call_id, Needless::CallOver, told_at);
             }
             Ok(Message::Quarantine(action)) => self.engine.decide(action),
+            // Every message makes it look.
+            Ok(Message::LookAtSettings) => {}
             Err(_) => log::error!("an order cannot be understood"),
         }
     }

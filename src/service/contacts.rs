@@ -76,6 +76,9 @@ const LONGEST_S: u32 = 315_360_000;
 /// One contact, understood.
 struct Binding {
     device_id: Option<String>,
+    /// The user of its URI.
+    user: Vec<u8>,
+    asks_for_purr: bool,
     ask: Ask,
     asked_s: u32,
     wakes_itself: bool,
@@ -107,7 +110,8 @@ impl Service {
                 && binding.ask.provider().is_some()
                 && !known.iter().any(|device| Some(&device.device_id) == id)
         };
-        let (limit, new) = (self.settings.devices_per_user as usize, bindings.iter().filter(is_new).count());
+        let (limit, new) =
+            (self.settings().devices_per_user as usize, bindings.iter().filter(is_new).count());
         limit == 0 || new == 0 || known.len() + new <= limit
     }
 
@@ -143,7 +147,8 @@ impl Service {
                 _ => true,
             })
         };
-        let asked = self.settings.providers().filter(|provider| is_asked(*provider));
+        let settings = self.settings();
+        let asked = settings.providers().filter(|provider| is_asked(*provider));
         let ours: Vec<Provider> =
             asked.filter(|p| !elsewhere.iter().any(|name| name == p.as_str())).collect();
         if ours.is_empty() {
@@ -153,14 +158,16 @@ impl Service {
                 Offer::Nothing("another proxy serves it")
             };
         }
-        let pnsreg = queries.iter().any(|binding| binding.wakes_itself).then_some(self.settings.sip.pnsreg_s);
-        let headers = ours.into_iter().map(|provider| feature_caps_line(provider, pnsreg)).collect();
+        let pnsreg =
+            queries.iter().any(|binding| binding.wakes_itself).then_some(self.settings().sip.pnsreg_s);
+        let headers = ours.into_iter().map(|provider| feature_caps_line(provider, pnsreg, None)).collect();
         Offer::Push { devices: 0, headers }
     }
 
     /// §5.6.1.1.
     fn offer(&self, register: &SipRegister<'_>, bindings: &[Binding]) -> Offer {
-        let sip = &self.settings.sip;
+        let settings = self.settings();
+        let sip = &settings.sip;
         let is_served = |binding: &&Binding| self.new_device(register, binding).is_some();
         let served: Vec<&Binding> = bindings.iter().filter(is_served).collect();
         if served.is_empty() {
@@ -180,18 +187,25 @@ impl Service {
         }
         let mut headers = String::new();
         for provider in Provider::ALL {
-            let mut of_it =
-                served.iter().filter(|binding| binding.ask.provider() == Some(provider)).peekable();
-            if of_it.peek().is_some() {
-                let pnsreg = of_it.any(|binding| binding.wakes_itself).then_some(sip.pnsreg_s);
-                headers.push_str(&feature_caps_line(provider, pnsreg));
+            let is_of_it = |binding: &&&Binding| binding.ask.provider() == Some(provider);
+            let of_it: Vec<&Binding> = served.iter().filter(is_of_it).copied().collect();
+            if !of_it.is_empty() {
+                let pnsreg = of_it.iter().any(|binding| binding.wakes_itself).then_some(sip.pnsreg_s);
+                let purr = self.purr_of(register, &of_it);
+                headers.push_str(&feature_caps_line(provider, pnsreg, purr.as_deref()));
             }
         }
         Offer::Push { devices: served.len(), headers }
     }
 
+    /// The header of a service has room for one PURR: of several phones in one REGISTER none could know whose it is.
+    fn purr_of(&self, register: &SipRegister<'_>, bindings: &[&Binding]) -> Option<String> {
+        let [binding] = bindings else { return None };
+        self.purr(&self.new_device(register, binding)?, &binding.user, binding.asks_for_purr)
+    }
+
     fn unsupported(&self) -> Offer {
-        if self.settings.sip.refuses_unsupported {
+        if self.settings().sip.refuses_unsupported {
             return refuse(555, "Push Notification Service Not Supported".to_owned(), String::new());
         }
         Offer::Nothing("nobody here serves it")
@@ -217,7 +231,7 @@ impl Service {
                 self.forget(&user, |device_id| removed.iter().any(|removed| *removed == device_id))?;
         }
         if let Offer::Push { devices: 1.., .. } = self.offered(register) {
-            let least_s = self.settings.sip.min_expires_s;
+            let least_s = self.settings().sip.min_expires_s;
             for binding in bindings.iter().filter(|binding| register.granted_s(binding) >= least_s) {
                 if let Some(device) = self.new_device(register, binding) {
                     self.counted(|| self.store(&device))?;
@@ -227,6 +241,14 @@ impl Service {
             }
         }
         if done == (Stored { stored: 0, forgotten: 0 }) { Err(Error::NoDevice) } else { Ok(done) }
+    }
+
+    /// The devices that a REGISTER brings.
+    pub(super) fn new_devices(&self, register: &SipRegister<'_>) -> Vec<NewDevice> {
+        let Ok(Some(bindings)) = bindings(register) else { return Vec::new() };
+        let least_s = self.settings().sip.min_expires_s;
+        let kept = bindings.iter().filter(|binding| register.granted_s(binding) >= least_s);
+        kept.filter_map(|binding| self.new_device(register, binding)).collect()
     }
 
     /// Looks before it writes: most phones that register have nothing to be forgotten.
@@ -244,11 +266,12 @@ impl Service {
     /// The device that a contact asks to be woken, where we can do that.
     fn new_device(&self, register: &SipRegister<'_>, binding: &Binding) -> Option<NewDevice> {
         let Ask::Device(asked) = &binding.ask else { return None };
-        let app = self.settings.served_app(asked)?;
+        let settings = self.settings();
+        let app = settings.served_app(asked)?;
         let platform = if asked.provider == Provider::Apns { Platform::Ios } else { Platform::Android };
         let granted_s = register.granted_s(binding).clamp(1, LONGEST_S);
         let lasts_s = match binding.device_id.as_deref() {
-            _ if self.settings.sip.forgets_with_registration => Some(granted_s),
+            _ if settings.sip.forgets_with_registration => Some(granted_s),
             Some(device_id) if device_id.starts_with(BY_TOKEN) => Some(granted_s.max(NAMELESS_S)),
             _ => None,
         };
@@ -289,7 +312,7 @@ impl Settings {
 
     /// The app under which a device is to be stored; the outer `None` where we have no credential for it. Apps name their Firebase
     /// project by its number as well as by its id, and a service account only has the id: with one project there is no doubt.
-    fn served_app(&self, device: &PushDevice) -> Option<Option<String>> {
+    pub(super) fn served_app(&self, device: &PushDevice) -> Option<Option<String>> {
         let app = device.app.as_deref()?;
         let is_served = match device.provider {
             Provider::Apns => self.apns.iter().any(|apns| {
@@ -323,6 +346,8 @@ fn bindings(register: &SipRegister<'_>) -> Result<Option<Vec<Binding>>, Invalid>
         let ask = Ask::of(&contact.uri)?;
         Ok(Binding {
             device_id: device_id(contact, &ask),
+            user: contact.uri.user().to_vec(),
+            asks_for_purr: contact.asks_for_purr(),
             asked_s: contact.expires_s().or(expires_s).unwrap_or(DEFAULT_EXPIRES_S),
             wakes_itself: contact.wakes_itself(),
             ask,

@@ -3,20 +3,33 @@
 //! It refuses unchecked text: whatever comes in is turned into the model's nouns first, and a refusal says what and why.
 
 mod contacts;
+mod dialogs;
 mod ends;
 mod error;
 mod installed;
 mod known;
 mod messages;
+mod named;
+mod purr;
 mod refreshes;
+mod reload;
+mod trial;
 
+pub use crate::config::LogLevel;
+pub use crate::sender::{Authorization, Blame, Next, Probe, Probed, Reached, Unreached};
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
-pub use crate::store::Registered;
+pub use crate::store::{
+    Imported, Inspection, MadeBy, Registered, SCHEMA, SqliteStore, StoreError, TimelineFile, ToImport,
+    TokenStore,
+};
+pub use crate::timeline::verdict;
 pub use contacts::{Offer, SipRegister, Stored};
 pub use error::Error;
 pub use installed::{install, installed, uninstall};
+pub use named::Wake;
+pub use reload::Reloaded;
 
-use crate::config::Settings;
+use crate::config::{InForce, Settings};
 use crate::model::{
     Call, Device, Extra, Invalid, Kind, Media, NewDevice, Platform, Provider, Push, Report, Token, User,
     parse_app,
@@ -24,7 +37,6 @@ use crate::model::{
 use crate::process::{Guesses, PerProcess, own_pid};
 use crate::sender::{Hub, Sender};
 use crate::stats::{Counter, Stats};
-use crate::store::{SqliteStore, StoreError, TokenStore};
 use error::judge;
 use once_cell::sync::OnceCell;
 use std::path::Path;
@@ -36,7 +48,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// One voip_push: the settings and counters that all processes of a server share, and what each process opens for itself
 /// on first use.
 pub struct Service {
-    settings: Arc<Settings>,
+    in_force: Arc<InForce>,
     stats: Arc<Stats>,
     /// Who has shown wrong API keys, in all processes.
     guesses: Guesses,
@@ -48,6 +60,8 @@ pub struct Service {
     hub: OnceCell<Hub>,
     /// That process' pid, in that process; 0 elsewhere.
     sender_pid: AtomicU32,
+    /// Set where phones are woken for requests within dialogs.
+    purrs: OnceCell<purr::Purrs>,
 }
 
 /// A call, or a message, that was looked up and checked, and can be handed over.
@@ -58,8 +72,12 @@ pub struct Ready {
 impl Ready {
     /// What it counts as.
     fn counter(&self) -> Counter {
-        let is_message = |push: &Push| matches!(push.kind, Kind::Message(_));
-        if self.pushes.iter().any(is_message) { Counter::Messages } else { Counter::Calls }
+        match self.pushes.first().map(|push| push.kind) {
+            Some(Kind::Message(_)) => Counter::Messages,
+            Some(Kind::Refresh) => Counter::Refreshes,
+            Some(Kind::Dialog) => Counter::Dialogs,
+            _ => Counter::Calls,
+        }
     }
 
     /// The devices that it is for.
@@ -97,25 +115,33 @@ impl Service {
     /// # Errors
     /// One line that says what is wrong and what to do.
     pub fn prepare(file: &Path) -> Result<Service, Error> {
+        Service::prepare_logging(file, |log| log::set_max_level(log.level))
+    }
+
+    /// The same; `apply_level` is called in each process when how much is logged changes while it runs.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn prepare_logging(file: &Path, apply_level: fn(LogLevel)) -> Result<Service, Error> {
         let settings = Settings::load(file).map_err(Error::Config)?;
         SqliteStore::prepare(&settings.store_path)
             .map_err(|error| Error::Config(settings.error("[store] url", error.to_string())))?;
         Sender::check(&settings).map_err(Error::Config)?;
-        let stats = Stats::new(settings.apps())
-            .map_err(|error| Error::Internal(format!("no shared memory: {error}")))?;
-        let guesses = Guesses::new(settings.wrong_keys_per_minute)
-            .map_err(|error| Error::Internal(format!("no shared memory: {error}")))?;
+        let no_memory = |error| Error::Internal(format!("no shared memory: {error}"));
+        let stats = Stats::new(settings.apps()).map_err(no_memory)?;
+        let guesses = Guesses::new(settings.wrong_keys_per_minute).map_err(no_memory)?;
         for warning in &settings.warnings {
             log::warn!("{warning}");
         }
         Ok(Service {
-            settings: Arc::new(settings),
+            in_force: Arc::new(InForce::new(settings, apply_level).map_err(no_memory)?),
             stats: Arc::new(stats),
             guesses,
             store: PerProcess::new(),
             sender: PerProcess::new(),
             hub: OnceCell::new(),
             sender_pid: AtomicU32::new(0),
+            purrs: OnceCell::new(),
         })
     }
 
@@ -126,7 +152,7 @@ impl Service {
     /// The system refuses a socket.
     pub fn plan_sender_process(&self) -> Result<(), Error> {
         let hub = || {
-            Hub::new(&self.settings, &self.stats)
+            Hub::new(&self.settings(), &self.stats)
                 .map_err(|error| Error::Internal(format!("no socket: {error}")))
         };
         self.hub.get_or_try_init(hub).map(|_| ())
@@ -142,7 +168,7 @@ impl Service {
         let hub =
             self.hub.get().ok_or_else(|| Error::Internal("no sender's process was planned".to_owned()))?;
         let failed = |error| Error::Internal(format!("the sender cannot run: {error}"));
-        hub.serve(&self.settings, &self.stats, host).map_err(failed)
+        hub.serve(&self.in_force, &self.stats, host).map_err(failed)
     }
 
     /// To be called in every process of the server but the sender's, once it is forked; see [`Hub::close_listener`].
@@ -152,9 +178,9 @@ impl Service {
         }
     }
 
-    /// The settings in force.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    /// The settings in force at this moment.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.in_force.now()
     }
 
     /// The counters of all processes.
@@ -185,7 +211,7 @@ impl Service {
     }
 
     fn store(&self, device: &NewDevice) -> Result<Registered, Error> {
-        let limit = self.settings.devices_per_user;
+        let limit = self.settings().devices_per_user;
         let most = if limit == 0 { u32::MAX } else { limit };
         let registered = self.with_store(|store| store.register(device, now_ms(), most))?;
         let registered = registered.ok_or(Error::TooManyDevices { limit })?;
@@ -263,7 +289,7 @@ impl Service {
         self.stats.count(Counter::Calls);
         let stats = Arc::clone(&self.stats);
         let judged = move |report| done(judge_counted(report, &stats));
-        self.with_sender(|sender| Ok(sender.start_with(ready.pushes, self.settings.wait, judged)?))?;
+        self.with_sender(|sender| Ok(sender.start_with(ready.pushes, self.settings().wait, judged)?))?;
         Ok(devices)
     }
 
@@ -336,10 +362,14 @@ impl Service {
         })
     }
 
-    fn start_ready(&self, ready: Ready) -> Result<Pending, Error> {
+    /// The second half of [`Service::start`].
+    ///
+    /// # Errors
+    /// `QueueFull`, `SenderGone`, or `Internal` in the sender's own process.
+    pub fn start_ready(&self, ready: Ready) -> Result<Pending, Error> {
         self.refuse_to_wait_for_ourselves()?;
-        self.stats.count(Counter::Calls);
-        self.with_sender(|sender| Ok(sender.begin(ready.pushes, self.settings.wait)?))
+        self.stats.count(ready.counter());
+        self.with_sender(|sender| Ok(sender.begin(ready.pushes, self.settings().wait)?))
     }
 
     /// What a report comes to: as [`Service::send`] would have ended with it. To be asked once for each report that the host is
@@ -404,7 +434,7 @@ impl Service {
     }
 
     fn pushes(&self, call: Call, devices: Vec<Device>, is_stored: bool) -> Vec<Push> {
-        let ring = self.settings.ring;
+        let ring = self.settings().ring;
         let expires_at_s = now_ms() / 1000 + ring.as_secs() as i64;
         // The last push takes the call itself, which for most calls is the only one.
         let calls = std::iter::repeat_n(call, devices.len());
@@ -412,10 +442,14 @@ impl Service {
         calls.zip(devices).map(push).collect()
     }
 
-    fn send_ready(&self, ready: Ready) -> Result<Report, Error> {
+    /// The second half of [`Service::send`].
+    ///
+    /// # Errors
+    /// Why no phone will ring; see [`Error`].
+    pub fn send_ready(&self, ready: Ready) -> Result<Report, Error> {
         self.refuse_to_wait_for_ourselves()?;
-        self.stats.count(Counter::Calls);
-        self.verdict(self.with_sender(|sender| Ok(sender.send(ready.pushes, self.settings.wait)?))?)
+        self.stats.count(ready.counter());
+        self.verdict(self.with_sender(|sender| Ok(sender.send(ready.pushes, self.settings().wait)?))?)
     }
 
     /// A route that the sender's process runs must not wait for the sender.
@@ -434,7 +468,7 @@ impl Service {
     fn start_sender(&self) -> Result<Sender, Error> {
         match self.hub.get() {
             Some(hub) => Ok(Sender::in_process(hub, &self.stats)),
-            None => Sender::start(&self.settings, &self.stats)
+            None => Sender::start(&self.in_force, &self.stats)
                 .map_err(|error| Error::Internal(format!("the sender cannot be started: {error}"))),
         }
     }
@@ -445,7 +479,7 @@ impl Service {
     ) -> Result<T, Error> {
         known::forget();
         let store =
-            self.store.get_or_try_make(|| SqliteStore::open(&self.settings.store_path).map(Mutex::new))?;
+            self.store.get_or_try_make(|| SqliteStore::open(&self.settings().store_path).map(Mutex::new))?;
         let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(work(&mut store)?)
     }

@@ -4,7 +4,7 @@
 //! apps that show nothing.
 
 use super::{Error, Service, now_ms};
-use crate::model::{Call, Device, Kind, NewDevice, Platform, Push};
+use crate::model::{Call, Kind, NewDevice, Platform, Push};
 use crate::stats::Counter;
 use crate::store::{Refresh, TokenStore};
 use std::time::Duration;
@@ -15,7 +15,7 @@ const BATCH: u32 = 100;
 impl Service {
     /// Whether phones are asked at all.
     pub fn refreshes(&self) -> bool {
-        self.settings.refresh.before.is_some()
+        self.settings().refresh.before.is_some()
     }
 
     /// A phone was registered for `granted_s`.
@@ -25,7 +25,7 @@ impl Service {
         granted_s: u32,
         wakes_itself: bool,
     ) -> Result<(), Error> {
-        let due_in = self.settings.refresh.due_in(granted_s, wakes_itself, crate::random::fraction());
+        let due_in = self.settings().refresh.due_in(granted_s, wakes_itself, crate::random::fraction());
         // Where a phone cannot be asked, nothing is to be kept.
         let can_be_asked = device.platform == Platform::Android || device.alert.is_some();
         let Some(due_in) = due_in.filter(|_| can_be_asked) else { return Ok(()) };
@@ -45,7 +45,7 @@ impl Service {
     /// # Errors
     /// `Store`, `QueueFull` or `SenderGone`.
     pub fn push_refreshes(&self) -> Result<usize, Error> {
-        let retry_ms = self.settings.refresh.retry.as_millis() as i64;
+        let retry_ms = self.settings().refresh.retry.as_millis() as i64;
         let due =
             self.counted(|| self.with_store(|store| store.take_refreshes(now_ms(), retry_ms, BATCH)))?;
         let mut asked = 0;
@@ -65,11 +65,7 @@ impl Service {
         let devices = self.counted(|| self.with_store(|store| store.devices(&refresh.user, now_ms)))?;
         let device = devices.into_iter().find(|device| device.device_id == refresh.device_id);
         let stored = device.as_ref().map(|device| device.token.clone());
-        let to = |device: Device| match device.platform {
-            Platform::Android => Some(device),
-            Platform::Ios => self.for_alerts(device),
-        };
-        let Some(device) = device.and_then(to) else { return Ok(None) };
+        let Some(device) = device.and_then(|device| self.for_silence(device)) else { return Ok(None) };
         let id = format!("refresh-{}-{}", refresh.ends_at_ms, refresh.tries);
         let call = Call::parse(refresh.user.as_str(), "", &id)?;
         let left = Duration::from_millis((refresh.ends_at_ms - now_ms).max(1000) as u64);

@@ -25,6 +25,10 @@ pub enum Counter {
     Messages,
     /// Phones that were asked to renew their registration.
     Refreshes,
+    /// Requests within dialogs that were pushed.
+    Dialogs,
+    /// Requests within dialogs whose PURR wakes nobody.
+    UselessPurrs,
     /// Devices that were not pushed to at once, since the call went to them anyway.
     Spared,
     /// Those of them that said nothing and were pushed to after all.
@@ -77,6 +81,12 @@ pub enum Counter {
     RestForbidden,
     /// Requests to the REST API from an address that has shown too many wrong keys.
     RestThrottled,
+    /// Calls, or events of calls, that are missing in the timelines.
+    TimelineSkipped,
+    /// Times that the configuration was read again and put in force.
+    Reloads,
+    /// Times that it was found wrong, and nothing was changed.
+    ReloadsRefused,
     /// Panics that were caught; each one is a bug to report.
     Panics,
     /// Level: pushes that wait or are under way.
@@ -108,6 +118,12 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
     (Counter::Calls, "calls_total", "Calls that were pushed"),
     (Counter::Messages, "messages_total", "SIP messages that were pushed"),
     (Counter::Refreshes, "refreshes_total", "Phones that were asked to renew their registration"),
+    (Counter::Dialogs, "dialogs_total", "Requests within dialogs that were pushed"),
+    (
+        Counter::UselessPurrs,
+        "useless_purrs_total",
+        "Requests within dialogs whose PURR is not ours or whose phone is gone",
+    ),
     (Counter::Spared, "spared_total", "Devices not pushed to at once, since the call went to them anyway"),
     (Counter::Silent, "silent_total", "Devices that were spared, said nothing, and were pushed to after all"),
     (
@@ -150,6 +166,13 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
     (Counter::RestUnauthorized, "rest_unauthorized_total", "REST requests without a valid API key"),
     (Counter::RestForbidden, "rest_forbidden_total", "REST requests with a key that is not for this"),
     (Counter::RestThrottled, "rest_throttled_total", "REST requests refused after too many wrong API keys"),
+    (
+        Counter::TimelineSkipped,
+        "timeline_skipped_total",
+        "Calls, or events of calls, that are missing in the timelines",
+    ),
+    (Counter::Reloads, "reloads_total", "Times that the configuration was read again and put in force"),
+    (Counter::ReloadsRefused, "reloads_refused_total", "Reloads refused for what was wrong in the files"),
     (Counter::Panics, "panics_total", "Panics caught; each one is a bug to report"),
     (Counter::Queued, "queued", "Pushes that wait or are under way"),
     (Counter::ParkedNow, "parked", "Calls held right now"),

@@ -10,6 +10,7 @@ pub mod debian;
 pub mod kamailio;
 pub mod opensips;
 pub mod phone;
+pub mod rest;
 pub mod settings;
 pub mod shipped;
 pub mod simulator;

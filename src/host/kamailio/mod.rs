@@ -5,6 +5,7 @@
 mod arguments;
 mod contacts;
 mod counters;
+mod dialogs;
 mod functions;
 mod http;
 mod late;
@@ -20,6 +21,8 @@ mod sender;
 mod stamp;
 mod symbols;
 mod tm;
+
+pub use stamp::check as check_version;
 
 use super::{Claim, Exports, initialise, panic_caught};
 use crate::host::table::Table;

@@ -8,7 +8,7 @@ use super::functions::{Msg, Param, call, media_of, number_of};
 use super::late;
 use super::sender::has_event_route;
 use super::tm::{self, NEEDED, tm};
-use super::{park, reach, sender};
+use super::{dialogs, park, reach, sender};
 use crate::host::last::{self, Last};
 use crate::host::note::{CallId, Doubt, Note, What};
 use crate::host::{log_failure, script_code, verbs};
@@ -94,6 +94,8 @@ impl Asked<'_> {
         let Asked { user, caller, call_id, what } = self;
         match what {
             What::Message => service.ready_message(request, user, caller, call_id),
+            // That one device is known to whoever asks.
+            What::Dialog => Err(Error::NoDevice),
             What::Audio => service.ready_for(request, user, caller, call_id, Media::Audio),
             What::Video => service.ready_for(request, user, caller, call_id, Media::Video),
         }
@@ -103,6 +105,7 @@ impl Asked<'_> {
     fn patience(&self, service: &Service) -> Duration {
         match self.what {
             What::Message => service.settings().message.wake,
+            What::Dialog => service.settings().wake,
             What::Audio | What::Video => service.settings().ring,
         }
     }
@@ -171,7 +174,10 @@ pub fn push_silent(service: &Service, doubt: &Doubt) -> Result<usize, Error> {
     let Doubt { user, sip_call_id, id, caller, what, phones, .. } = doubt;
     let asked = Asked { user, caller, call_id: sip_call_id, what: *what };
     let is_silent = |device: &Device| phones.iter().any(|phone| phone.device_id == device.device_id);
-    let ready = asked.ready(service, || None)?.only(is_silent);
+    let ready = match what {
+        What::Dialog => dialogs::ready_again(service, doubt)?,
+        _ => asked.ready(service, || None)?.only(is_silent),
+    };
     let devices = ready.devices();
     if devices > 0 {
         service.stats().add(Counter::Silent, devices as u64);

@@ -9,11 +9,11 @@ use super::{late, park, pushes, reach, tm};
 use crate::host::doubts::Doubts;
 use crate::host::last::{self, Last};
 use crate::host::limiter::Limiter;
-use crate::host::note::{CallId, Follow, Note};
-use crate::host::parked::{Act, GoOn, Parked, Verdict, Why};
+use crate::host::note::{CallId, End, Follow, Note};
+use crate::host::parked::{Act, GoOn, Parked, Verdict, Why, user_of};
 use crate::host::remembered::Remembered;
 use crate::host::{log_failure, panic_caught, script_code, verbs};
-use crate::model::Report;
+use crate::model::{Event, Report};
 use crate::service::{Error, Host, Pushes, Service, installed};
 use crate::stats::Counter;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -97,18 +97,22 @@ fn run(service: &'static Service, forking: &'static Forking, pid: c_int) -> Resu
     let parked = Parked::new(park::waiting(), service.stats(), service.settings().ring);
     PARKED.with(|place| place.get_or_init(|| RefCell::new(parked)).borrow().due());
     let resume_failed = Limiter::new().map_err(|error| format!("no memory: {error}"))?;
-    let keep = if late::is_on(service) { service.settings().late } else { Duration::ZERO };
     let host = SenderHost {
         service,
         forking,
         resume_failed,
         pushes: RefCell::default(),
-        remembered: RefCell::new(Remembered::new(park::waiting(), keep)),
+        remembered: RefCell::new(Remembered::new(park::waiting(), keep(service))),
         doubts: RefCell::default(),
         next_refresh: Cell::new(service.refreshes().then(Instant::now)),
         lines: Lines::new(service).map_err(|error| format!("no memory: {error}"))?,
     };
     service.run_sender(Rc::new(host)).map_err(|error| error.to_string())
+}
+
+/// How long after its end a call is remembered for phones that are late.
+fn keep(service: &Service) -> Duration {
+    if late::is_on(service) { service.settings().late } else { Duration::ZERO }
 }
 
 thread_local! {
@@ -280,6 +284,12 @@ impl Host for SenderHost {
         });
     }
 
+    fn settings_changed(&self) {
+        self.parked(|parked| parked.set_late(self.service.settings().ring));
+        self.remembered.borrow_mut().set_keep(keep(self.service));
+        self.next_refresh.set(self.service.refreshes().then(Instant::now));
+    }
+
     fn stopping(&self) {
         let acts = self.parked(|parked| parked.stop(Instant::now()));
         if !acts.is_empty() {
@@ -322,8 +332,17 @@ impl SenderHost {
                 self.resume(id, &route, last.with_call(&user, &sip_call_id));
             }
             Note::Remember(call) => self.remembered.borrow_mut().remember(call, now),
-            Note::Park(park) => self.act_all(self.parked(|parked| parked.park(park, now))),
+            Note::Park(park) => {
+                let seconds = park.within.as_secs();
+                self.note(&park.user, &park.sip_call_id, Event::Parked, || format!("seconds={seconds}"));
+                self.act_all(self.parked(|parked| parked.park(park, now)));
+            }
             Note::Follow(follow) => {
+                if !follow.rung.is_empty() {
+                    let contacts = follow.rung.len();
+                    let detail = || format!("contacts={contacts}");
+                    self.note(&follow.user, &follow.sip_call_id, Event::Invited, detail);
+                }
                 follow
                     .rung
                     .iter()
@@ -335,18 +354,26 @@ impl SenderHost {
                 self.remembered.borrow_mut().wake(&wake, now);
                 self.tell_late();
             }
+            Note::Rings { id } => self.note_of(id, Event::Rings, String::new),
             Note::Rung { id, contact } => {
+                self.note_of(id, Event::Invited, || "contacts=1".to_owned());
                 self.remembered.borrow_mut().rung(id, &contact, now);
                 self.act_all(self.parked(|parked| parked.rung(id, contact, now)));
             }
             Note::Over { id, end } => {
+                self.note_end(id, &end);
                 self.remembered.borrow_mut().over(id, &end, now);
                 if reach::is_used() {
                     self.doubts.borrow_mut().over(id, now);
                 }
                 self.act_all(self.parked(|parked| parked.over(id, now)));
             }
-            Note::Doubt(doubt) => self.doubts.borrow_mut().doubt(doubt, now),
+            Note::Doubt(doubt) => {
+                let phones = doubt.phones.len();
+                let detail = || format!("devices={phones}");
+                self.note(&doubt.user, &doubt.sip_call_id, Event::Spared, detail);
+                self.doubts.borrow_mut().doubt(doubt, now);
+            }
             Note::Answers { id, branch } => self.doubts.borrow_mut().answered(id, branch, now),
             Note::Release => self.stopping(),
         }
@@ -378,7 +405,10 @@ impl SenderHost {
     /// Phones that have woken too late learn it.
     fn tell_late(&self) {
         let late = self.remembered.borrow_mut().next_due(Instant::now());
-        late.iter().for_each(|late| self.lines.tell(late));
+        for late in &late {
+            self.note(&late.user, &late.sip_call_id, Event::Late, String::new);
+            self.lines.tell(late);
+        }
     }
 
     fn act_all(&self, acts: impl IntoIterator<Item = Act>) {
@@ -388,6 +418,11 @@ impl SenderHost {
     fn act(&self, act: Act) {
         match act {
             Act::GoOn(go_on) => {
+                if go_on.why == Why::Woken {
+                    self.note(&go_on.user, &go_on.sip_call_id, Event::Registered, String::new);
+                }
+                let detail = || format!("why={}", go_on.why.as_str());
+                self.note(&go_on.user, &go_on.sip_call_id, Event::WentOn, detail);
                 if !self.resume(go_on.id, &go_on.route, why_it_goes_on(&go_on)) {
                     self.parked(|parked| parked.gone(go_on.id));
                 }
@@ -398,10 +433,39 @@ impl SenderHost {
                 }
             }
             Act::Append { id, aor } => {
+                self.note_of(id, Event::Registered, String::new);
                 // SAFETY: the process' main thread, in the sender's loop; a call that rings is not suspended, and only this process
                 // parks it again, or tells us first.
                 unsafe { tm::append(id, super::location_table(), &aor) };
             }
+        }
+    }
+
+    /// Something happened to a call, for whoever asks later why a phone did not ring.
+    fn note(&self, user: &str, sip_call_id: &str, event: Event, detail: impl FnOnce() -> String) {
+        if let Some(pushes) = self.pushes.borrow().as_ref() {
+            pushes.note(user_of(user), sip_call_id, event, detail);
+        }
+    }
+
+    /// The same of a call that waits or rings.
+    fn note_of(&self, id: CallId, event: Event, detail: impl FnOnce() -> String) {
+        if self.service.settings().timeline.is_some()
+            && let Some((user, sip_call_id)) = self.parked(|parked| parked.name_of(id))
+        {
+            self.note(&user, &sip_call_id, event, detail);
+        }
+    }
+
+    fn note_end(&self, id: CallId, end: &End) {
+        match end {
+            End::Answered => self.note_of(id, Event::Answered, String::new),
+            End::Cancelled(reason) => {
+                self.note_of(id, Event::Cancelled, || {
+                    format!("reason={:?}", reason.as_deref().unwrap_or(""))
+                });
+            }
+            End::Failed(status) => self.note_of(id, Event::Failed, || format!("status={status}")),
         }
     }
 

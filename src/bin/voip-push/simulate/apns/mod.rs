@@ -40,6 +40,11 @@ impl Rules {
         }
     }
 
+    /// See [`ProviderTokens::set_key`].
+    pub fn set_key(&self, key_id: &str, key: Option<DecodingKey>) -> bool {
+        self.provider_tokens.set_key(key_id, key)
+    }
+
     fn allows(&self, topic: &str) -> bool {
         let is_allowed = |voip: &String| voip == topic || voip.strip_suffix(".voip") == Some(topic);
         self.voip_topics.iter().any(is_allowed)
@@ -121,7 +126,8 @@ fn check_token(sim: &Sim, service: Service, token: &str, topic: &str) -> Result<
     let shaped = (64..=200).contains(&token.len())
         && token.len().is_multiple_of(2)
         && token.bytes().all(|b| b.is_ascii_hexdigit());
-    if !shaped {
+    // No device has ever had the token of zeros; Apple knows its own.
+    if !shaped || token.bytes().all(|b| b == b'0') {
         return Err(Refusal::new(400, "BadDeviceToken"));
     }
     match sim.tokens.judge_apns(token, service.environment().unwrap_or_default(), topic) {
