@@ -7,6 +7,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::time::Duration;
+use std::time::Instant;
 use support::phone::{Message, Phone, Sent};
 use support::shipped::{Setup, Shipped, apns_token, fcm_token};
 use support::{DEADLINE, poll};
@@ -193,4 +194,183 @@ fn phones_that_wake_when_another_has_answered_are_told_on_the_wire() {
     hang_up(&mut caller, &invite, &ok, &mut first);
     assert_told_by_push(&shipped, &invite);
     assert_quiet(&shipped);
+}
+
+/// bob's iPhone, which has handed in its token with REGISTER and sleeps, as long as `wake_seconds`.
+fn sleeping_iphone(name: &str, wake_seconds: &'static str) -> Shipped {
+    let shipped = Shipped::waking(name, wake_seconds);
+    let mut iphone = Phone::tcp("bob", shipped.port());
+    register_iphone(&shipped, &mut iphone);
+    sleep(&shipped, iphone);
+    shipped
+}
+
+/// The phone's connection ends without a word.
+fn sleep(shipped: &Shipped, phone: Phone) {
+    let port = phone.port();
+    drop(phone);
+    let gone =
+        || (!shipped.kamailio.rpc(&["core.tcp_list"]).contains(&format!("src_port: {port}"))).then_some(());
+    poll(DEADLINE, gone).expect("the server notices a closed connection");
+}
+
+/// Registers as an iPhone with a token and an instance (RFC 8599).
+fn register_iphone(shipped: &Shipped, phone: &mut Phone) {
+    let fact = |name| shipped.simulator.fact(name);
+    let push =
+        format!(";pn-provider=apns;pn-param={}.{};pn-prid={}", fact("team_id"), fact("topic"), apns_token(1));
+    let contact = phone.contact();
+    let with = format!("<{contact}{push}>;+sip.instance=\"<urn:uuid:1>\"");
+    let mut sent = phone.register_request(600);
+    sent.text = sent.text.replace(&format!("<{contact}>"), &with);
+    phone.send(sent.text.as_bytes());
+    phone.expect_status(&sent, 200);
+}
+
+/// The phone declines the call with this status.
+fn decline(phone: &mut Phone, status: u16) {
+    let ring = phone.expect_request("INVITE");
+    phone.answer(&ring, 180);
+    phone.answer(&ring, status);
+    phone.expect_request("ACK");
+}
+
+fn expect_failure(caller: &mut Phone, invite: &Sent, status: u16) -> Instant {
+    let refused = caller.expect_final(invite);
+    assert_eq!(refused.status(), status, "{refused:?}");
+    caller.ack_failure(invite, &refused);
+    refused.at
+}
+
+fn expect_parked(shipped: &Shipped) {
+    let calls = || shipped.kamailio.rpc(&["voip_push.calls"]);
+    poll(DEADLINE, || calls().contains("parked: 1").then_some(())).unwrap_or_else(|| panic!("{}", calls()));
+}
+
+#[test]
+fn a_call_that_the_desk_declines_waits_for_the_phone_that_was_pushed() {
+    let shipped = sleeping_iphone("desk-busy", "wake_seconds = 15");
+    for status in [486, 480, 408, 503] {
+        let mut desk = Phone::udp("bob", shipped.port());
+        desk.register();
+        let mut caller = Phone::udp("alice", shipped.port());
+        let invite = caller.invite("bob");
+        decline(&mut desk, status);
+        expect_parked(&shipped);
+        // The desk's refresh wakes the call, which finds only the desk, and waits on.
+        desk.register();
+        let mut iphone = Phone::tcp("bob", shipped.port());
+        register_iphone(&shipped, &mut iphone);
+        let its_ring = iphone.expect_request("INVITE");
+        iphone.answer(&its_ring, 180);
+        caller.expect_status(&invite, 180);
+        let ok = take_up(&mut caller, &invite, &mut iphone, &its_ring);
+        hang_up(&mut caller, &invite, &ok, &mut iphone);
+        assert_eq!((desk.count("INVITE"), iphone.count("INVITE")), (1, 1), "{status}");
+        sleep(&shipped, iphone);
+        let bye = desk.register_request(0);
+        desk.send(bye.text.as_bytes());
+        desk.expect_status(&bye, 200);
+    }
+    assert_quiet(&shipped);
+}
+
+#[test]
+fn when_the_phone_that_was_pushed_does_not_come_the_caller_hears_what_the_desk_said() {
+    let shipped = sleeping_iphone("desk-busy-alone", "wake_seconds = 2");
+    let mut desk = Phone::tcp("bob", shipped.port());
+    desk.register();
+    let mut caller = Phone::udp("alice", shipped.port());
+    let called_at = Instant::now();
+    let invite = caller.invite("bob");
+    decline(&mut desk, 486);
+    expect_parked(&shipped);
+    let took = expect_failure(&mut caller, &invite, 486) - called_at;
+    assert!((1800..15_000).contains(&took.as_millis()), "{took:?}");
+    assert_eq!(desk.count("INVITE"), 1);
+    assert_quiet(&shipped);
+}
+
+#[test]
+fn a_desk_that_declines_for_all_or_too_late_ends_the_call() {
+    let shipped = sleeping_iphone("desk-603", "wake_seconds = 1");
+    let mut desk = Phone::tcp("bob", shipped.port());
+    desk.register();
+    let mut caller = Phone::udp("alice", shipped.port());
+    let invite = caller.invite("bob");
+    decline(&mut desk, 603);
+    expect_failure(&mut caller, &invite, 603);
+    let invite = caller.invite("bob");
+    let at_desk = desk.expect_request("INVITE");
+    desk.answer(&at_desk, 180);
+    // It rings for longer than the phone that was pushed may take to wake.
+    desk.pause(Duration::from_millis(1300));
+    desk.answer(&at_desk, 486);
+    expect_failure(&mut caller, &invite, 486);
+    assert!(shipped.kamailio.rpc(&["voip_push.stats"]).contains("parked_total: 0\n"));
+    assert_quiet(&shipped);
+}
+
+#[test]
+fn a_phone_that_declines_and_was_pushed_itself_is_not_waited_for() {
+    let shipped = Shipped::with(
+        "declined",
+        Setup {
+            config: vec![("[call]", "[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\n[call]")],
+            ..Setup::default()
+        },
+    );
+    // It is there on UDP, and so is pushed to all the same: it has declined, whatever it says of itself. Often it does so before the
+    // worker that has called it comes to push.
+    shipped.register_token("carol", &fcm_token(1), "android");
+    let mut carol = Phone::udp("carol", shipped.port());
+    carol.register();
+    for round in 0..60 {
+        let mut caller = Phone::udp("alice", shipped.port());
+        let called_at = Instant::now();
+        let invite = caller.invite("carol");
+        decline(&mut carol, 486);
+        let took = expect_failure(&mut caller, &invite, 486) - called_at;
+        assert!(took < Duration::from_secs(5), "round {round}: {took:?}");
+    }
+    assert_eq!(carol.count("INVITE"), 60);
+    assert_quiet(&shipped);
+}
+
+#[test]
+fn of_two_phones_that_wake_and_decline_the_first_waits_for_the_second_and_the_second_for_none() {
+    let shipped = Shipped::start("both-decline");
+    for number in [1, 2] {
+        let body = json!({ "user": "bob", "token": apns_token(number), "platform": "ios", "device_id": format!("{number}") });
+        assert_eq!(shipped.rest("POST", "/api/register-push-token", &body).status, 201);
+    }
+    let mut caller = Phone::udp("alice", shipped.port());
+    let invite = caller.invite("bob");
+    let mut phones = [(); 2].map(|()| Phone::tcp("bob", shipped.port()));
+    for (phone, status) in phones.iter_mut().zip([486, 480]) {
+        expect_parked(&shipped);
+        phone.register();
+        decline(phone, status);
+    }
+    let declined_at = Instant::now();
+    let told_at = expect_failure(&mut caller, &invite, 480);
+    assert!(told_at.saturating_duration_since(declined_at) < Duration::from_secs(5));
+    assert_eq!(phones.each_mut().map(|phone| phone.count("INVITE")), [1, 1]);
+    assert_quiet(&shipped);
+}
+
+#[test]
+fn a_call_that_waits_after_a_desk_has_declined_ends_when_the_last_token_proves_dead() {
+    let shipped = sleeping_iphone("desk-dead", "wake_seconds = 15");
+    shipped
+        .simulator
+        .behave(&apns_token(1), json!([{ "delay_ms": 700, "status": 410, "reason": "Unregistered" }]));
+    let mut desk = Phone::tcp("bob", shipped.port());
+    desk.register();
+    let mut caller = Phone::udp("alice", shipped.port());
+    let called_at = Instant::now();
+    let invite = caller.invite("bob");
+    decline(&mut desk, 486);
+    let took = expect_failure(&mut caller, &invite, 486) - called_at;
+    assert!((600..8000).contains(&took.as_millis()), "{took:?}");
 }

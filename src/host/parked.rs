@@ -76,6 +76,8 @@ struct Call {
     sip_call_id: String,
     route: String,
     state: State,
+    /// It waits for phones that were pushed and have not come, and for nothing else.
+    awaits: bool,
     /// The last registration that it has acted on.
     seen: Moment,
     /// The contacts that it went to, as the registrar names them.
@@ -137,7 +139,7 @@ impl Parked {
 
     /// A worker has suspended a call; it was told in [`Waiting`], once for each note.
     pub fn park(&mut self, park: Park, now: Instant) -> Option<Act> {
-        let Park { user, sip_call_id, id, route, within, missed_since, is_counted } = park;
+        let Park { user, sip_call_id, id, route, within, missed_since, is_counted, awaits } = park;
         // Read now: what was told before this note was read has been read before it, too.
         let last_wake = self.waiting.last_wake(&user);
         let verdict = match self.early.get(&id) {
@@ -153,13 +155,17 @@ impl Parked {
             self.stats.add(Counter::ParkedNow, 1);
             self.stats.count(Counter::Parked);
         }
-        (call.state, call.route) = (State::Parked, route);
+        (call.state, call.route, call.awaits) = (State::Parked, route, awaits);
         if verdict.is_some() {
             call.push = verdict;
         }
         self.set_time(id, deadline);
         let call = self.calls.get_mut(&id)?;
-        call.seen = call.seen.max(missed_since.saturating_sub(1));
+        // A call that phones have declined was followed before: the note about that says what it may have missed, also where it comes
+        // after this one.
+        if !awaits {
+            call.seen = call.seen.max(missed_since.saturating_sub(1));
+        }
         if last_wake > call.seen && last_wake >= missed_since {
             call.seen = last_wake;
             return self.go_on(id, Why::Woken, now);
@@ -180,7 +186,7 @@ impl Parked {
         came.into_iter().chain(self.catch_up(&user, id, missed_since, now)).collect()
     }
 
-    /// A call that rings gets the phone that has registered since it has looked for contacts.
+    /// A call gets the phone that has registered since it has looked for contacts.
     fn catch_up(&mut self, user: &str, id: CallId, missed_since: Moment, now: Instant) -> Option<Act> {
         let call = self.calls.get_mut(&id)?;
         call.seen = call.seen.max(missed_since.saturating_sub(1));
@@ -188,7 +194,7 @@ impl Parked {
         // A registration that was told before this was.
         let told = self.recent.iter().rev().find(|(_, wake)| wake.user == user);
         let wake = told.map(|(_, wake)| wake.clone()).filter(|wake| wake.moment >= missed_since)?;
-        if state == State::Rings { self.wake_call(id, &wake, now) } else { None }
+        if state == State::Missed { None } else { self.wake_call(id, &wake, now) }
     }
 
     /// Puts a call on its user's list, unless it is over. Where it is on it already, it was counted once too often.
@@ -218,6 +224,7 @@ impl Parked {
             sip_call_id,
             route: String::new(),
             state: State::Rings,
+            awaits: false,
             seen: 0,
             rung: HashSet::new(),
             push: None,
@@ -257,11 +264,11 @@ impl Parked {
         }
     }
 
-    /// A call went to a contact. One that has waited has found its phone so.
+    /// A call went to a contact. One that has waited has found its phone so, unless it waits again, since that one has declined.
     pub fn rung(&mut self, id: CallId, contact: String) -> Option<Act> {
         let call = self.calls.get_mut(&id)?;
         call.rung.insert(contact);
-        call.deadline.map(|_| call.give_up(Needless::PhoneCame))
+        call.deadline.filter(|_| call.state == State::Rings).map(|_| call.give_up(Needless::PhoneCame))
     }
 
     /// Whether a call is here already.
@@ -283,6 +290,12 @@ impl Parked {
         let is_over = call.state == State::Parked && verdict.is_hopeless;
         call.push = Some(verdict);
         if is_over { self.go_on(id, Why::Hopeless, now) } else { None }
+    }
+
+    /// Every phone that was pushed for this call has come, or will not.
+    pub fn nobody_else(&mut self, id: CallId, now: Instant) -> Option<Act> {
+        self.calls.get(&id).filter(|call| call.awaits)?;
+        self.go_on(id, Why::Hopeless, now)
     }
 
     /// The caller has a final answer, or has hung up.

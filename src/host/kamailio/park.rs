@@ -3,11 +3,11 @@
 //! It refuses to let a call go on in a worker, but for the one case that nobody else can: the sender was not told of it.
 
 use super::functions::{Msg, Param, call};
-use super::layout::{PARAM_STR, Str};
+use super::layout::{FAILURE_ROUTE, PARAM_STR, Str};
 use super::pushes::{SAFETY_NET, check_can_suspend, go_on_here};
-use super::symbols::core;
+use super::symbols::{core, forking};
 use super::tm::{self, InHand, NEEDED, tm};
-use super::{pseudo, reach, sender};
+use super::{awaits, pseudo, reach, sender};
 use crate::host::last::Last;
 use crate::host::limiter::Limiter;
 use crate::host::note::{CallId, Follow, Note, Park, Wake};
@@ -103,14 +103,17 @@ unsafe fn park(
         if !sender::knows(id) {
             tm.watch(msg, id)?;
         }
-        let within = how_long(service, &text(msg, "$rm")?, within);
+        let awaits = awaits::is_used() && is_in_failure_route(service);
+        let left = awaits::left(id).filter(|_| awaits);
+        let within = how_long(service, &text(msg, "$rm")?, within, left);
         let sip_call_id = text(msg, "$ci")?;
         // A call that was followed before it looked for contacts knows what it may have missed; another one guesses.
         let (missed_since, is_counted) = match sender::take_followed(id) {
             Some(followed) => (followed.missed_since, followed.is_counted),
             None => {
                 let (now, is_counted) = count_in(&user, id);
-                (now.saturating_sub(LOOKED_BEFORE_US), is_counted)
+                let looked_before = if awaits { 0 } else { LOOKED_BEFORE_US };
+                (now.saturating_sub(looked_before), is_counted)
             }
         };
         if let Err(error) = tm.suspend(msg, within + SAFETY_NET) {
@@ -118,7 +121,8 @@ unsafe fn park(
             return Err(error);
         }
         let (about, name) = ((user.clone(), sip_call_id.clone()), route.to_owned());
-        let note = Note::Park(Park { user, sip_call_id, id, route: name, within, missed_since, is_counted });
+        let note =
+            Note::Park(Park { user, sip_call_id, id, route: name, within, missed_since, is_counted, awaits });
         if let Err(error) = sender::try_tell(&note) {
             count_out(&about.0, is_counted);
             go_on_here(tm, msg, id, route, &error, [&about.0, &about.1]);
@@ -128,13 +132,20 @@ unsafe fn park(
 }
 
 /// How long a request waits. Whoever has sent anything but an INVITE hears nothing meanwhile and gives up after 32 s (RFC 3261
-/// §17.1.2.2, timer F).
-fn how_long(service: &Service, method: &str, asked: Option<Duration>) -> Duration {
+/// §17.1.2.2, timer F). A call that was declined waits for what is `left` of the time of the phones that were pushed for it.
+fn how_long(service: &Service, method: &str, asked: Option<Duration>, left: Option<Duration>) -> Duration {
     let settings = service.settings();
     if method == "INVITE" {
-        return asked.unwrap_or(settings.wake);
+        return asked.or(left).unwrap_or(settings.wake);
     }
     asked.unwrap_or(settings.message.wake).min(MOST_WITHOUT_100)
+}
+
+/// Whether phones have declined the call in hand. A route in which a call goes on is of the same type, and runs in the sender's process.
+fn is_in_failure_route(service: &Service) -> bool {
+    // SAFETY: Kamailio's own number, on its own thread.
+    let route_type = forking().map(|forking| unsafe { forking.route_type.read() });
+    route_type == Some(FAILURE_ROUTE) && !service.is_sender()
 }
 
 /// Counts a call in; says since when a registration is of interest to it, and whether it was not counted before.
@@ -195,6 +206,9 @@ pub unsafe extern "C" fn follow_call(msg: Msg, user: Param, _: Param) -> c_int {
                 tm.watch(msg, id)?;
             }
             sender::follow_no_more(id);
+            if !service.is_sender() {
+                awaits::decide(service, id);
+            }
             let sip_call_id = text(msg, "$ci")?;
             let (missed_since, is_counted) = count_in(&user, id);
             let follow = Follow { user, sip_call_id, id, missed_since, is_counted, rung: Vec::new() };

@@ -5,7 +5,7 @@
 use super::layout::{EVENT_ROUTE, PROC_RPC, SipMsg};
 use super::line::Lines;
 use super::symbols::{Forking, forking};
-use super::{late, park, pushes, reach, tm};
+use super::{awaits, late, park, pushes, reach, tm};
 use crate::host::doubts::Doubts;
 use crate::host::last::{self, Last};
 use crate::host::limiter::Limiter;
@@ -96,7 +96,7 @@ fn run(service: &'static Service, forking: &'static Forking, pid: c_int) -> Resu
     let parked = Parked::new(park::waiting(), service.stats(), service.settings().ring);
     PARKED.with(|place| place.get_or_init(|| RefCell::new(parked)).borrow().due());
     let resume_failed = Limiter::new().map_err(|error| format!("no memory: {error}"))?;
-    let keep = if late::is_on(service) { service.settings().late } else { Duration::ZERO };
+    let keep = how_long_calls_are_kept(service);
     let host = SenderHost {
         service,
         forking,
@@ -108,6 +108,16 @@ fn run(service: &'static Service, forking: &'static Forking, pid: c_int) -> Resu
         lines: Lines::new(service).map_err(|error| format!("no memory: {error}"))?,
     };
     service.run_sender(Rc::new(host)).map_err(|error| error.to_string())
+}
+
+/// How long ended calls are remembered. Where nobody wants to be told of them, those that ring are, so that it is known which of the
+/// phones that were pushed have come.
+fn how_long_calls_are_kept(service: &Service) -> Duration {
+    match (late::is_on(service), awaits::is_used()) {
+        (true, _) => service.settings().late,
+        (false, true) => Duration::from_millis(1),
+        (false, false) => Duration::ZERO,
+    }
 }
 
 thread_local! {
@@ -184,6 +194,7 @@ pub fn follow_no_more(id: CallId) {
 unsafe extern "C" fn after_route(_: *mut SipMsg, _: c_uint, _: *mut c_void) -> c_int {
     panic_caught((), || {
         for follow in FOLLOWED.take() {
+            awaits::decided(follow.id);
             let (user, is_counted) = (follow.user.clone(), follow.is_counted);
             if let Err(error) = try_tell(&Note::Follow(follow)) {
                 park::count_out(&user, is_counted);
@@ -312,8 +323,11 @@ impl SenderHost {
         match note {
             Note::Queued { user, sip_call_id, id } => {
                 let (last, verdict) = self.verdict(report);
-                let act = id.and_then(|id| self.parked(|parked| parked.pushed(id, verdict, now)));
-                self.act_all(act);
+                if let Some(id) = id {
+                    awaits::less(id, verdict.devices.saturating_sub(verdict.accepted));
+                    self.act_all(self.parked(|parked| parked.pushed(id, verdict, now)));
+                    self.see_who_is_awaited(id, now);
+                }
                 self.run_event(last.with_call(&user, &sip_call_id));
             }
             Note::Async { user, sip_call_id, id, route } => {
@@ -321,13 +335,16 @@ impl SenderHost {
                 self.resume(id, &route, last.with_call(&user, &sip_call_id));
             }
             Note::Remember(call) => self.remembered.borrow_mut().remember(call, now),
-            Note::Park(park) => self.act_all(self.parked(|parked| parked.park(park, now))),
+            Note::Park(park) => {
+                let id = park.id;
+                self.act_all(self.parked(|parked| parked.park(park, now)));
+                self.see_who_is_awaited(id, now);
+            }
             Note::Follow(follow) => {
-                follow
-                    .rung
-                    .iter()
-                    .for_each(|contact| self.remembered.borrow_mut().rung(follow.id, contact, now));
+                follow.rung.iter().for_each(|contact| self.went_to(follow.id, contact, now));
+                let id = follow.id;
                 self.act_all(self.parked(|parked| parked.follow(follow, now)));
+                self.see_who_is_awaited(id, now);
             }
             Note::Wake(wake) => {
                 self.act_all(self.parked(|parked| parked.wake(&wake, now)));
@@ -335,10 +352,12 @@ impl SenderHost {
                 self.tell_late();
             }
             Note::Rung { id, contact } => {
-                self.remembered.borrow_mut().rung(id, &contact, now);
+                self.went_to(id, &contact, now);
                 self.act_all(self.parked(|parked| parked.rung(id, contact)));
+                self.see_who_is_awaited(id, now);
             }
             Note::Over { id, end } => {
+                awaits::forget(id);
                 self.remembered.borrow_mut().over(id, &end, now);
                 if reach::is_used() {
                     self.doubts.borrow_mut().over(id, now);
@@ -348,6 +367,20 @@ impl SenderHost {
             Note::Doubt(doubt) => self.doubts.borrow_mut().doubt(doubt, now),
             Note::Answers { id, branch } => self.doubts.borrow_mut().answered(id, branch, now),
             Note::Release => self.stopping(),
+        }
+    }
+
+    /// A call went to a contact.
+    fn went_to(&self, id: CallId, contact: &str, now: Instant) {
+        if self.remembered.borrow_mut().rung(id, contact, now) {
+            awaits::less(id, 1);
+        }
+    }
+
+    /// A call that waits for nothing but phones which were pushed goes on when none of them is still to come.
+    fn see_who_is_awaited(&self, id: CallId, now: Instant) {
+        if awaits::left(id).is_none() {
+            self.act_all(self.parked(|parked| parked.nobody_else(id, now)));
         }
     }
 

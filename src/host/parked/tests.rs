@@ -31,7 +31,16 @@ impl Rig {
 
     fn act_of_arrival(&mut self, id: CallId, missed_since: Moment) -> Option<Act> {
         let (user, sip_call_id, route) = ("bob".to_owned(), "c1".to_owned(), "WOKEN".to_owned());
-        let park = Park { user, sip_call_id, id, route, within: 15 * SECOND, missed_since, is_counted: true };
+        let park = Park {
+            user,
+            sip_call_id,
+            id,
+            route,
+            within: 15 * SECOND,
+            missed_since,
+            is_counted: true,
+            awaits: false,
+        };
         self.parked.park(park, self.now)
     }
 
