@@ -332,7 +332,7 @@ impl SenderHost {
             }
             Note::Async { user, sip_call_id, id, route } => {
                 let (last, _) = self.verdict(report);
-                self.resume(id, &route, last.with_call(&user, &sip_call_id));
+                self.resume(id, &route, last.with_call(&user, &sip_call_id), ::log::Level::Warn);
             }
             Note::Remember(call) => self.remembered.borrow_mut().remember(call, now),
             Note::Park(park) => {
@@ -420,7 +420,9 @@ impl SenderHost {
     fn act(&self, act: Act) {
         match act {
             Act::GoOn(go_on) => {
-                if !self.resume(go_on.id, &go_on.route, why_it_goes_on(&go_on)) {
+                // A phone registers while the caller hangs up, and its word is read before the caller's: no reason to worry anybody.
+                let level = ::log::Level::Info;
+                if !self.resume(go_on.id, &go_on.route, why_it_goes_on(&go_on), level) {
                     self.parked(|parked| parked.gone(go_on.id));
                 }
             }
@@ -452,15 +454,17 @@ impl SenderHost {
         (last, Verdict { code, reason, devices, accepted, is_hopeless })
     }
 
-    /// Lets a call go on in its route, which sees `last`. A call that is over is counted and never tried again.
-    fn resume(&self, id: CallId, route: &str, last: Last) -> bool {
+    /// Lets a call go on in its route, which sees `last`. A call that is over is counted, logged at this level, and
+    /// never tried again.
+    fn resume(&self, id: CallId, route: &str, last: Last, level: ::log::Level) -> bool {
         last::set(last);
         // SAFETY: the process' main thread, in the sender's loop: no route is being run.
         let went_on = tm::tm().is_some_and(|tm| unsafe { tm.go_on(std::ptr::null_mut(), id, route) });
         if !went_on {
             self.service.stats().count(Counter::ResumeFailed);
             if let Some(silent) = self.resume_failed.may_speak() {
-                ::log::warn!(
+                ::log::log!(
+                    level,
                     "a call was over before it could go on in route[{route}]; {silent} more since the last such line"
                 );
             }
