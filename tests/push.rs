@@ -649,6 +649,42 @@ fn a_call_that_is_over_is_told_to_android_and_missed_on_an_iphone_by_an_alert() 
     assert_eq!(rig.simulator.pushes().len(), 5);
 }
 
+/// The device ids of bob that have a token for alerts.
+fn alerted(rig: &Rig) -> Vec<String> {
+    let devices = rig.service.lookup("bob").unwrap();
+    assert_eq!(devices.len(), 3, "no device goes with its token for alerts");
+    devices.into_iter().filter(|device| device.alert.is_some()).map(|device| device.device_id).collect()
+}
+
+#[test]
+fn a_dead_token_for_alerts_is_forgotten_and_the_device_rings_on() {
+    for (name, status, reason) in [("alert-gone", 410, "Unregistered"), ("alert-bad", 400, "BadDeviceToken")]
+    {
+        let rig = three_phones_that_ring(name, &[ALERT]);
+        assert_eq!(alerted(&rig), ["1"]);
+        rig.simulator.behave(&iphone(9), json!([{ "times": 0, "status": status, "reason": reason }]));
+        rig.service.cancel("bob", "c1", "cancelled").unwrap();
+        support::poll(support::DEADLINE, || alerted(&rig).is_empty().then_some(())).expect(reason);
+        assert_eq!(count(&rig, Counter::Retired), 0);
+        assert_eq!(rig.service.send("bob", "Alice", "c2").unwrap().accepted(), 3, "{reason}");
+    }
+}
+
+#[test]
+fn a_token_for_alerts_that_was_registered_again_since_it_died_is_kept() {
+    let rig = three_phones_that_ring("alert-again", &[ALERT]);
+    // An hour ago, in ms.
+    let died_at_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()
+        as u64
+        - 3_600_000;
+    let gone = json!([{ "status": 410, "reason": "Unregistered", "timestamp_ms": died_at_ms }]);
+    rig.simulator.behave(&iphone(9), gone);
+    rig.service.cancel("bob", "c1", "cancelled").unwrap();
+    rig.simulator.wait_for_pushes(0, 5);
+    wait_until_queued(&rig, 0);
+    assert_eq!(alerted(&rig), ["1"]);
+}
+
 #[test]
 fn a_call_that_was_answered_elsewhere_is_not_missed() {
     let rig = three_phones_that_ring("end-answered", &[ALERT]);

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{Scratch, run};
-use voip_push::model::{Device, Environment, Extra, NewDevice, Provider, Token, User};
+use voip_push::model::{Alert, Device, Environment, Extra, NewDevice, Provider, Token, User};
 use voip_push::store::{Registered, SqliteStore, TokenStore};
 
 fn file(scratch: &Scratch) -> PathBuf {
@@ -95,6 +95,28 @@ fn a_dead_token_goes_unless_it_was_registered_again_or_is_another_one() {
     assert!(!store.retire(&user("eve"), "", &token(1), 9999).unwrap(), "another user");
     assert!(store.retire(&user("bob"), "", &token(1), 2000).unwrap());
     assert!(devices(&mut store, "bob").is_empty());
+}
+
+#[test]
+fn a_dead_token_for_alerts_goes_alone_unless_it_was_registered_again_or_is_another_one() {
+    let scratch = Scratch::new("store-dead-alert");
+    let mut store = open(&file(&scratch));
+    let token = |number| Token::parse(Provider::Apns, &hex(number)).unwrap();
+    let alert = Some(Box::new(Alert { token: token(9), app: Some("org.example.phone".to_owned()) }));
+    let with_alert = NewDevice { alert, ..phone("bob", "", 1) };
+    register(&mut store, &with_alert, 2000);
+    assert!(
+        !store.retire_alert(&user("bob"), "", &token(9), 1999).unwrap(),
+        "registered after it was found dead"
+    );
+    assert!(!store.retire_alert(&user("bob"), "", &token(1), 9999).unwrap(), "the token for calls");
+    assert!(!store.retire_alert(&user("eve"), "", &token(9), 9999).unwrap(), "another user");
+    assert!(devices(&mut store, "bob")[0].alert.is_some());
+    assert!(store.retire_alert(&user("bob"), "", &token(9), 2000).unwrap());
+    let device = devices(&mut store, "bob").remove(0);
+    assert_eq!((device.alert, device.token.expose()), (None, hex(1).as_str()));
+    register(&mut store, &with_alert, 3000);
+    assert!(devices(&mut store, "bob")[0].alert.is_some());
 }
 
 #[test]

@@ -53,6 +53,19 @@ pub trait TokenStore: Send {
         since_ms: i64,
     ) -> Result<bool, StoreError>;
 
+    /// Forgets a device's dead token for alerts, as [`TokenStore::retire`] does for its own token, and leaves the device as it is
+    /// otherwise. True where it was forgotten.
+    ///
+    /// # Errors
+    /// The store cannot be reached; nothing was changed then.
+    fn retire_alert(
+        &mut self,
+        user: &User,
+        device_id: &str,
+        token: &Token,
+        since_ms: i64,
+    ) -> Result<bool, StoreError>;
+
     /// Keeps which of Apple's environments a device's token was seen to work in, if it still has that token. It is in force
     /// until another token is registered, whatever the app says about its environment. True where it was kept.
     ///

@@ -152,6 +152,20 @@ impl TokenStore for SqliteStore {
         done.map(|rows| rows > 0).map_err(|error| self.named(error))
     }
 
+    fn retire_alert(
+        &mut self,
+        user: &User,
+        device_id: &str,
+        token: &Token,
+        since_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let sql = "UPDATE push_tokens SET alert_provider = NULL, alert_token = NULL, alert_app = NULL
+            WHERE user_id = ?1 AND device_id = ?2 AND alert_token = ?3 AND registered_at_ms <= ?4";
+        let values = params![user.as_str(), device_id, token.expose(), since_ms];
+        let done = self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(values));
+        done.map(|rows| rows > 0).map_err(|error| self.named(error))
+    }
+
     fn prove_environment(&mut self, device: &Device, environment: Environment) -> Result<bool, StoreError> {
         let sql = "UPDATE push_tokens SET proven_environment = ?5
             WHERE user_id = ?1 AND device_id = ?2 AND provider = ?3 AND token = ?4";
