@@ -26,4 +26,4 @@ build:
 setup:
 	@tests/setup
 
-include benches/bench.mk
+include benches/bench.mk packaging/packaging.mk

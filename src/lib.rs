@@ -37,7 +37,7 @@
 
 pub mod c_api;
 pub mod config;
-mod host;
+pub mod host;
 pub mod http2;
 pub mod model;
 pub mod payload;

@@ -27,7 +27,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("rest", &["service", "stats"]),
     ("c_api", &["service", "rest", "stats", "config"]),
     ("host", &["service", "rest", "stats", "config", "sip"]),
-    ("bin", &["service", "rest", "stats", "config"]),
+    ("bin", &["service", "rest", "stats", "config", "host"]),
     // lib.rs is a map: it names the rooms and uses none.
     ("", &[]),
 ];
@@ -41,9 +41,20 @@ const CRATES: [(&str, &[&str]); 7] = [
     ("rusqlite", &["src/store"]),
     ("h2", &["src/http2", "src/bin/voip-push/simulate"]),
     // ureq, in oauth.rs, wants its crypto provider handed over as rustls' type.
-    ("rustls", &["src/http2", "src/bin/voip-push/simulate", "src/provider/fcm/oauth.rs"]),
-    ("tokio_rustls", &["src/http2", "src/bin/voip-push/simulate"]),
-    ("aws_lc_rs", &["src/config/api_keys.rs", "src/bin/voip-push/simulate"]),
+    (
+        "rustls",
+        &[
+            "src/http2",
+            "src/bin/voip-push/simulate",
+            "src/bin/voip-push/serve/tls.rs",
+            "src/provider/fcm/oauth.rs",
+        ],
+    ),
+    ("tokio_rustls", &["src/http2", "src/bin/voip-push/simulate", "src/bin/voip-push/serve"]),
+    (
+        "aws_lc_rs",
+        &["src/config/api_keys.rs", "src/bin/voip-push/simulate", "src/bin/voip-push/serve/tls.rs"],
+    ),
     ("ureq", &["src/provider/fcm", "src/sender"]),
     ("cbindgen", &[]),
 ];

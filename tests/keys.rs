@@ -51,7 +51,10 @@ fn a_key_is_printed_once_and_its_hash_is_kept() {
     assert_eq!(mode & 0o027, 0, "{mode:o}");
     let keys = keys(&file(&scratch));
     let app = keys.find(first).unwrap();
-    assert_eq!((app.name(), Scope::ALL.map(|scope| app.allows(scope))), ("app", [true, true, false, false]));
+    assert_eq!(
+        (app.name(), Scope::ALL.map(|scope| app.allows(scope))),
+        ("app", [true, true, false, false, false])
+    );
     assert_eq!(keys.find(second).unwrap().name(), "web");
 }
 
@@ -80,7 +83,7 @@ fn what_cannot_be_a_key_is_refused_in_one_line() {
     for (refused, code, said) in [
         (add(&file(&scratch), "app", "read"), 1, "has a key app already"),
         (add(&file(&scratch), "a b", "read"), 2, "name: "),
-        (add(&file(&scratch), "web", "write"), 2, "none of register, read, delete, admin"),
+        (add(&file(&scratch), "web", "write"), 2, "none of register, read, delete, watch, admin"),
         (add(&missing, "web", "read"), 1, "No such file"),
         (key(&["hash", "web", "--scope", "read"], "short\n"), 2, "key: is shorter than 16"),
         (key(&["hash", "web", "--scope", "read"], ""), 2, "key: is shorter than 16"),
@@ -111,6 +114,6 @@ fn a_plain_key_is_taken_with_a_warning_and_can_be_hashed() {
     let found = keys.find("plain-key-0123456789").unwrap();
     assert_eq!(
         (found.name(), Scope::ALL.map(|scope| found.allows(scope))),
-        ("app", [true, false, false, false])
+        ("app", [true, false, false, false, false])
     );
 }

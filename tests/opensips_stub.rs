@@ -44,6 +44,21 @@ macro_rules! on {
             }
 
             #[test]
+            fn a_stopped_sender_keeps_no_launched_call() {
+                super::a_stopped_sender_keeps_no_launched_call(VERSION);
+            }
+
+            #[test]
+            fn what_is_no_call_wakes_silently() {
+                super::what_is_no_call_wakes_silently(VERSION);
+            }
+
+            #[test]
+            fn messages_wake_phones_and_calls_show_what_the_sdp_offers() {
+                super::messages_wake_phones_and_calls_show_what_the_sdp_offers(VERSION);
+            }
+
+            #[test]
             fn administrators_get_answers() {
                 super::administrators_get_answers(VERSION);
             }
@@ -221,33 +236,144 @@ fn a_sender_that_is_gone_or_stopped_holds_nobody_up(version: &str) {
     assert!(host.stop().contains("ERROR:voip_push: the sender has gone"));
 }
 
+/// launch() has no timeout of OpenSIPS'.
+fn a_stopped_sender_keeps_no_launched_call(version: &str) {
+    let host = registered(&Setup { config: &[("wait_ms = 800", "wait_ms = 100")], ..Setup::of(version) });
+    assert_eq!(host.ask("call send_voip_push bob alice c0"), "called rc=1");
+    let before = host.ask("fds");
+    host.signal_sender(libc::SIGSTOP);
+    assert_eq!(host.ask("launch send_voip_push bob alice c1 - $a"), "started 1");
+    for number in 2..=3 {
+        // each takes as long as the first may last
+        let waited = host.ask(&format!("sync send_voip_push bob alice c{number} - $a"));
+        assert_eq!(waited, format!("resumed {number} rc=-3 a=0"));
+    }
+    assert_eq!(host.ask("launch send_voip_push bob alice c4 - $a"), "started 4");
+    host.signal_sender(libc::SIGCONT);
+    host.tell("wait");
+    let mut ends = [host.next("> "), host.next("> ")];
+    ends.sort();
+    assert_eq!(ends[0], "> resumed 1 rc=-3 a=0", "{ends:?}");
+    assert!(ends[1].starts_with("> resumed 4 rc="), "{ends:?}");
+    host.next("> idle");
+    assert_eq!(host.ask("fds"), before);
+    host.stop();
+}
+
 fn only_a_new_call_rings(version: &str) {
     let host = Host::start(&Setup::of(version));
     let (token, topic) = (token(7), host.simulator.fact("topic"));
     let contact = format!(
         "sip:bob@192.0.2.1;transport=tls;pn-provider=apns;pn-prid={token};pn-param=ABCDE12345.{topic}"
     );
-    let ask = |how: &str, cause: &str| {
-        host.ask(&format!("{how} send_voip_push_contact bob {contact} {cause} alice c1 $why"))
+    let ask = |how: &str, contact: &str, cause: &str| {
+        host.ask(&format!("{how} send_voip_push_contact bob {contact} {cause} alice c1 - $why"))
     };
-    assert_eq!(ask("call", "ini-INVITE"), "called rc=1 why=ok");
-    for silent in ["mid-BYE", "mid-INVITE", "reg-refresh"] {
-        let why = format!("rc=-1 why=no push for {silent}: only a new call (ini-INVITE) lets a phone ring");
-        assert_eq!(ask("call", silent), format!("called {why}"));
-        assert_eq!(ask("launch", silent), format!("at once {why}"));
+    assert_eq!(ask("call", &contact, "ini-INVITE"), "called rc=1 why=ok");
+    for silent in ["mid-BYE", "mid-INVITE", "reg-refresh", "ini-MESSAGE"] {
+        let why = format!("rc=-1 why=no push for {silent}: this phone takes none but for calls");
+        assert_eq!(ask("call", &contact, silent), format!("called {why}"));
+        assert_eq!(ask("launch", &contact, silent), format!("at once {why}"));
     }
     assert_eq!(host.simulator.pushes().len(), 1);
     assert_eq!(
-        host.ask(&format!("launch send_voip_push_contact bob {contact} ini-INVITE alice c2 $why")),
+        host.ask(&format!("launch send_voip_push_contact bob {contact} ini-INVITE alice c2 - $why")),
         "started 1"
     );
     host.tell("wait");
     assert_eq!(host.next("> "), "> resumed 1 rc=1 why=ok");
     host.next("> idle");
-    let bad = host.ask("call send_voip_push_contact bob sip:bob@192.0.2.1 ini-INVITE alice c3 $why");
+    let bad = ask("call", "sip:bob@192.0.2.1", "ini-INVITE");
     assert_eq!(bad, "called rc=-6 why=contact: has no push parameters");
     let pushes = host.simulator.wait_for_pushes(0, 2);
     assert!(pushes.iter().all(|push| push["token"] == token.as_str()), "{pushes:?}");
+    host.stop();
+}
+
+/// A registration that runs out, and a request inside a call, wake a phone that can be woken without ringing.
+fn what_is_no_call_wakes_silently(version: &str) {
+    let host = Host::start(&Setup::of(version));
+    let (project, topic) = (host.simulator.fact("project"), host.simulator.fact("topic"));
+    let android = format!("sip:eve@192.0.2.2;pn-provider=fcm;pn-prid={};pn-param={project}", fcm_token(3));
+    let (calls, alerts) = (token(8), token(9));
+    let apple = format!(
+        "sip:dan@192.0.2.3;pn-provider=apns;pn-prid={calls}:voip&{alerts}:remote;pn-param=ABCDE12345.{topic}&remote"
+    );
+    let mut seen = 0;
+    let mut push = |contact: &str, cause: &str, call_id: &str| {
+        let asked = format!("call send_voip_push_contact x {contact} {cause} alice {call_id} - $why");
+        assert_eq!(host.ask(&asked), "called rc=1 why=ok", "{cause}");
+        seen += 1;
+        host.simulator.wait_for_pushes(0, seen)[seen - 1].clone()
+    };
+    for (cause, call_id) in
+        [("reg-refresh", "%"), ("mid-INVITE", "m1"), ("mid-BYE", "m2"), ("ini-SUBSCRIBE", "m3")]
+    {
+        let pushed = push(&android, cause, call_id).to_string();
+        assert!(pushed.contains("refresh") && !pushed.contains("alice"), "{pushed}");
+        let pushed = push(&apple, cause, call_id);
+        assert_eq!(
+            (&pushed["token"], &pushed["headers"]["apns-push-type"]),
+            (&json!(alerts), &json!("background")),
+            "{pushed}"
+        );
+    }
+    let pushed = push(&android, "ini-MESSAGE", "m4").to_string();
+    assert!(pushed.contains("alice") && pushed.contains("message"), "{pushed}");
+    let pushed = push(&apple, "ini-MESSAGE", "m4");
+    assert_eq!(
+        (&pushed["token"], &pushed["headers"]["apns-push-type"]),
+        (&json!(alerts), &json!("alert")),
+        "{pushed}"
+    );
+    let pushed = push(&apple, "ini-INVITE", "m5");
+    assert_eq!(
+        (&pushed["token"], &pushed["headers"]["apns-push-type"]),
+        (&json!(calls), &json!("voip")),
+        "{pushed}"
+    );
+    host.stop();
+}
+
+fn messages_wake_phones_and_calls_show_what_the_sdp_offers(version: &str) {
+    let host = registered(&Setup::of(version));
+    assert_eq!(host.ask(&format!("call register_token eve {} android", fcm_token(3))), "called rc=1");
+    assert_eq!(host.ask("call queue_message_push eve alice m1 $why"), "called rc=1 why=ok");
+    let event = host.anywhere("event ");
+    assert_eq!(event, "event E_VOIP_PUSH_RESULT user=eve call_id=m1 status=1 reason=ok devices=1 accepted=1");
+    let pushed = host.simulator.wait_for_pushes(0, 1)[0].to_string();
+    assert!(pushed.contains("message") && pushed.contains("alice"), "{pushed}");
+    // an iPhone with a token for calls only, and nobody
+    for user in ["bob", "nobody"] {
+        let none = host.ask(&format!("call queue_message_push {user} alice m2 $why"));
+        assert_eq!(none, "called rc=-1 why=no device for this user", "{user}");
+    }
+    assert_eq!(host.ask("call queue_message_push eve alice %"), "called rc=-6");
+    let topic = host.simulator.fact("topic");
+    let contact = format!("sip:dan@h;pn-provider=apns;pn-prid={};pn-param=ABCDE12345.{topic}", token(5));
+    let ways = [
+        "call send_voip_push bob alice ID sdp".to_owned(),
+        "call queue_voip_push bob alice ID SDP".to_owned(),
+        "sync send_voip_push bob alice ID sdp".to_owned(),
+        format!("call send_voip_push_contact dan {contact} ini-INVITE alice ID sdp"),
+    ];
+    let (mut number, mut seen) = (0, 1);
+    for (body, has_pictures) in
+        [("m=audio 4000", false), ("m=video 4002", true), ("m=video 0", false), ("-", false)]
+    {
+        assert_eq!(host.ask(&format!("body {body}")), "body");
+        for way in &ways {
+            number += 1;
+            host.ask(&way.replace("ID", &format!("v{number}")));
+            seen += 1;
+            let pushed = host.simulator.wait_for_pushes(0, seen)[seen - 1].to_string();
+            assert!(pushed.contains(&format!("\"hasVideo\":{has_pictures}")), "{way} {body}: {pushed}");
+        }
+    }
+    assert_eq!(
+        host.ask("call send_voip_push bob alice c smell - $why"),
+        "called rc=-6 why=media: is none of audio, video and sdp"
+    );
     host.stop();
 }
 

@@ -4,6 +4,7 @@
 
 mod support;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
 use support::Scratch;
 use support::settings::{self, API_KEY};
@@ -290,6 +291,7 @@ fn a_key_opens_what_it_is_for_and_nothing_else() {
         (Scope::Register, "POST", "/api/register-push-token", body.as_str()),
         (Scope::Read, "GET", target, ""),
         (Scope::Delete, "DELETE", target, ""),
+        (Scope::Watch, "GET", "/voip-push/stats.json", ""),
     ];
     for (needed, method, target, body) in requests {
         for scope in Scope::ALL {
@@ -303,7 +305,7 @@ fn a_key_opens_what_it_is_for_and_nothing_else() {
             }
         }
     }
-    assert_eq!(api.counter("rest_forbidden_total"), 6);
+    assert_eq!(api.counter("rest_forbidden_total"), 12);
     assert_eq!(api.counter("rest_throttled_total"), 0, "a key for something else is no guess");
 }
 
@@ -410,4 +412,61 @@ fn users_with_passwords_need_no_api_keys_and_are_slowed_down_all_the_same() {
         let tries: Vec<u16> = (0..11).map(|_| ask_as_user(&api, "", GET, "", "192.0.2.1").0).collect();
         assert_eq!(tries.last(), Some(&429), "{tries:?}");
     }
+}
+
+#[test]
+fn a_key_for_watching_sees_the_counters_and_nothing_else() {
+    let scratch = Scratch::new("rest-watch");
+    let file = settings::write(&scratch);
+    let (watch, register) = ("w".repeat(43), "r".repeat(43));
+    let keys = [("grafana", Scope::Watch, &watch), ("app", Scope::Register, &register)];
+    let lines = keys.map(|(name, scope, key)| ApiKey::new(name, &[scope], key).unwrap().line());
+    std::fs::write(scratch.path().join("api-keys"), lines.join("\n") + "\n").unwrap();
+    let api = Api { service: Service::prepare(&file).unwrap(), _scratch: scratch };
+    let ask = |key: &str, target: &str| api.ask_as(key, "127.0.0.1", "GET", target, "");
+
+    let metrics = ask(&watch, "/voip-push/metrics");
+    assert_eq!((metrics.status, metrics.content_type), (200, "text/plain; version=0.0.4; charset=utf-8"));
+    assert!(metrics.body.contains("\nvoip_push_registered_total 0\n"), "{}", metrics.body);
+    let line = format!("\nvoip_push_key_age_seconds{{provider=\"apns\",key=\"{}\"}} ", "KEY1234567");
+    assert!(metrics.body.contains(&line), "{}", metrics.body);
+    let page = ask(&watch, "/voip-push/");
+    assert_eq!((page.status, page.content_type), (200, "text/html; charset=utf-8"));
+    assert!(page.headers.contains("Content-Security-Policy: default-src 'none';"), "{}", page.headers);
+    let numbers = parsed(&ask(&watch, "/voip-push/stats.json"));
+    assert_eq!(numbers["numbers"]["queued"], 0);
+    assert_eq!(numbers["pushes"][0]["provider"], "apns");
+    assert_eq!(numbers["hour"]["minutes"], json!([]));
+
+    assert_eq!(ask(&watch, "/api/user/alice/push-token").status, 403);
+    assert_eq!(ask(&register, "/voip-push/metrics").status, 403);
+    let nobody = api.ask_with("GET", "/voip-push/", "", None, None);
+    assert_eq!(nobody.status, 401);
+    assert_eq!(nobody.headers, "WWW-Authenticate: Basic realm=\"voip-push\"\r\n");
+}
+
+#[test]
+fn a_browser_logs_in_with_the_key_as_password_and_only_to_watch() {
+    let api = Api::new("rest-basic");
+    let basic = |key: &str| format!("Basic {}", BASE64.encode(format!("me:{key}")));
+    let ask = |target: &str, key: &str| api.ask_with("GET", target, "", Some(&basic(key)), None).status;
+    assert_eq!(ask("/voip-push/", API_KEY), 200);
+    assert_eq!(ask("/voip-push/stats.json", "wrong"), 401);
+    assert_eq!(ask("/api/user/alice/push-token", API_KEY), 401);
+    assert_eq!(api.counter("rest_unauthorized_total"), 2);
+}
+
+#[test]
+fn a_users_password_does_not_open_the_counters() {
+    let api = Api::new("rest-watch-user");
+    let request = Request {
+        method: "GET",
+        target: "/voip-push/stats.json",
+        authorization: None,
+        content_type: None,
+        body: b"",
+        remote: "127.0.0.1",
+        user: Some("alice"),
+    };
+    assert_eq!(handle(&api.service, &request).status, 403);
 }

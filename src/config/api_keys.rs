@@ -198,9 +198,9 @@ mod tests {
         let keys = ApiKeys::parse(&format!("# made by hand\n\n  {LINE}\nplain-key-0123456789\n")).unwrap();
         let found = keys.find("test-key-0123456789abcdef").unwrap();
         assert_eq!(found.name(), "app");
-        assert_eq!(Scope::ALL.map(|scope| found.allows(scope)), [true, true, false, false]);
+        assert_eq!(Scope::ALL.map(|scope| found.allows(scope)), [true, true, false, false, false]);
         let plain = keys.find("plain-key-0123456789").unwrap();
-        assert_eq!(Scope::ALL.map(|scope| plain.allows(scope)), [true; 4]);
+        assert_eq!(Scope::ALL.map(|scope| plain.allows(scope)), [true; 5]);
         assert_eq!(keys.warnings(Path::new("x.toml")).len(), 1);
         for wrong in ["", "test-key-0123456789abcde", "test-key-0123456789abcdef ", LINE, "app"] {
             assert!(keys.find(wrong).is_none(), "{wrong}");

@@ -7,9 +7,11 @@ use super::{ConfigError, Profile, raw};
 use crate::model::Environment;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use std::fmt;
+use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Where a provider is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,25 +39,41 @@ pub struct SigningKey {
     algorithm: Algorithm,
     /// Tells keys apart; never shown.
     mark: u64,
+    since: Option<SystemTime>,
 }
 
 impl SigningKey {
     fn check(key: EncodingKey, algorithm: Algorithm, pem: &str) -> Result<Self, ()> {
         let mut hasher = DefaultHasher::new();
         pem.hash(&mut hasher);
-        let signing = SigningKey { key, algorithm, mark: hasher.finish() };
+        let signing = SigningKey { key, algorithm, mark: hasher.finish(), since: None };
         signing.sign("", &serde_json::json!({})).map(|_| signing).map_err(|_| ())
     }
 
     /// A key that signs nothing anybody would accept.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
-        SigningKey { key: EncodingKey::from_secret(b"test"), algorithm: Algorithm::HS256, mark: 0 }
+        SigningKey {
+            key: EncodingKey::from_secret(b"test"),
+            algorithm: Algorithm::HS256,
+            mark: 0,
+            since: None,
+        }
     }
 
     /// The same for the same key, another for another; stands in no log and on no wire.
     pub(crate) fn mark(&self) -> u64 {
         self.mark
+    }
+
+    /// With the age of its file.
+    fn dated(self, path: &Path) -> Self {
+        SigningKey { since: fs::metadata(path).and_then(|data| data.modified()).ok(), ..self }
+    }
+
+    /// When its file was last changed, which is when the key came, unless somebody has touched the file.
+    pub fn since(&self) -> Option<SystemTime> {
+        self.since
     }
 
     /// A compact JWT with this key id and these claims.
@@ -88,6 +106,8 @@ pub struct ApnsCredential {
     pub key_id: String,
     /// The `.p8` key.
     pub key: SigningKey,
+    /// The file that it is from.
+    pub key_file: PathBuf,
     /// The topics, each `<bundle>.voip`; the first is the default.
     pub topics: Vec<String>,
     /// What pushes to the app of each topic hold, in the order of the topics.
@@ -118,6 +138,8 @@ pub struct FcmCredential {
     pub key_id: String,
     /// The RSA key.
     pub key: SigningKey,
+    /// The service account's file.
+    pub account_file: PathBuf,
     /// Where assertions are exchanged for access tokens.
     pub token_uri: String,
     /// What iPhones get.
@@ -157,6 +179,7 @@ impl ApnsCredential {
             Environment::Sandbox => "https://api.sandbox.push.apple.com",
         };
         Ok(ApnsCredential {
+            key_file: beside(file, &raw.key_file),
             key: load_p8(file, &raw.key_file).map_err(|why| refuse("key_file", why))?,
             origin: origin(file, raw.url.as_deref().unwrap_or(default_url), raw.ca_file.as_deref())
                 .map_err(|(key, why)| refuse(key, why))?,
@@ -186,6 +209,7 @@ impl FcmCredential {
                 raw.ca_file.as_deref(),
             )
             .map_err(|(key, why)| refuse(key, why))?,
+            account_file: beside(file, &raw.service_account_file),
             project_id: account.project_id,
             client_email: account.client_email,
             key_id: account.private_key_id,
@@ -236,9 +260,10 @@ fn load_p8(file: &Path, key_file: &Path) -> Result<SigningKey, String> {
     let key = EncodingKey::from_ec_pem(pem.expose().as_bytes()).map_err(|_| {
         format!("{shown} is not a private EC key in PEM form; take the .p8 file as Apple gave it")
     })?;
-    SigningKey::check(key, Algorithm::ES256, pem.expose()).map_err(|()| {
+    let key = SigningKey::check(key, Algorithm::ES256, pem.expose()).map_err(|()| {
         format!("{shown} is not a key on curve P-256, which APNs needs; take the .p8 file as Apple gave it")
-    })
+    })?;
+    Ok(key.dated(&path))
 }
 
 fn load_service_account(file: &Path, json_file: &Path) -> Result<(raw::ServiceAccount, SigningKey), String> {
@@ -252,7 +277,7 @@ fn load_service_account(file: &Path, json_file: &Path) -> Result<(raw::ServiceAc
     let unusable = || format!("{shown}: private_key is not an RSA key in PEM form; download the file again");
     let key = EncodingKey::from_rsa_pem(account.private_key.as_bytes()).map_err(|_| unusable())?;
     let key = SigningKey::check(key, Algorithm::RS256, &account.private_key).map_err(|()| unusable())?;
-    Ok((account, key))
+    Ok((account, key.dated(&path)))
 }
 
 fn origin(file: &Path, url: &str, ca_file: Option<&Path>) -> Result<Origin, (&'static str, String)> {

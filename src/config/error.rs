@@ -18,6 +18,16 @@ impl ConfigError {
         ConfigError { file: file.to_owned(), key: key.into(), why: why.into() }
     }
 
+    /// The key that it is about, as `[store] url`, or the line.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// What is wrong and what to do.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
     /// Turns what the TOML reader says into our one line; see the module on unknown keys.
     pub(super) fn from_toml(file: &Path, text: &str, error: &toml::de::Error) -> Self {
         let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);

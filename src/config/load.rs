@@ -13,11 +13,17 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
+    let (settings, faults) = examine(file)?;
+    faults.into_iter().next().map_or(Ok(settings), Err)
+}
+
+pub(super) fn examine(file: &Path) -> Result<(Settings, Vec<ConfigError>), ConfigError> {
+    let mut faults = Vec::new();
     let text = super::secret::read_public(file).map_err(|why| ConfigError::new(file, "config", why))?;
     let raw: raw::File =
         toml::from_str(&text).map_err(|error| ConfigError::from_toml(file, &text, &error))?;
     let api_keys_file = raw.rest.as_ref().and_then(|rest| rest.api_keys_file.as_ref());
-    let api_keys = api_keys_file.map(|named| ApiKeys::load(file, named)).transpose()?;
+    let api_keys = api_keys_file.and_then(|named| noted(ApiKeys::load(file, named), &mut faults));
     let number = |key, value, range| in_range(file, key, value, range);
     let mut settings = Settings {
         file: file.to_owned(),
@@ -50,12 +56,8 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
             )?),
         },
         stop: Duration::from_millis(number("[sender] stop_ms", raw.sender.stop_ms, 0..=10_000)?),
-        apns: raw
-            .apns
-            .into_iter()
-            .map(|apns| ApnsCredential::from_raw(file, apns))
-            .collect::<Result<_, _>>()?,
-        fcm: raw.fcm.into_iter().map(|fcm| FcmCredential::from_raw(file, fcm)).collect::<Result<_, _>>()?,
+        apns: kept(raw.apns, &mut faults, |apns| ApnsCredential::from_raw(file, apns)),
+        fcm: kept(raw.fcm, &mut faults, |fcm| FcmCredential::from_raw(file, fcm)),
         api_keys,
         wrong_keys_per_minute: number(
             "[rest] wrong_keys_per_minute",
@@ -69,9 +71,26 @@ pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
         log_level: log_level(file, &raw.log.level)?,
         warnings: Vec::new(),
     };
-    super::profile::apply(file, &raw.app, &mut settings)?;
+    match super::profile::apply(file, &raw.app, &mut settings) {
+        // Without the section at fault nobody can say whether an app has one.
+        Err(_) if !faults.is_empty() => {}
+        applied => applied?,
+    }
     settings.warnings = warnings(&settings);
-    Ok(settings)
+    Ok((settings, faults))
+}
+
+fn noted<T>(read: Result<T, ConfigError>, faults: &mut Vec<ConfigError>) -> Option<T> {
+    read.map_err(|fault| faults.push(fault)).ok()
+}
+
+/// The sections that are in order.
+fn kept<R, T>(
+    sections: Vec<R>,
+    faults: &mut Vec<ConfigError>,
+    read: impl Fn(R) -> Result<T, ConfigError>,
+) -> Vec<T> {
+    sections.into_iter().filter_map(|section| noted(read(section), faults)).collect()
 }
 
 pub(super) fn in_range(

@@ -120,6 +120,15 @@ impl Settings {
         load::load(file)
     }
 
+    /// Reads as [`Settings::load`] does and goes on where one section is wrong: what is right, without those sections, and what is
+    /// wrong with them. For whoever wants to hear of everything at once.
+    ///
+    /// # Errors
+    /// What leaves nothing to look at: the file cannot be read, is no TOML, or a number is out of range.
+    pub fn examine(file: &Path) -> Result<(Settings, Vec<ConfigError>), ConfigError> {
+        load::examine(file)
+    }
+
     /// An error about one of these settings that was found by whoever uses it.
     pub fn error(&self, key: &str, why: impl Into<String>) -> ConfigError {
         ConfigError::new(&self.file, key, why)

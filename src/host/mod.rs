@@ -72,6 +72,17 @@ enum Claim {
     Filled,
 }
 
+/// Whether the module loads into a SIP server that calls itself so: `kamailio 5.6.3 (x86_64/linux)` or `opensips 3.6.8 (…)`.
+///
+/// # Errors
+/// One line that says which versions it knows.
+pub fn check_version(version: &str) -> Result<(), String> {
+    if version.starts_with("opensips ") {
+        return opensips::check_version(version);
+    }
+    kamailio::check_version(version)
+}
+
 extern "C" fn constructor() {
     // A panic must not leave a constructor; without a claim the server refuses the module by itself.
     let claim = catch_unwind(|| match kamailio::claim(&exports) {

@@ -83,11 +83,21 @@ struct Call {
     /// The contacts that it went to, as the registrar names them.
     rung: HashSet<String>,
     push: Option<Verdict>,
+    /// When a provider accepted its first push, until it has gone to a phone.
+    accepted_at: Option<Instant>,
     /// When its time to wait is over, from the first time that it was parked: a call that is parked again gets no more.
     deadline: Option<Instant>,
 }
 
 impl Call {
+    /// What came of its pushes, which was known at this time.
+    fn learn(&mut self, verdict: Verdict, at: Instant) {
+        if verdict.accepted > 0 {
+            self.accepted_at.get_or_insert(at);
+        }
+        self.push = Some(verdict);
+    }
+
     fn give_up(&self, why: Needless) -> Act {
         Act::GiveUp { user: self.user.clone(), sip_call_id: self.sip_call_id.clone(), why }
     }
@@ -103,7 +113,7 @@ enum State {
 
 enum Early {
     Over,
-    Verdict(Verdict),
+    Verdict(Verdict, Instant),
 }
 
 /// All calls that wait or ring.
@@ -143,7 +153,7 @@ impl Parked {
         // Read now: what was told before this note was read has been read before it, too.
         let last_wake = self.waiting.last_wake(&user);
         let verdict = match self.early.get(&id) {
-            Some(Early::Verdict(verdict)) => Some(verdict.clone()),
+            Some(Early::Verdict(verdict, at)) => Some((verdict.clone(), *at)),
             Some(Early::Over) | None => None,
         };
         if let Some(over) = self.enlist(&user, sip_call_id, id, is_counted, now) {
@@ -156,8 +166,8 @@ impl Parked {
             self.stats.count(Counter::Parked);
         }
         (call.state, call.route, call.awaits) = (State::Parked, route, awaits);
-        if verdict.is_some() {
-            call.push = verdict;
+        if let Some((verdict, at)) = verdict {
+            call.learn(verdict, at);
         }
         self.set_time(id, deadline);
         let call = self.calls.get_mut(&id)?;
@@ -182,7 +192,7 @@ impl Parked {
         if let Some(over) = self.enlist(&user, sip_call_id, id, is_counted, now) {
             return vec![over];
         }
-        let came = rung.into_iter().filter_map(|contact| self.rung(id, contact)).last();
+        let came = rung.into_iter().filter_map(|contact| self.rung(id, contact, now)).last();
         came.into_iter().chain(self.catch_up(&user, id, missed_since, now)).collect()
     }
 
@@ -228,6 +238,7 @@ impl Parked {
             seen: 0,
             rung: HashSet::new(),
             push: None,
+            accepted_at: None,
             deadline: None,
         };
         self.calls.insert(id, call);
@@ -265,10 +276,18 @@ impl Parked {
     }
 
     /// A call went to a contact. One that has waited has found its phone so, unless it waits again, since that one has declined.
-    pub fn rung(&mut self, id: CallId, contact: String) -> Option<Act> {
+    pub fn rung(&mut self, id: CallId, contact: String, now: Instant) -> Option<Act> {
         let call = self.calls.get_mut(&id)?;
         call.rung.insert(contact);
-        call.deadline.filter(|_| call.state == State::Rings).map(|_| call.give_up(Needless::PhoneCame))
+        if call.state != State::Rings {
+            return None;
+        }
+        if let Some(accepted_at) = call.accepted_at.take()
+            && call.deadline.is_some()
+        {
+            self.stats.invited(now.saturating_duration_since(accepted_at));
+        }
+        call.deadline.map(|_| call.give_up(Needless::PhoneCame))
     }
 
     /// Whether a call is here already.
@@ -284,11 +303,11 @@ impl Parked {
     /// What came of a call's pushes.
     pub fn pushed(&mut self, id: CallId, verdict: Verdict, now: Instant) -> Option<Act> {
         let Some(call) = self.calls.get_mut(&id) else {
-            self.keep_early(id, Early::Verdict(verdict), now);
+            self.keep_early(id, Early::Verdict(verdict, now), now);
             return None;
         };
         let is_over = call.state == State::Parked && verdict.is_hopeless;
-        call.push = Some(verdict);
+        call.learn(verdict, now);
         if is_over { self.go_on(id, Why::Hopeless, now) } else { None }
     }
 
@@ -353,6 +372,9 @@ impl Parked {
         self.stats.lower(Counter::ParkedNow, 1);
         if why == Why::Woken {
             self.stats.count(Counter::Woken);
+            if let Some(accepted_at) = call.accepted_at {
+                self.stats.woke(now.saturating_duration_since(accepted_at));
+            }
         }
         let act = Act::GoOn(GoOn {
             id,

@@ -86,7 +86,7 @@ impl Connection {
         resolve: &Resolve,
         (patience, room): (Patience, Rc<Notify>),
     ) -> Result<Rc<Connection>, String> {
-        let stream = dial(origin, tls, resolve).await?;
+        let stream = dial(origin, tls, resolve).await.map_err(|why| why.to_string())?;
         let (requests, mut driver) = h2::client::Builder::new()
             .enable_push(false)
             .initial_max_send_streams(STREAMS_BEFORE_SETTINGS)
@@ -236,9 +236,9 @@ impl Connection {
     }
 
     async fn exchange(&self, request: &dyn Ask) -> Result<Response, Failure> {
-        let request = request.request().map_err(Failure::Unmade)?;
-        let response = self.start(request).map_err(|error| Failure::NotProcessed(error.to_string()))?;
-        let (status, retry_after, body) = parts(response.await.map_err(judge)?);
+        let made = request.request().map_err(Failure::Unmade)?;
+        let response = self.start(made).map_err(|error| Failure::NotProcessed(error.to_string()))?;
+        let (status, retry_after, body) = parts(request, response.await.map_err(judge)?);
         if body.is_end_stream() {
             return Ok(Response { status, retry_after, body: Bytes::new() });
         }
@@ -276,7 +276,8 @@ fn judge(error: h2::Error) -> Failure {
 }
 
 /// Apart, since a future keeps room for whatever it has looked into.
-fn parts(response: http::Response<RecvStream>) -> (u16, Option<Duration>, RecvStream) {
+fn parts(request: &dyn Ask, response: http::Response<RecvStream>) -> (u16, Option<Duration>, RecvStream) {
+    request.answered(response.headers());
     (response.status().as_u16(), retry_after(response.headers()), response.into_body())
 }
 

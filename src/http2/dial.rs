@@ -4,13 +4,16 @@
 
 use super::Tls;
 use crate::config::Origin;
+use rustls::ProtocolVersion;
 use rustls::pki_types::ServerName;
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -27,34 +30,89 @@ pub(super) fn system_dns(origin: &Origin) -> Addresses {
     Box::pin(async move { Ok(tokio::net::lookup_host(host).await?.collect()) })
 }
 
+/// How far the way to a host went, where it did not go to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreached {
+    /// The name has no address.
+    Dns(String),
+    /// No address takes a connection.
+    Tcp(String),
+    /// TLS was not made, for instance since the certificate is not trusted.
+    Tls(String),
+    /// TLS was made, without HTTP/2.
+    NotHttp2,
+    /// It took too long.
+    Late(Duration),
+}
+
+impl fmt::Display for Unreached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unreached::Dns(why) | Unreached::Tcp(why) => f.write_str(why),
+            Unreached::Tls(why) => write!(f, "TLS: {why}"),
+            Unreached::NotHttp2 => f.write_str("the server does not speak HTTP/2"),
+            Unreached::Late(patience) => write!(f, "not within {patience:?}"),
+        }
+    }
+}
+
+/// Where the way to a host has led.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    /// The address that took the connection.
+    pub address: SocketAddr,
+    /// `TLS 1.3`.
+    pub tls: &'static str,
+}
+
+/// Goes the way to a host as a request would, sends nothing and hangs up.
+///
+/// # Errors
+/// Where it ended.
+pub async fn reach(origin: &Origin, tls: &Tls, patience: Duration) -> Result<Reached, Unreached> {
+    let resolve: Resolve = Rc::new(system_dns);
+    let dialled = tokio::time::timeout(patience, dial(origin, tls, &resolve)).await;
+    let stream = dialled.map_err(|_| Unreached::Late(patience))??;
+    let (tcp, tls) = stream.get_ref();
+    let address = tcp.peer_addr().map_err(|error| Unreached::Tcp(error.to_string()))?;
+    let tls = match tls.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        _ => "TLS",
+    };
+    Ok(Reached { address, tls })
+}
+
 pub(super) async fn dial(
     origin: &Origin,
     tls: &Tls,
     resolve: &Resolve,
-) -> Result<TlsStream<TcpStream>, String> {
+) -> Result<TlsStream<TcpStream>, Unreached> {
     let tcp = connect(origin, resolve).await?;
-    let name = ServerName::try_from(origin.host.clone()).map_err(|_| "not a host name".to_owned())?;
+    let name = ServerName::try_from(origin.host.clone())
+        .map_err(|_| Unreached::Tls("not a host name".to_owned()))?;
     let stream = TlsConnector::from(Arc::clone(&tls.config))
         .connect(name, tcp)
         .await
-        .map_err(|error| format!("TLS: {error}"))?;
+        .map_err(|error| Unreached::Tls(error.to_string()))?;
     if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-        return Err("the server does not speak HTTP/2".to_owned());
+        return Err(Unreached::NotHttp2);
     }
     Ok(stream)
 }
 
-async fn connect(origin: &Origin, resolve: &Resolve) -> Result<TcpStream, String> {
-    let addresses = resolve(origin).await.map_err(|_| format!("{} is not known to DNS", origin.host))?;
-    let mut last = format!("{} has no address", origin.host);
+async fn connect(origin: &Origin, resolve: &Resolve) -> Result<TcpStream, Unreached> {
+    let addresses =
+        resolve(origin).await.map_err(|_| Unreached::Dns(format!("{} is not known to DNS", origin.host)))?;
+    let mut last = Unreached::Dns(format!("{} has no address", origin.host));
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(tcp) => {
                 // Without it a push alone was measured waiting 40 ms for an acknowledgement.
-                tcp.set_nodelay(true).map_err(|error| error.to_string())?;
+                tcp.set_nodelay(true).map_err(|error| Unreached::Tcp(error.to_string()))?;
                 return Ok(tcp);
             }
-            Err(error) => last = format!("{address}: {error}"),
+            Err(error) => last = Unreached::Tcp(format!("{address}: {error}")),
         }
     }
     Err(last)

@@ -11,11 +11,11 @@ mod tls;
 
 pub use client::Client;
 pub use coalesced::Coalesced;
-pub use dial::{Addresses, Resolve};
+pub use dial::{Addresses, Reached, Resolve, Unreached, reach};
 pub use tls::Tls;
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, Request};
 use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
@@ -58,6 +58,9 @@ pub trait Ask {
     /// # Errors
     /// Why there can be none.
     fn request(&self) -> Result<Request<Bytes>, String>;
+
+    /// Told the headers of the answer, for those few who want more of them than [`Response`] has.
+    fn answered(&self, _headers: &HeaderMap) {}
 }
 
 impl Ask for Request<Bytes> {

@@ -4,6 +4,7 @@
 
 mod call;
 mod caller;
+mod date;
 mod device;
 mod kind;
 mod media;
@@ -15,6 +16,7 @@ mod user;
 
 pub use call::{Call, MAX_CALL_ID_LEN, call_uuid};
 pub use caller::{Caller, MAX_CALLER_LEN, MAX_HOST_LEN};
+pub use date::{http_date, parse_http_date, utc};
 pub use device::{Alert, Device, Environment, Extra, NewDevice, Platform, Provider, parse_app};
 pub use kind::{Ended, Kind, MISSED_KEPT_S, Show};
 pub use media::Media;

@@ -40,6 +40,11 @@ pub trait PushProvider: Send + Sync {
     /// `Rejected` if the push cannot be put into a request the provider would take.
     fn request(&self, push: &Push, authorization: &Authorization) -> Result<http::Request<Bytes>, Outcome>;
 
+    /// The same request as one that is checked and reaches nobody; `None` where the provider has no such thing.
+    fn dry(&self, _request: &http::Request<Bytes>) -> Option<http::Request<Bytes>> {
+        None
+    }
+
     /// What an answer means. Exactly one outcome per answer, and nothing else happens here.
     fn outcome(&self, answer: &Answer) -> Outcome;
 
@@ -172,6 +177,7 @@ pub(crate) mod tests {
             client_email: "push@sip-phone-voip.iam.gserviceaccount.com".to_owned(),
             key_id: "0123".to_owned(),
             key: SigningKey::for_tests(),
+            account_file: "service-account.json".into(),
             token_uri: "https://oauth2.googleapis.com/token".to_owned(),
             ios_push_type: IosPushType::Alert,
             profile: Profile::default(),

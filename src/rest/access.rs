@@ -9,6 +9,7 @@ use super::{Request, Response};
 use crate::model::{Scope, User};
 use crate::service::Service;
 use crate::stats::Counter;
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use std::time::Duration;
 
 /// Who asks, as far as the API must know.
@@ -44,7 +45,10 @@ pub(super) fn check(service: &Service, request: &Request<'_>, route: &Route) -> 
         service.stats().count(Counter::RestThrottled);
         return Err(too_many_guesses(wait));
     }
-    let Some(user) = request.user else { return check_key(service, request, route.scope()) };
+    let Some(user) = request.user else { return check_key(service, request, route) };
+    if route.scope() == Scope::Watch {
+        return Err(not_yours(service));
+    }
     let asker = Asker::User(authenticated(service, request, user)?);
     if let Some(user) = route.user() {
         asker.check_owner(service, user)?;
@@ -63,12 +67,18 @@ fn authenticated(service: &Service, request: &Request<'_>, name: &str) -> Result
     user.ok_or_else(|| not_yours(service))
 }
 
-fn check_key(service: &Service, request: &Request<'_>, scope: Scope) -> Result<Asker, Response> {
-    let Some(shown) = request.authorization.and_then(bearer) else {
+fn check_key(service: &Service, request: &Request<'_>, route: &Route) -> Result<Asker, Response> {
+    let scope = route.scope();
+    let shown = request.authorization.and_then(|shown| match bearer(shown) {
+        Some(key) => Some(key.to_owned()),
+        // A browser knows no Bearer; what it can see has no other use.
+        None => basic_password(shown).filter(|_| scope == Scope::Watch),
+    });
+    let Some(shown) = shown else {
         service.stats().count(Counter::RestUnauthorized);
-        return Err(no_valid_key());
+        return Err(no_valid_key(scope));
     };
-    match service.settings().api_keys.as_ref().and_then(|keys| keys.find(shown)) {
+    match service.settings().api_keys.as_ref().and_then(|keys| keys.find(&shown)) {
         Some(key) if key.allows(scope) => Ok(Asker::Key),
         Some(key) => {
             service.stats().count(Counter::RestForbidden);
@@ -77,7 +87,7 @@ fn check_key(service: &Service, request: &Request<'_>, scope: Scope) -> Result<A
         }
         None => {
             note_guess(service, request);
-            Err(no_valid_key())
+            Err(no_valid_key(scope))
         }
     }
 }
@@ -90,9 +100,10 @@ fn note_guess(service: &Service, request: &Request<'_>) {
     }
 }
 
-fn no_valid_key() -> Response {
+fn no_valid_key(scope: Scope) -> Response {
     let why = "give a valid API key in the header Authorization: Bearer KEY";
-    Response::error(401, why).with_headers("WWW-Authenticate: Bearer realm=\"voip-push\"\r\n")
+    let scheme = if scope == Scope::Watch { "Basic" } else { "Bearer" };
+    Response::error(401, why).with_headers(format!("WWW-Authenticate: {scheme} realm=\"voip-push\"\r\n"))
 }
 
 /// The same whether the other user exists or not.
@@ -120,6 +131,14 @@ fn bearer(authorization: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim()).filter(|key| !key.is_empty())
 }
 
+/// The password of RFC 7617; the user name before it means nothing.
+fn basic_password(authorization: &str) -> Option<String> {
+    let (scheme, credentials) = authorization.trim().split_once(' ')?;
+    let decoded = BASE64.decode(credentials.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let (_, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some(password.to_owned()).filter(|password| !password.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,5 +150,15 @@ mod tests {
         assert_eq!(bearer("Basic abc"), None);
         assert_eq!(bearer("Bearer "), None);
         assert_eq!(bearer("abc"), None);
+    }
+
+    #[test]
+    fn a_browser_shows_the_key_as_a_password() {
+        assert_eq!(basic_password("Basic YWRtaW46azpleQ=="), Some("k:ey".to_owned()));
+        for wrong in
+            ["Basic YWRtaW46", "Basic YWRtaW4=", "Basic ??", "Bearer YWRtaW46azpleQ==", "Basic", "Basic //86"]
+        {
+            assert_eq!(basic_password(wrong), None, "{wrong}");
+        }
     }
 }

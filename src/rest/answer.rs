@@ -32,6 +32,10 @@ impl Response {
         }
     }
 
+    pub(super) fn ok(content_type: &'static str, body: String) -> Response {
+        Response { status: 200, reason: reason_phrase(200), content_type, headers: Cow::Borrowed(""), body }
+    }
+
     /// `{"error": "…"}` in one plain sentence.
     pub(super) fn error(status: u16, why: &str) -> Response {
         Response::json(status, &json!({ "error": why }))

@@ -6,8 +6,10 @@ mod access;
 mod answer;
 mod route;
 mod tokens;
+mod watch;
 
 pub use answer::Response;
+pub use tokens::MAX_BODY_LEN;
 
 use crate::service::Service;
 
@@ -47,6 +49,7 @@ fn answer(service: &Service, request: &Request<'_>) -> Result<Response, Response
     let asker = access::check(service, request, &route)?;
     match route {
         route::Route::Register => tokens::register(service, request, &asker),
+        route::Route::Watch(view) => Ok(watch::show(service, view)),
         route::Route::Show { user } => tokens::show(service, &user),
         route::Route::Delete { user, device_id } => tokens::delete(service, &user, device_id.as_deref()),
     }

@@ -10,8 +10,23 @@ use percent_encoding::percent_decode_str;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Register,
-    Show { user: String },
-    Delete { user: String, device_id: Option<String> },
+    Show {
+        user: String,
+    },
+    Delete {
+        user: String,
+        device_id: Option<String>,
+    },
+    /// For administrators: no user and no token.
+    Watch(View),
+}
+
+/// How the counters are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    Page,
+    Json,
+    Prometheus,
 }
 
 impl Route {
@@ -21,13 +36,14 @@ impl Route {
             Route::Register => Scope::Register,
             Route::Show { .. } => Scope::Read,
             Route::Delete { .. } => Scope::Delete,
+            Route::Watch(_) => Scope::Watch,
         }
     }
 
     /// Whose tokens are asked for, where the path says so.
     pub(super) fn user(&self) -> Option<&str> {
         match self {
-            Route::Register => None,
+            Route::Register | Route::Watch(_) => None,
             Route::Show { user } | Route::Delete { user, .. } => Some(user),
         }
     }
@@ -41,6 +57,12 @@ pub(super) fn find(request: &Request<'_>) -> Result<Route, Response> {
             _ => Err(not_allowed("Allow: POST\r\n")),
         };
     }
+    if let Some(view) = view(path) {
+        return match request.method {
+            "GET" => Ok(Route::Watch(view)),
+            _ => Err(not_allowed("Allow: GET\r\n")),
+        };
+    }
     let user = path.strip_prefix("/api/user/").and_then(|rest| rest.strip_suffix("/push-token"));
     let Some(user) = user.filter(|user| !user.contains('/')) else {
         return Err(Response::error(404, "there is nothing at this path"));
@@ -50,6 +72,15 @@ pub(super) fn find(request: &Request<'_>) -> Result<Route, Response> {
         "GET" => Ok(Route::Show { user }),
         "DELETE" => Ok(Route::Delete { user, device_id: device_id(query)? }),
         _ => Err(not_allowed("Allow: GET, DELETE\r\n")),
+    }
+}
+
+fn view(path: &str) -> Option<View> {
+    match path {
+        "/voip-push/" => Some(View::Page),
+        "/voip-push/stats.json" => Some(View::Json),
+        "/voip-push/metrics" => Some(View::Prometheus),
+        _ => None,
     }
 }
 
@@ -102,6 +133,15 @@ mod tests {
             route("DELETE", "/api/user/alice@example.org/push-token?device_id=a%20b"),
             Ok(Route::Delete { user: user(), device_id: Some("a b".to_owned()) })
         );
+    }
+
+    #[test]
+    fn three_views_of_the_counters() {
+        assert_eq!(route("GET", "/voip-push/"), Ok(Route::Watch(View::Page)));
+        assert_eq!(route("GET", "/voip-push/stats.json?x"), Ok(Route::Watch(View::Json)));
+        assert_eq!(route("GET", "/voip-push/metrics"), Ok(Route::Watch(View::Prometheus)));
+        assert_eq!(route("POST", "/voip-push/metrics"), Err(405));
+        assert_eq!(route("GET", "/voip-push/other"), Err(404));
     }
 
     #[test]

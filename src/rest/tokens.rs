@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 /// Largest body taken, in bytes: twice the longest token. It is half of what Kamailio reads of a request by default
 /// (`tcp_rd_buf_size`); past that it closes the connection, so a higher limit could not be told to the client.
-const MAX_BODY_LEN: usize = 8 * 1024;
+pub const MAX_BODY_LEN: usize = 8 * 1024;
 
 /// The body of a registration. The first three are the seed's; unknown fields are let pass, since apps send their own.
 #[derive(Deserialize)]

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long one attempt may wait for its answer.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a refused credential is left alone; then one push tries it again.
 const PAUSE: Duration = Duration::from_secs(60);
 /// A credential is renewed because it was refused at most this often (Apple: not more than once in 20 minutes).
@@ -131,33 +131,13 @@ impl Lane {
             },
         };
         let asked = Asked { provider: &*self.provider, push, authorization: &authorization };
-        let attempt = self.judge(self.client.send(&asked, deadline).await);
+        let attempt = judge(&*self.provider, self.client.send(&asked, deadline).await);
         match attempt.outcome {
             Outcome::CredentialRefused { .. } => self.distrust(&authorization),
             Outcome::Accepted => self.authorizer.works(&authorization),
             _ => {}
         }
         Attempt { outcome: self.noted(attempt.outcome), ..attempt }
-    }
-
-    fn judge(&self, done: Result<Response, Failure>) -> Attempt {
-        match done {
-            Ok(Response { status, retry_after, body }) => {
-                let outcome = self.provider.outcome(&Answer { status, retry_after, body });
-                Attempt { outcome, reach: Reach::Answered }
-            }
-            Err(Failure::Unmade(reason)) => {
-                Attempt { outcome: Outcome::Rejected { reason }, reach: Reach::NotSent }
-            }
-            Err(failure) => {
-                let reach = match &failure {
-                    Failure::Lost(_) => Reach::Lost,
-                    Failure::NotProcessed(_) => Reach::NotTaken,
-                    Failure::Connect(_) | Failure::Unmade(_) => Reach::NotSent,
-                };
-                Attempt { outcome: Outcome::Unavailable { reason: failure.to_string() }, reach }
-            }
-        }
     }
 
     /// Forgets a refused authorization and the connection that it was refused on (after ExpiredProviderToken a connection
@@ -192,5 +172,26 @@ impl Lane {
             _ => {}
         }
         outcome
+    }
+}
+
+/// What an answer, or none, means.
+pub(super) fn judge(provider: &dyn PushProvider, done: Result<Response, Failure>) -> Attempt {
+    match done {
+        Ok(Response { status, retry_after, body }) => {
+            let outcome = provider.outcome(&Answer { status, retry_after, body });
+            Attempt { outcome, reach: Reach::Answered }
+        }
+        Err(Failure::Unmade(reason)) => {
+            Attempt { outcome: Outcome::Rejected { reason }, reach: Reach::NotSent }
+        }
+        Err(failure) => {
+            let reach = match &failure {
+                Failure::Lost(_) => Reach::Lost,
+                Failure::NotProcessed(_) => Reach::NotTaken,
+                Failure::Connect(_) | Failure::Unmade(_) => Reach::NotSent,
+            };
+            Attempt { outcome: Outcome::Unavailable { reason: failure.to_string() }, reach }
+        }
     }
 }

@@ -17,6 +17,7 @@ mod pairs;
 mod pending;
 mod plan;
 mod policy;
+mod probe;
 mod pushed;
 mod records;
 mod remote;
@@ -25,9 +26,12 @@ mod stops;
 mod window;
 mod wire;
 
+pub use crate::http2::{Reached, Unreached};
+pub use crate::provider::{Authorization, Blame};
 pub use graveyard::QuarantineAction;
 pub use pending::Pending;
 pub use policy::next_attempt;
+pub use probe::{Next, Probe, Probed};
 pub use server::{Host, Pushes};
 pub use stops::Needless;
 

@@ -18,10 +18,10 @@ pub(super) struct Plan {
     lanes: Vec<Planned>,
 }
 
-struct Planned {
-    provider: Arc<dyn PushProvider>,
-    origin: Origin,
-    tls: Tls,
+pub(super) struct Planned {
+    pub(super) provider: Arc<dyn PushProvider>,
+    pub(super) origin: Origin,
+    pub(super) tls: Tls,
 }
 
 impl Plan {
@@ -44,6 +44,11 @@ impl Plan {
             lanes.push(Planned { provider, origin, tls });
         }
         Ok(Plan { lanes })
+    }
+
+    /// What there is for each credential.
+    pub(super) fn into_each(self) -> impl Iterator<Item = Planned> {
+        self.lanes.into_iter()
     }
 
     /// One lane per credential, none of them connected yet. Those of the same key share its authorization: Apple counts how

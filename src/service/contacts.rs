@@ -289,7 +289,7 @@ impl Settings {
 
     /// The app under which a device is to be stored; the outer `None` where we have no credential for it. Apps name their Firebase
     /// project by its number as well as by its id, and a service account only has the id: with one project there is no doubt.
-    fn served_app(&self, device: &PushDevice) -> Option<Option<String>> {
+    pub(super) fn served_app(&self, device: &PushDevice) -> Option<Option<String>> {
         let app = device.app.as_deref()?;
         let is_served = match device.provider {
             Provider::Apns => self.apns.iter().any(|apns| {

@@ -3,8 +3,7 @@
 //! It refuses to send a VoIP push for it: Apple ends apps that get one and show no call.
 
 use super::{Error, Ready, Service, now_ms};
-use crate::config::Profile;
-use crate::model::{Call, Caller, Device, Kind, Media, Platform, Push};
+use crate::model::{Call, Caller, Device, Kind, Media, Push};
 
 impl Service {
     /// The first half of pushing for a MESSAGE, as [`Service::ready`] is for a call; `caller` is who sends it. Android phones get data
@@ -25,12 +24,7 @@ impl Service {
     fn message_to(&self, call: &Call, device: Device) -> Option<Push> {
         // The store knows an iPhone by its token for calls.
         let stored = device.token.clone();
-        let device = match device.platform {
-            Platform::Android => {
-                Some(device).filter(|device| self.fcm_profile(device).is_some_and(Profile::tells_of_messages))
-            }
-            Platform::Ios => self.for_alerts(device),
-        }?;
+        let device = self.for_messages(device)?;
         let ring = self.settings.message.wake;
         let is_stored = device.token == stored;
         let expires_at_s = now_ms() / 1000 + ring.as_secs() as i64;

@@ -7,13 +7,16 @@ mod ends;
 mod error;
 mod installed;
 mod messages;
+mod named;
 mod refreshes;
 
+pub use crate::sender::{Authorization, Blame, Next, Probe, Probed, Reached, Unreached};
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
-pub use crate::store::Registered;
+pub use crate::store::{Inspection, MadeBy, Registered, SCHEMA, SqliteStore, StoreError, TokenStore};
 pub use contacts::{Offer, SipRegister, Stored};
 pub use error::Error;
 pub use installed::{install, installed, uninstall};
+pub use named::Wake;
 
 use crate::config::Settings;
 use crate::model::{
@@ -23,7 +26,6 @@ use crate::model::{
 use crate::process::{Guesses, PerProcess};
 use crate::sender::{Hub, Sender};
 use crate::stats::{Counter, Stats};
-use crate::store::{SqliteStore, StoreError, TokenStore};
 use error::judge;
 use once_cell::sync::OnceCell;
 use std::path::Path;
@@ -57,8 +59,11 @@ pub struct Ready {
 impl Ready {
     /// What it counts as.
     fn counter(&self) -> Counter {
-        let is_message = |push: &Push| matches!(push.kind, Kind::Message(_));
-        if self.pushes.iter().any(is_message) { Counter::Messages } else { Counter::Calls }
+        match self.pushes.first().map(|push| push.kind) {
+            Some(Kind::Message(_)) => Counter::Messages,
+            Some(Kind::Refresh) => Counter::Refreshes,
+            _ => Counter::Calls,
+        }
     }
 
     /// The devices that it is for.
@@ -338,9 +343,13 @@ impl Service {
         })
     }
 
-    fn start_ready(&self, ready: Ready) -> Result<Pending, Error> {
+    /// The second half of [`Service::start`].
+    ///
+    /// # Errors
+    /// `QueueFull`, `SenderGone`, or `Internal` in the sender's own process.
+    pub fn start_ready(&self, ready: Ready) -> Result<Pending, Error> {
         self.refuse_to_wait_for_ourselves()?;
-        self.stats.count(Counter::Calls);
+        self.stats.count(ready.counter());
         self.with_sender(|sender| Ok(sender.begin(ready.pushes, self.settings.wait)?))
     }
 
@@ -412,9 +421,13 @@ impl Service {
         devices.into_iter().map(push).collect()
     }
 
-    fn send_ready(&self, ready: Ready) -> Result<Report, Error> {
+    /// The second half of [`Service::send`].
+    ///
+    /// # Errors
+    /// Why no phone will ring; see [`Error`].
+    pub fn send_ready(&self, ready: Ready) -> Result<Report, Error> {
         self.refuse_to_wait_for_ourselves()?;
-        self.stats.count(Counter::Calls);
+        self.stats.count(ready.counter());
         self.verdict(self.with_sender(|sender| Ok(sender.send(ready.pushes, self.settings.wait)?))?)
     }
 

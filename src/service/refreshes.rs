@@ -4,7 +4,7 @@
 //! apps that show nothing.
 
 use super::{Error, Service, now_ms};
-use crate::model::{Call, Device, Kind, NewDevice, Platform, Push};
+use crate::model::{Call, Kind, NewDevice, Platform, Push};
 use crate::stats::Counter;
 use crate::store::{Refresh, TokenStore};
 use std::time::Duration;
@@ -65,11 +65,7 @@ impl Service {
         let devices = self.counted(|| self.with_store(|store| store.devices(&refresh.user, now_ms)))?;
         let device = devices.into_iter().find(|device| device.device_id == refresh.device_id);
         let stored = device.as_ref().map(|device| device.token.clone());
-        let to = |device: Device| match device.platform {
-            Platform::Android => Some(device),
-            Platform::Ios => self.for_alerts(device),
-        };
-        let Some(device) = device.and_then(to) else { return Ok(None) };
+        let Some(device) = device.and_then(|device| self.for_silence(device)) else { return Ok(None) };
         let id = format!("refresh-{}-{}", refresh.ends_at_ms, refresh.tries);
         let call = Call::parse(refresh.user.as_str(), "", &id)?;
         let left = Duration::from_millis((refresh.ends_at_ms - now_ms).max(1000) as u64);

@@ -2,28 +2,34 @@
 //!
 //! It refuses to grow: how many counters there are is known when the configuration is read.
 
+mod histogram;
+mod history;
 mod names;
 
-pub use names::Counter;
+pub use histogram::{BOUNDS_MS as WAKE_BOUNDS_MS, Timing};
+pub use history::{Failure, Minute};
+pub use names::{Counter, OUTCOMES};
 
 use crate::model::{Outcome, Provider};
 use crate::process::SharedCounters;
-use names::{BOUNDS_MS, GROWING, OUTCOMES, TABLE};
+use histogram::Histograms;
+use history::History;
+use names::{GROWING, TABLE};
 use std::fmt::Write as _;
 use std::io;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The label of pushes for an app that no credential serves.
 const OTHER_APP: &str = "other";
-/// Numbers of one histogram: its buckets, the one above all bounds, and the sum in µs.
-const HISTOGRAM_LEN: usize = BOUNDS_MS.len() + 2;
 
 /// All counters of one server.
 pub struct Stats {
     /// Provider and app (topic or project) of each row of outcomes; the last row of a provider is [`OTHER_APP`].
     apps: Vec<(Provider, String)>,
     numbers: SharedCounters,
+    histograms: Histograms,
+    history: History,
 }
 
 /// One number as it stands.
@@ -64,8 +70,8 @@ impl Stats {
         let mut apps: Vec<_> = apps.into_iter().chain(others).collect();
         apps.sort_by_key(|(provider, app)| (provider.as_str(), app == OTHER_APP, app.clone()));
         apps.dedup();
-        let len = TABLE.len() + apps.len() * OUTCOMES.len() + Provider::ALL.len() * HISTOGRAM_LEN;
-        Ok(Stats { apps, numbers: SharedCounters::new(len)? })
+        let numbers = SharedCounters::new(TABLE.len() + apps.len() * OUTCOMES.len())?;
+        Ok(Stats { apps, numbers, histograms: Histograms::new()?, history: History::new()? })
     }
 
     /// Counts one.
@@ -97,11 +103,29 @@ impl Stats {
     pub fn push_ended(&self, provider: Provider, app: &str, outcome: &Outcome, took: Duration) {
         let numbers = self.numbers.as_slice();
         numbers[self.outcome_at(provider, app, outcome.name())].fetch_add(1, Ordering::Relaxed);
-        let histogram = self.histogram_at(provider);
-        let bucket = BOUNDS_MS.iter().position(|bound| took <= Duration::from_millis(*bound));
-        numbers[histogram + bucket.unwrap_or(BOUNDS_MS.len())].fetch_add(1, Ordering::Relaxed);
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        numbers[histogram + HISTOGRAM_LEN - 1].fetch_add(took_us, Ordering::Relaxed);
+        self.histograms.note(Timing::Push(provider), took);
+        self.history.push_ended(provider, outcome, now_ms());
+    }
+
+    /// A phone has registered so long after the first push of its call was accepted.
+    pub fn woke(&self, took: Duration) {
+        self.histograms.note(Timing::WakeToRegister, took);
+        self.history.woke(took, now_ms());
+    }
+
+    /// A call that has waited went out to a phone so long after the first of its pushes was accepted.
+    pub fn invited(&self, took: Duration) {
+        self.histograms.note(Timing::WakeToInvite, took);
+    }
+
+    /// The minutes of the last hour in which something happened, oldest first.
+    pub fn last_hour(&self) -> Vec<Minute> {
+        self.history.minutes(now_ms())
+    }
+
+    /// The last pushes that were not accepted, newest first.
+    pub fn last_failures(&self) -> Vec<Failure> {
+        self.history.failures()
     }
 
     /// Every number but the histograms.
@@ -141,27 +165,8 @@ impl Stats {
             }
             let _ = writeln!(text, "voip_push_{name}{labels} {value}");
         }
-        self.write_histograms(&mut text);
+        self.histograms.write(&mut text);
         text
-    }
-
-    fn write_histograms(&self, text: &mut String) {
-        let name = "voip_push_push_seconds";
-        let _ = writeln!(text, "# HELP {name} From hand-over to the end of a push\n# TYPE {name} histogram");
-        for provider in Provider::ALL {
-            let (start, provider) = (self.histogram_at(provider), provider.as_str());
-            let mut sum = 0;
-            for (at, bound_ms) in BOUNDS_MS.iter().enumerate() {
-                sum += self.value(start + at);
-                let bound = Duration::from_millis(*bound_ms).as_secs_f64();
-                let _ = writeln!(text, "{name}_bucket{{provider=\"{provider}\",le=\"{bound}\"}} {sum}");
-            }
-            sum += self.value(start + BOUNDS_MS.len());
-            let seconds = Duration::from_micros(self.value(start + HISTOGRAM_LEN - 1)).as_secs_f64();
-            let _ = writeln!(text, "{name}_bucket{{provider=\"{provider}\",le=\"+Inf\"}} {sum}");
-            let _ = writeln!(text, "{name}_sum{{provider=\"{provider}\"}} {seconds}");
-            let _ = writeln!(text, "{name}_count{{provider=\"{provider}\"}} {sum}");
-        }
     }
 
     fn value(&self, at: usize) -> u64 {
@@ -174,11 +179,12 @@ impl Stats {
         let column = OUTCOMES.iter().position(|known| *known == outcome).expect("a test walks all outcomes");
         TABLE.len() + row * OUTCOMES.len() + column
     }
+}
 
-    fn histogram_at(&self, provider: Provider) -> usize {
-        let at = Provider::ALL.iter().position(|known| *known == provider).expect("ALL has every provider");
-        TABLE.len() + self.apps.len() * OUTCOMES.len() + at * HISTOGRAM_LEN
-    }
+/// Now, in ms since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

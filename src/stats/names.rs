@@ -162,11 +162,8 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
 ];
 
 /// The outcomes in the order of their counters; the names are those of `Outcome::name`.
-pub(super) const OUTCOMES: [&str; 6] =
+pub const OUTCOMES: [&str; 6] =
     ["accepted", "token_gone", "rejected", "throttled", "unavailable", "credential_refused"];
-
-/// Upper bounds of the latency histogram, in ms.
-pub(super) const BOUNDS_MS: [u64; 13] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000];
 
 #[cfg(test)]
 mod tests {

@@ -2,10 +2,12 @@
 //!
 //! It refuses to know who asks: users and devices come in checked, and what goes wrong is one error.
 
+mod inspect;
 mod refresh;
 mod schema;
 mod sqlite;
 
+pub use inspect::{Inspection, MadeBy, SCHEMA};
 pub use refresh::Refresh;
 pub use sqlite::SqliteStore;
 

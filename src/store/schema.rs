@@ -6,7 +6,7 @@ use super::StoreError;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// Written into the file's header (`PRAGMA application_id`): "VPsh".
-const APPLICATION_ID: i32 = 0x5650_7368;
+pub(super) const APPLICATION_ID: i32 = 0x5650_7368;
 
 /// The schema that this version writes (`PRAGMA user_version`).
 pub(super) const VERSION: i32 = 3;

@@ -11,6 +11,7 @@
  *   mi NAME KEY=VALUE...        a management command
  *   stat NAME                   a statistic
  *   fds                         how many descriptors are open
+ *   body TEXT                   the body of the message in hand from now on, or - for none
  * An argument is text, $name for a variable, - for one that is left out, % for empty text. Answers begin with "> ". */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -119,6 +120,27 @@ int pv_set_value(void *message, struct variable *variable, int operator, pv_valu
         snprintf(variable->value, sizeof(variable->value), "%d", value->ri);
     else
         return -1;
+    return 0;
+}
+
+static char body[8192];
+
+/* As large as in the largest version; the name of the variable is all that is known of it. */
+char *pv_parse_spec(const str *name, char *spec)
+{
+    memset(spec, 0x5a, 112);
+    snprintf(spec, 112, "%.*s", name->len, name->s);
+    return name->s + name->len;
+}
+
+int pv_get_spec_value(void *message, char *spec, pv_value *value)
+{
+    if (message == NULL || strcmp(spec, "$rb") != 0)
+        die("a variable that nobody knows");
+    memset(value, 0, sizeof(*value));
+    value->flags = body[0] == '\0' ? 1 : 4;
+    value->rs.s = body;
+    value->rs.len = (int)strlen(body);
     return 0;
 }
 
@@ -582,6 +604,16 @@ static void show_statistic(const char *name)
     say("> stat none of %d", statistic_count);
 }
 
+static void set_body(char **words)
+{
+    body[0] = '\0';
+    for (; *words != NULL && strcmp(*words, "-") != 0; words++) {
+        strcat(body, *words);
+        strcat(body, words[1] == NULL ? "" : " ");
+    }
+    say("> body");
+}
+
 static void obey(void *exports, char **words)
 {
     if (strcmp(words[0], "call") == 0)
@@ -602,6 +634,8 @@ static void obey(void *exports, char **words)
         show_statistic(words[1]);
     else if (strcmp(words[0], "fds") == 0)
         say("> fds %d", descriptors());
+    else if (strcmp(words[0], "body") == 0)
+        set_body(words + 1);
     else
         die("no such command");
 }

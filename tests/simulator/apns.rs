@@ -97,6 +97,7 @@ const CHECKS: &[(&str, Bend, u16, &str)] = &[
     ("an array", |a| a.body(b"[{}]"), 400, "BadPayload"),
     ("two objects", |a| a.body(b"{}{}"), 400, "BadPayload"),
     ("a short token", |a| a.path("/3/device/abcdef"), 400, "BadDeviceToken"),
+    ("the token of zeros", |a| a.path(&format!("/3/device/{}", "0".repeat(64))), 400, "BadDeviceToken"),
     ("an odd token", |a| a.path(&format!("/3/device/{}", "a".repeat(65))), 400, "BadDeviceToken"),
     ("no hexadecimal", |a| a.path(&format!("/3/device/{}", "xy".repeat(32))), 400, "BadDeviceToken"),
     // Two mistakes at once: the order.

@@ -24,7 +24,7 @@ pub fn now_s() -> i64 {
 
 /// A well-formed device token.
 pub fn device_token(number: u32) -> String {
-    format!("{number:064x}")
+    format!("d{number:063x}")
 }
 
 /// A well-formed registration token.

@@ -113,3 +113,20 @@ async fn a_new_token_must_wait_twenty_minutes() {
     assert_eq!(apns.answered(&push(&again)).await.status, 200);
     assert_eq!(apns.answered(&push(&later)).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_clock_that_runs_ahead_is_told_and_checked_with() {
+    let simulator = Simulator::with(&["--clock-skew-s", "3700"]);
+    let own = sign_es256(&simulator, Some("KEY1234567"), &claims(&simulator, &json!({})));
+    let theirs =
+        sign_es256(&simulator, Some("KEY1234567"), &claims(&simulator, &json!({ "iat": now_s() + 3700 })));
+    let expired = (403, "ExpiredProviderToken".to_owned());
+    assert_eq!(status_of(&simulator, &format!("bearer {own}")).await, expired);
+    assert_eq!(status_of(&simulator, &format!("bearer {theirs}")).await, (200, String::new()));
+    for host in ["apns", "google"] {
+        let client = Client::connect(&simulator, host).await;
+        let reply = client.answered(&voip_push(&theirs, &device_token(1))).await;
+        let ahead_s = voip_push::model::parse_http_date(reply.header("date")).expect("a date") - now_s();
+        assert!((3698..=3702).contains(&ahead_s), "{host}: {ahead_s}");
+    }
+}

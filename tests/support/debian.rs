@@ -30,22 +30,44 @@ pub fn sid() -> Installation {
     unpacked("sid")
 }
 
-/// Unpacks the suite once; `target/debian/<suite>/complete` says that it was done. Delete the directory to do it again.
+/// Prometheus' own tool for rules and metrics. The server beside it is not installed: it would start with the machine.
+pub fn promtool() -> PathBuf {
+    let place = once("promtool", |place| {
+        let apt = Apt::new(place, &own_release());
+        run(apt.get().args(["-qq", "update"]), "apt");
+        run(apt.get().args(["-qq", "download", "prometheus"]).current_dir(place), "apt");
+        let found =
+            fs::read_dir(place).expect("it was made just now").filter_map(|entry| Some(entry.ok()?.path()));
+        let package = found.into_iter().find(|path| name_of(path).starts_with("prometheus_"));
+        let package = package.expect("apt has downloaded it");
+        run(Command::new("dpkg-deb").arg("-x").arg(package).arg(place.join("root")), "dpkg");
+    });
+    place.join("root/usr/bin/promtool")
+}
+
 fn unpacked(suite: &str) -> Installation {
+    let place = once(suite, |place| {
+        let apt = Apt::new(place, suite);
+        apt.download();
+        apt.unpack();
+    });
+    installation(&place.join("root"))
+}
+
+/// Fills a directory once; `target/debian/<name>/complete` says that it was done. Delete the directory to do it again.
+fn once(name: &str, fill: impl FnOnce(&Path)) -> PathBuf {
     let all = target_dir().join("debian");
     fs::create_dir_all(&all).expect("target/ is ours");
-    let lock = File::create(all.join(format!("{suite}.lock"))).expect("target/ is ours");
+    let lock = File::create(all.join(format!("{name}.lock"))).expect("target/ is ours");
     lock.lock().expect("a file can be locked");
-    let place = all.join(suite);
+    let place = all.join(name);
     let complete = place.join("complete");
     if !complete.is_file() {
         let _ = fs::remove_dir_all(&place);
-        let apt = Apt::new(&place, suite);
-        apt.download();
-        apt.unpack();
+        fill(&place);
         File::create(&complete).expect("target/ is ours");
     }
-    installation(&place.join("root"))
+    place
 }
 
 /// How the suite's Kamailio is run: by the suite's own loader with the suite's own libraries.

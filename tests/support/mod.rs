@@ -5,10 +5,12 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::panic, clippy::unwrap_used, clippy::print_stderr, reason = "this is how a test fails")]
 
+pub mod browser;
 pub mod debian;
 pub mod kamailio;
 pub mod opensips;
 pub mod phone;
+pub mod rest;
 pub mod settings;
 pub mod shipped;
 pub mod simulator;

@@ -3,14 +3,18 @@
 //! It refuses to be vague about how it ended: exit code 0 is success, 2 is wrong usage, and 1 is a failure
 //! that one line on standard error explains.
 
+mod check;
+mod config_file;
 mod key;
+mod man;
+mod serve;
 mod simulate;
 
 use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// VoIP pushes for SIP servers: try them, look at them, check them.
 #[derive(Parser)]
@@ -22,9 +26,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Check(check::Args),
     Simulate(Box<simulate::Args>),
     #[command(subcommand)]
     Key(key::Args),
+    #[command(hide = true)]
+    Man(man::Args),
+    Serve(serve::Args),
 }
 
 /// Why a subcommand did not succeed; the text is one line without secrets.
@@ -34,6 +42,8 @@ pub enum Failure {
     Usage(String),
     /// The arguments were fine, the work was not possible: exit code 1.
     Failed(String),
+    /// What is wrong was told on standard output: this exit code.
+    Told(u8),
 }
 
 impl Failure {
@@ -41,23 +51,32 @@ impl Failure {
         match self {
             Failure::Usage(_) => ExitCode::from(2),
             Failure::Failed(_) => ExitCode::from(1),
+            Failure::Told(code) => ExitCode::from(*code),
         }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Failure::Usage(text) | Failure::Failed(text)) = self;
-        out.write_str(text)
+        match self {
+            Failure::Usage(text) | Failure::Failed(text) => out.write_str(text),
+            Failure::Told(code) => write!(out, "exit code {code}"),
+        }
     }
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Check(args) => check::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Key(args) => key::run(&args),
+        Command::Man(args) => man::run(&args, Cli::command()),
+        Command::Serve(args) => serve::run(&args),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
+    if matches!(failure, Failure::Told(_)) {
+        return failure.exit_code();
+    }
     // Nobody is left to be told when standard error is gone, hence the ignored result.
     let _ = writeln!(std::io::stderr(), "voip-push: {failure}");
     failure.exit_code()

@@ -22,6 +22,8 @@ mod stamp;
 mod symbols;
 mod tm;
 
+pub use stamp::check as check_version;
+
 use super::{Claim, Exports, initialise, panic_caught};
 use crate::host::table::Table;
 use crate::service::{self, Service};

@@ -353,7 +353,7 @@ impl SenderHost {
             }
             Note::Rung { id, contact } => {
                 self.went_to(id, &contact, now);
-                self.act_all(self.parked(|parked| parked.rung(id, contact)));
+                self.act_all(self.parked(|parked| parked.rung(id, contact, now)));
                 self.see_who_is_awaited(id, now);
             }
             Note::Over { id, end } => {

@@ -24,19 +24,8 @@ pub type Args = [*mut c_void; 8];
 /// What OpenSIPS passes for a parameter of the kind text.
 pub unsafe fn text(name: &'static str, param: *mut c_void) -> Result<String, Invalid> {
     // SAFETY: the caller's word.
-    argument(name, unsafe { bytes(param.cast()) }.to_vec())
-}
-
-/// # Safety
-/// Null, or a `str` that is valid as long as the result is used.
-unsafe fn bytes<'a>(text: *const Str) -> &'a [u8] {
-    // SAFETY: the caller's word.
-    let Some(text) = (unsafe { text.as_ref() }) else { return &[] };
-    match usize::try_from(text.len) {
-        // SAFETY: the caller's word.
-        Ok(len) if !text.s.is_null() => unsafe { std::slice::from_raw_parts(text.s.cast(), len) },
-        _ => &[],
-    }
+    let text = unsafe { param.cast::<Str>().as_ref().map_or(&[][..], |text| text.bytes()) };
+    argument(name, text.to_vec())
 }
 
 /// A variable of the script that gets a field of the last result; null where the script has left it out.

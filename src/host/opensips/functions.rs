@@ -3,20 +3,21 @@
 //! It refuses to decide anything: arguments become text here, and the verbs do the rest.
 
 use super::arguments::{self, Args, Msg, Output};
+use super::body::media_of;
 use super::event;
 use super::layout::{ANY_ROUTE, CmdExport, CmdFunction, CmdParam, OPTIONAL, TEXT, VARIABLE, params};
-use super::refresh;
+use super::refresh::{self, Found};
 use crate::host::last::Last;
 use crate::host::table::Table;
 use crate::host::{CALLER, script_function, verbs};
-use crate::model::Media;
-use crate::service::{Error, Service, SipRegister};
+use crate::service::{Error, Ready, Service, SipRegister};
 use crate::stats::Counter;
 use std::ffi::{CStr, c_int};
 use std::ptr;
+use std::time::Duration;
 
 /// All script functions, and a row of zeros.
-pub static TABLE: Table<[CmdExport; 10]> = Table::new([
+pub static TABLE: Table<[CmdExport; 11]> = Table::new([
     row(c"register_token", register_token, params([TEXT, TEXT, TEXT, TEXT | OPTIONAL, TEXT | OPTIONAL])),
     row(c"register_contact", register_contact, params([TEXT, TEXT, TEXT | OPTIONAL, OUT, OUT])),
     row(c"lookup_token", lookup_token, params([TEXT, OUT, OUT, OUT, OUT, OUT, OUT])),
@@ -25,6 +26,7 @@ pub static TABLE: Table<[CmdExport; 10]> = Table::new([
     row(c"send_voip_push_to", send_voip_push_to, SEND_TO),
     row(c"send_voip_push_contact", send_voip_push_contact, SEND_CONTACT),
     row(c"queue_voip_push", queue_voip_push, params([TEXT, TEXT, TEXT, TEXT | OPTIONAL, OUT])),
+    row(c"queue_message_push", queue_message_push, params([TEXT, TEXT, TEXT, OUT])),
     row(c"cancel_voip_push", cancel_voip_push, params([TEXT, TEXT, TEXT, OUT])),
     CmdExport { name: ptr::null(), function: None, params: params([]), flags: 0 },
 ]);
@@ -36,8 +38,8 @@ const OUT: c_int = VARIABLE | OPTIONAL;
 pub const SEND: [CmdParam; 9] = params([TEXT, TEXT, TEXT, TEXT | OPTIONAL, OUT, OUT]);
 /// `send_voip_push_to(provider, token, app, user, caller, call_id [, $reason])`.
 pub const SEND_TO: [CmdParam; 9] = params([TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, OUT]);
-/// `send_voip_push_contact(user, contact, cause, caller, call_id [, $reason])`.
-pub const SEND_CONTACT: [CmdParam; 9] = params([TEXT, TEXT, TEXT, TEXT, TEXT, OUT]);
+/// `send_voip_push_contact(user, contact, cause, caller, call_id [, media [, $reason]])`.
+pub const SEND_CONTACT: [CmdParam; 9] = params([TEXT, TEXT, TEXT, TEXT, TEXT, TEXT | OPTIONAL, OUT]);
 
 const fn row(name: &'static CStr, function: CmdFunction, params: [CmdParam; 9]) -> CmdExport {
     CmdExport { name: name.as_ptr(), function: Some(function), params, flags: ANY_ROUTE }
@@ -93,7 +95,8 @@ functions! {
     send_voip_push(msg, args) {
         let (names, outputs) = (["user", CALLER, "call_id", "media"], ["accepted", "reason"]);
         call("send_voip_push", msg, args, names, outputs, |service, [user, caller, call_id, media]| {
-            verbs::send_voip_push(service, [user, caller, call_id], media_of(media)?)
+            // SAFETY: OpenSIPS calls a script function on its own thread with the message in hand.
+            verbs::send_voip_push(service, [user, caller, call_id], unsafe { media_of(msg, media)? })
         })
     }
 
@@ -103,25 +106,30 @@ functions! {
     }
 
     send_voip_push_contact(msg, args) {
-        let names = ["user", "contact", "cause", CALLER, "call_id"];
+        let names = ["user", "contact", "cause", CALLER, "call_id", "media"];
         call("send_voip_push_contact", msg, args, names, ["reason"], |service, texts| {
-            let sent = refresh::with_call(texts, |target, user, caller, call_id| {
-                service.send_to(target, user, caller, call_id).map(|report| verbs::pushed(&report))
-            })?;
-            Ok(sent.unwrap_or_else(|| Last::nothing(&refresh::no_call(texts[2]))))
+            // SAFETY: OpenSIPS calls a script function on its own thread with the message in hand.
+            match unsafe { refresh::look(service, msg, texts)? } {
+                Found::Nothing(why) => Ok(*why),
+                Found::Ready(ready) => service.send_ready(ready).map(|report| verbs::pushed(&report)),
+            }
         })
     }
 
     queue_voip_push(msg, args) {
         let names = ["user", CALLER, "call_id", "media"];
         call("queue_voip_push", msg, args, names, ["reason"], |service, [user, caller, call_id, media]| {
-            let ready = service.ready(user, caller, call_id, media_of(media)?)?;
-            let devices = ready.devices();
-            // Whoever wants the result gets it, at the latest when no phone rings any more.
-            let note = event::note(user, call_id);
-            let patience = (!note.is_empty()).then_some(service.settings().ring);
-            service.hand_over(ready, patience, note)?;
-            Ok(verbs::counted(devices))
+            // SAFETY: OpenSIPS calls a script function on its own thread with the message in hand.
+            let ready = service.ready(user, caller, call_id, unsafe { media_of(msg, media)? })?;
+            queue(service, ready, service.settings().ring, [user, call_id])
+        })
+    }
+
+    queue_message_push(msg, args) {
+        let names = ["user", CALLER, "call_id"];
+        call("queue_message_push", msg, args, names, ["reason"], |service, [user, from, call_id]| {
+            let ready = service.ready_message(user, from, call_id)?;
+            queue(service, ready, service.settings().message.wake, [user, call_id])
         })
     }
 
@@ -131,9 +139,18 @@ functions! {
     }
 }
 
-/// What kind of call it is; a call of which nobody says so is one without pictures.
-pub fn media_of(text: &str) -> Result<Media, Error> {
-    if text.is_empty() { Ok(Media::Audio) } else { Ok(Media::parse(text)?) }
+/// Hands over without waiting. Whoever wants the result gets it, at the latest when it is of no use any more.
+fn queue(
+    service: &Service,
+    ready: Ready,
+    of_use: Duration,
+    [user, call_id]: [&str; 2],
+) -> Result<Last, Error> {
+    let devices = ready.devices();
+    let note = event::note(user, call_id);
+    let patience = (!note.is_empty()).then_some(of_use);
+    service.hand_over(ready, patience, note)?;
+    Ok(verbs::counted(devices))
 }
 
 /// Reads the texts at the beginning of the arguments, runs the verb, and fills the variables after them.

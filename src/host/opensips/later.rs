@@ -5,9 +5,10 @@
 
 use super::abi;
 use super::arguments::{self, Args, Msg, Output};
-use super::functions::{SEND, SEND_CONTACT, SEND_TO, media_of, outputs_of, read};
+use super::body::media_of;
+use super::functions::{SEND, SEND_CONTACT, SEND_TO, outputs_of, read};
 use super::layout::{AcmdExport, AcmdFunction, AsyncCtx, CmdParam, Resume, params};
-use super::refresh;
+use super::refresh::{self, Found};
 use super::symbols::core;
 use crate::host::last::{self, Last};
 use crate::host::table::Table;
@@ -16,8 +17,9 @@ use crate::model::Report;
 use crate::service::{Error, Pending, Service, Target, installed};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::ptr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// All functions that can be asynchronous, and a row of zeros.
@@ -39,6 +41,9 @@ const DONE: c_int = -3;
 
 /// How much later than the sender's own time OpenSIPS ends the waiting, should the sender be stopped.
 const SAFETY_NET: Duration = Duration::from_secs(2);
+
+/// OpenSIPS' own timeouts come first, where it has one; they are up to a second late.
+const OVERDUE: Duration = Duration::from_secs(2);
 
 /// Makes the function that OpenSIPS calls from one that takes all arguments at once.
 macro_rules! functions {
@@ -65,7 +70,9 @@ functions! {
     send_voip_push(msg, ctx, args) {
         let names = ["user", CALLER, "call_id", "media"];
         let begin = |service: &Service, [user, caller, call_id, media]: [&str; 4]| {
-            service.start(user, caller, call_id, media_of(media)?).map(Begun::Pending)
+            // SAFETY: OpenSIPS calls it on its own thread with the message in hand.
+            let media = unsafe { media_of(msg, media)? };
+            service.start(user, caller, call_id, media).map(Begun::Pending)
         };
         start("send_voip_push", [msg.cast(), ctx.cast()], args, names, ["accepted", "reason"], begin)
     }
@@ -79,12 +86,13 @@ functions! {
     }
 
     send_voip_push_contact(msg, ctx, args) {
-        let names = ["user", "contact", "cause", CALLER, "call_id"];
-        let begin = |service: &Service, texts: [&str; 5]| {
-            let begun = refresh::with_call(texts, |target, user, caller, call_id| {
-                service.start_to(target, user, caller, call_id)
-            })?;
-            Ok(begun.map_or_else(|| Begun::Ended(Box::new(Last::nothing(&refresh::no_call(texts[2])))), Begun::Pending))
+        let names = ["user", "contact", "cause", CALLER, "call_id", "media"];
+        let begin = |service: &Service, texts: [&str; 6]| {
+            // SAFETY: OpenSIPS calls it on its own thread with the message in hand.
+            match unsafe { refresh::look(service, msg, texts)? } {
+                Found::Nothing(why) => Ok(Begun::Ended(why)),
+                Found::Ready(ready) => service.start_ready(ready).map(Begun::Pending),
+            }
         };
         start("send_voip_push_contact", [msg.cast(), ctx.cast()], args, names, ["reason"], begin)
     }
@@ -117,6 +125,7 @@ fn start<const N: usize, const M: usize>(
 ) -> c_int {
     let outputs = outputs_of::<M>(args, N, outputs);
     panic_caught(INTERNAL, || {
+        end_overdue();
         let not_ready = || Error::Internal("voip_push was not initialised".to_owned());
         let begun = installed().ok_or_else(not_ready).and_then(|service| {
             let texts = read(service, args, texts)?;
@@ -142,6 +151,23 @@ fn start<const N: usize, const M: usize>(
     })
 }
 
+/// When each job of this process is to be over, and its descriptor. `launch()` has no timeout: a sender that is stopped would keep its jobs
+/// for ever.
+static WAITING: Mutex<Vec<(Instant, RawFd)>> = Mutex::new(Vec::new());
+
+fn waiting() -> MutexGuard<'static, Vec<(Instant, RawFd)>> {
+    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends the waiting of jobs whose time is over and that OpenSIPS has not ended: it finds their descriptors readable.
+fn end_overdue() {
+    let now = Instant::now();
+    for (_, fd) in waiting().iter().filter(|(until, _)| *until + OVERDUE < now) {
+        // SAFETY: the descriptor of a job that is not finished, which OpenSIPS has not closed.
+        unsafe { libc::shutdown(*fd, libc::SHUT_RDWR) };
+    }
+}
+
 /// Leaves the job with OpenSIPS, which calls `resume` or `timeout` once.
 ///
 /// # Safety
@@ -150,6 +176,7 @@ unsafe fn leave(ctx: *mut AsyncCtx, job: Job, within: Duration) -> c_int {
     let fd = job.pending.as_fd().as_raw_fd();
     let layout = &abi().async_ctx;
     let at = |offset: usize| ctx.cast::<u8>().wrapping_add(offset);
+    waiting().push((job.until, fd));
     let within_s = c_uint::try_from(within.as_millis().div_ceil(1000)).unwrap_or(c_uint::MAX);
     // SAFETY: the offsets of this version's `async_ctx`, and OpenSIPS' variable, on its own thread.
     unsafe {
@@ -187,8 +214,14 @@ unsafe fn finish(msg: Msg, job: *mut Job, patience: impl FnOnce(&Job) -> Duratio
     panic_caught(INTERNAL, || {
         // SAFETY: made by `leave`, and OpenSIPS gives it back once.
         let job = unsafe { Box::from_raw(job) };
+        let fd = job.pending.as_fd().as_raw_fd();
+        waiting().retain(|(_, waits)| *waits != fd);
         let none = Report { devices: job.pending.devices(), results: Vec::new() };
-        let fetched = job.pending.fetch(patience(&job)).map_err(Error::from);
+        let is_over = Instant::now() >= job.until;
+        let fetched = job
+            .pending
+            .fetch(patience(&job))
+            .or_else(|error| if is_over { Ok(None) } else { Err(error.into()) });
         let done = fetched.and_then(|report| {
             let report = report.unwrap_or(none);
             installed().ok_or(Error::SenderGone).and_then(|service| service.verdict(report))

@@ -104,6 +104,18 @@ impl Str {
     pub fn of(text: &[u8]) -> Str {
         Str { s: text.as_ptr().cast(), len: c_int::try_from(text.len()).unwrap_or(c_int::MAX) }
     }
+
+    /// Its bytes; none where it has no text.
+    ///
+    /// # Safety
+    /// The text is valid as long as the result is used.
+    pub unsafe fn bytes<'a>(&self) -> &'a [u8] {
+        match usize::try_from(self.len) {
+            // SAFETY: the caller's word.
+            Ok(len) if !self.s.is_null() => unsafe { std::slice::from_raw_parts(self.s.cast(), len) },
+            _ => &[],
+        }
+    }
 }
 
 /// `struct sip_msg`: never looked into.

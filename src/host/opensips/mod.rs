@@ -3,6 +3,7 @@
 //! It refuses OpenSIPS versions whose layouts it does not know, and to start anything before OpenSIPS has forked.
 
 mod arguments;
+mod body;
 mod event;
 mod functions;
 mod later;
@@ -29,6 +30,11 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// The layouts of the OpenSIPS that has loaded us.
 static ABI: OnceLock<Abi> = OnceLock::new();
+
+/// Whether the layouts of this version are known, and if not, what to say.
+pub fn check_version(version: &str) -> Result<(), String> {
+    stamp::check(version, None).map(|_| ())
+}
 
 /// Looks whether this program is an OpenSIPS, and fills its table: with our tables, or with the reason why not in the place of the
 /// version, which OpenSIPS prints beside its own before it ends.
@@ -116,6 +122,7 @@ fn prepare() -> Result<(), String> {
     ::log::set_max_level(service.settings().log_level);
     service.plan_sender_process().map_err(|error| error.to_string())?;
     event::publish()?;
+    body::prepare()?;
     statistics::register(service::install(service));
     let (major, minor) = abi().version;
     ::log::info!(

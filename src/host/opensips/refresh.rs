@@ -1,32 +1,49 @@
 //! What OpenSIPS' event E_UL_CONTACT_REFRESH says: a contact with RFC 8599's parameters, and why its phone is to be woken.
 //!
-//! It refuses to ring for anything but a new call: a push of this kind makes the phone ring, which a request inside a call or a
-//! registration that runs out must not.
+//! It refuses to ring for anything but a new call: a request inside a call or a registration that runs out wakes a phone silently,
+//! or not at all.
 
-use crate::model::Invalid;
-use crate::service::{Error, Target};
+use super::arguments::Msg;
+use super::body::media_of;
+use crate::host::last::Last;
+use crate::model::{Invalid, Media};
+use crate::service::{Error, Ready, Service, Wake};
 use crate::sip::{Ask, Contacts, PushDevice};
 
-/// The one cause that rings: the INVITE that begins a call. The others are `ini-` with another method, `mid-` with a method
-/// (inside a call), and `reg-refresh`.
-const RINGS: &str = "ini-INVITE";
-
-/// Hands the call to `push`, or gives nothing where the phone is not to ring. An empty cause is one that nobody has named.
-pub fn with_call<T>(
-    [user, contact, cause, caller, call_id]: [&str; 5],
-    push: impl FnOnce(&Target<'_>, &str, &str, &str) -> Result<T, Error>,
-) -> Result<Option<T>, Error> {
-    if !cause.is_empty() && !cause.eq_ignore_ascii_case(RINGS) {
-        return Ok(None);
-    }
-    let device = device_of(contact)?;
-    let (provider, app) = (device.provider.as_str(), device.app.as_deref().unwrap_or_default());
-    push(&Target { provider, token: &device.token, app }, user, caller, call_id).map(Some)
+/// What is to be pushed, or the result of a push that there is none of.
+pub enum Found {
+    Ready(Ready),
+    Nothing(Box<Last>),
 }
 
-/// Says why nothing was pushed.
-pub fn no_call(cause: &str) -> String {
-    format!("no push for {cause}: only a new call ({RINGS}) lets a phone ring")
+/// Looks what the phone with this contact is to be told. An empty cause is a call, of which nobody has said so.
+///
+/// # Safety
+/// On OpenSIPS' own thread, with the message in hand.
+pub unsafe fn look(
+    service: &Service,
+    msg: Msg,
+    [user, contact, cause, caller, call_id, media]: [&str; 6],
+) -> Result<Found, Error> {
+    // SAFETY: the caller's word.
+    let wake = wake_for(cause, unsafe { media_of(msg, media)? });
+    match service.ready_contact(&device_of(contact)?, wake, [user, caller, call_id]) {
+        Err(Error::NoDevice) => {
+            let why = format!("no push for {cause}: this phone takes none but for calls");
+            log::info!("{why}");
+            Ok(Found::Nothing(Box::new(Last::nothing(&why))))
+        }
+        ready => ready.map(Found::Ready),
+    }
+}
+
+/// `ini-` and a method is a request that begins something, `mid-` one inside a call, `reg-refresh` the end of a registration.
+fn wake_for(cause: &str, media: Media) -> Wake {
+    match cause.to_ascii_lowercase().as_str() {
+        "" | "ini-invite" => Wake::Call(media),
+        "ini-message" => Wake::Message,
+        _ => Wake::Refresh,
+    }
 }
 
 /// How the phone with this contact is woken: RFC 8599 §4.1.1, and Linphone's ways before it.
@@ -71,13 +88,12 @@ mod tests {
 
     #[test]
     fn only_a_new_call_rings() {
-        let push = |cause| with_call(["bob", APNS, cause, "alice", "c1"], |_, _, _, _| Ok(())).unwrap();
         for rings in ["ini-INVITE", ""] {
-            assert_eq!(push(rings), Some(()), "{rings}");
+            assert_eq!(wake_for(rings, Media::Video), Wake::Call(Media::Video), "{rings}");
         }
-        for silent in ["mid-INVITE", "mid-BYE", "ini-MESSAGE", "reg-refresh"] {
-            assert_eq!(push(silent), None, "{silent}");
+        assert_eq!(wake_for("ini-MESSAGE", Media::Audio), Wake::Message);
+        for silent in ["mid-INVITE", "mid-BYE", "ini-SUBSCRIBE", "reg-refresh", "something new"] {
+            assert_eq!(wake_for(silent, Media::Audio), Wake::Refresh, "{silent}");
         }
-        assert!(with_call(["bob", "sip:x", "ini-INVITE", "", ""], |_, _, _, _| Ok(())).is_err());
     }
 }

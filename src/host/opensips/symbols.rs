@@ -13,6 +13,8 @@ symbols! {
         // async.h, pvar.h
         async_status: *mut c_int,
         pv_set_value: unsafe extern "C" fn(*mut SipMsg, *mut PvSpec, c_int, *mut PvValue) -> c_int,
+        pv_parse_spec: unsafe extern "C" fn(*const Str, *mut PvSpec) -> *const c_char,
+        pv_get_spec_value: unsafe extern "C" fn(*mut SipMsg, *mut PvSpec, *mut PvValue) -> c_int,
         // evi/evi_modules.h, evi/evi_params.h
         evi_publish_event: unsafe extern "C" fn(Str) -> c_int,
         evi_probe_event: unsafe extern "C" fn(c_int) -> c_int,

@@ -111,7 +111,7 @@ fn the_first_registration_wakes_the_next_new_phone_rings_too_and_a_refresh_does_
     let acts = rig.wake(&["a"]);
     assert_eq!(acts.into_iter().map(why).collect::<Vec<_>>(), [Why::Woken]);
     assert!(!rig.waits());
-    rig.parked.rung(ID, "a".to_owned());
+    rig.parked.rung(ID, "a".to_owned(), rig.now);
     assert_eq!(rig.wake(&["a"]), []);
     let append = Act::Append { id: ID, aor: "sip:bob@x".to_owned() };
     assert_eq!(rig.wake(&["a", "b"]), [append]);
@@ -220,10 +220,10 @@ fn a_registration_that_is_told_before_the_call_it_belongs_to_is_not_lost() {
 fn pushes_are_given_up_when_the_call_is_over_or_has_found_its_phone() {
     let mut rig = rig();
     rig.follow(ID);
-    assert_eq!(rig.parked.rung(ID, "desk".to_owned()), None, "a desk is not who is waited for");
+    assert_eq!(rig.parked.rung(ID, "desk".to_owned(), rig.now), None, "a desk is not who is waited for");
     rig.park(ID);
     rig.wake(&["phone"]);
-    assert_eq!(rig.parked.rung(ID, "phone".to_owned()), Some(give_up(Needless::PhoneCame)));
+    assert_eq!(rig.parked.rung(ID, "phone".to_owned(), rig.now), Some(give_up(Needless::PhoneCame)));
     assert_eq!(rig.parked.over(ID, rig.now), Some(give_up(Needless::CallOver)));
     rig.park(ID);
     assert_eq!(rig.parked.over(ID, rig.now), Some(give_up(Needless::CallOver)));
@@ -242,4 +242,57 @@ fn a_call_that_rings_elsewhere_is_joined_and_may_be_parked_later() {
     assert_eq!(rig.parked.stop(rig.now).into_iter().map(why).collect::<Vec<_>>(), [Why::ServerStops]);
     rig.parked.over(ID, rig.now);
     assert!(rig.is_empty());
+}
+
+#[test]
+fn the_time_to_wake_is_counted_from_the_accepted_push() {
+    let mut rig = rig();
+    rig.park(ID);
+    rig.now += SECOND;
+    let verdict = Verdict { code: 1, reason: String::new(), devices: 1, accepted: 1, is_hopeless: false };
+    assert_eq!(rig.parked.pushed(ID, verdict, rig.now), None);
+    rig.now += 2 * SECOND;
+    assert_eq!(rig.wake(&["a"]).len(), 1);
+    rig.now += 3 * SECOND;
+    rig.parked.rung(ID, "a".to_owned(), rig.now);
+    rig.parked.rung(ID, "b".to_owned(), rig.now);
+    let text = rig.parked.stats.prometheus();
+    for line in [
+        "voip_push_wake_register_seconds_sum 2",
+        "voip_push_wake_register_seconds_count 1",
+        "voip_push_wake_invite_seconds_sum 5",
+        "voip_push_wake_invite_seconds_count 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    assert_eq!(rig.parked.stats.last_hour()[0].wakes.iter().sum::<u64>(), 1);
+}
+
+#[test]
+fn a_call_that_was_declined_waits_for_phones_that_were_pushed_and_for_nothing_else() {
+    let mut rig = rig();
+    // A worker parks it before another one has told that it rings.
+    let missed_since = rig.parked.waiting.arrive("bob");
+    let desk_at = rig.parked.waiting.wake("bob").unwrap();
+    let (user, sip_call_id, route) = ("bob".to_owned(), "c1".to_owned(), "WOKEN".to_owned());
+    let park = Park {
+        user,
+        sip_call_id,
+        id: ID,
+        route,
+        within: 9 * SECOND,
+        missed_since: desk_at + 1,
+        is_counted: true,
+        awaits: true,
+    };
+    assert_eq!(rig.parked.park(park, rig.now), None, "the desk registered before the call");
+    rig.parked.waiting.arrive("bob");
+    assert_eq!(rig.followed(ID, desk_at + 1), [], "that the desk rang is no reason to give pushes up");
+    assert!(rig.waits() && missed_since > 0);
+    let acts: Vec<_> = rig.parked.nobody_else(ID, rig.now).into_iter().map(why).collect();
+    assert_eq!(acts, [Why::Hopeless]);
+    // One that waits for any phone does not care.
+    let other = CallId { index: 2, label: 2 };
+    assert_eq!(rig.park(other), None);
+    assert_eq!(rig.parked.nobody_else(other, rig.now), None);
 }

@@ -55,6 +55,10 @@ impl PushProvider for Fcm {
         request::build(push, &self.credential, authorization)
     }
 
+    fn dry(&self, request: &http::Request<Bytes>) -> Option<http::Request<Bytes>> {
+        request::validate_only(request)
+    }
+
     fn outcome(&self, answer: &Answer) -> Outcome {
         response::outcome(answer)
     }

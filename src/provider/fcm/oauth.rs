@@ -130,6 +130,10 @@ fn kind(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Timeout(_) => "no answer in time".to_owned(),
         ureq::Error::HostNotFound => "the host name is not known".to_owned(),
+        // What rustls refuses comes as an I/O error with its error inside.
+        ureq::Error::Io(io) if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+            "TLS failed; is the CA right?".to_owned()
+        }
         ureq::Error::Io(io) => format!("{}", io.kind()),
         ureq::Error::Rustls(_) | ureq::Error::Tls(_) => "TLS failed; is the CA right?".to_owned(),
         _ => "the connection failed".to_owned(),

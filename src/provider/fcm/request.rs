@@ -25,6 +25,15 @@ pub(super) fn build(
         .map_err(|_| Outcome::Rejected { reason: "the project cannot be put into a URL".to_owned() })
 }
 
+/// The same message, for Google to look at and not to send (Google, "Method: projects.messages.send", `validate_only`).
+pub(super) fn validate_only(request: &Request<Bytes>) -> Option<Request<Bytes>> {
+    let mut body: serde_json::Value = serde_json::from_slice(request.body()).ok()?;
+    body.as_object_mut()?.insert("validate_only".to_owned(), true.into());
+    let mut dry = request.clone();
+    *dry.body_mut() = body.to_string().into();
+    Some(dry)
+}
+
 fn body(push: &Push, credential: &FcmCredential) -> Result<Bytes, Outcome> {
     let refuse = |why: &str| Outcome::Rejected { reason: why.to_owned() };
     let profile = &credential.profile;
@@ -93,6 +102,17 @@ mod tests {
         assert!(message.get("android").is_none());
         let insisted = built(&push, IosPushType::Voip);
         assert_eq!(insisted["message"]["apns"]["headers"]["apns-push-type"], "voip");
+    }
+
+    #[test]
+    fn a_dry_run_is_the_same_message_not_to_be_sent() {
+        let push = push_to("android", &fcm_token(), "Alice");
+        let request = build(&push, &fcm_credential(), &some_authorization()).unwrap();
+        let dry = validate_only(&request).unwrap();
+        assert_eq!((dry.uri(), dry.headers()), (request.uri(), request.headers()));
+        let mut body: Value = serde_json::from_slice(dry.body()).unwrap();
+        assert_eq!(body.as_object_mut().unwrap().remove("validate_only"), Some(json!(true)));
+        assert_eq!(body, serde_json::from_slice::<Value>(request.body()).unwrap());
     }
 
     #[test]

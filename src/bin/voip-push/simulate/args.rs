@@ -57,6 +57,9 @@ pub struct Args {
     /// Wait this long before each answer of a push service
     #[arg(long, default_value_t = 0)]
     pub latency_ms: u64,
+    /// Let the clock of the push services run this many seconds ahead of ours (negative: behind), in what they check and in Date
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-1_000_000_000..=1_000_000_000))]
+    pub clock_skew_s: i64,
     /// Print nothing
     #[arg(long)]
     pub quiet: bool,

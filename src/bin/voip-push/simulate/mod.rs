@@ -6,6 +6,7 @@
 mod apns;
 mod args;
 mod behaviour;
+mod clock;
 mod connection;
 mod console;
 mod control;
@@ -44,6 +45,7 @@ pub struct Sim {
     known_only: bool,
     fast: bool,
     latency: Duration,
+    clock: clock::Clock,
     apns: apns::Rules,
     google: google::Rules,
     tokens: tokens::Tokens,
@@ -93,6 +95,7 @@ impl Sim {
             known_only: args.known_only,
             fast: args.fast,
             latency: args.latency(),
+            clock: clock::Clock::new(args.clock_skew_s),
             apns: apns::Rules::new(args, &secrets.apns_key.public),
             google: google::Rules::new(args, secrets),
             tokens: tokens::Tokens::default(),

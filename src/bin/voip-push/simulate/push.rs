@@ -41,13 +41,14 @@ pub struct Answer {
 
 /// Answers one request on a connection of a push host.
 pub async fn answer(sim: &Arc<Sim>, connection: &Arc<Connection>, exchange: Exchange) -> Reply {
-    match connection.host.apns_service() {
+    let reply = match connection.host.apns_service() {
         Some(service) => {
             let answer = apns::judge(sim, connection, service, &exchange);
             conclude(sim, connection, service, exchange, answer).await
         }
         None => google::answer(sim, connection, exchange).await,
-    }
+    };
+    sim.clock.date(reply)
 }
 
 /// Waits as told, files the push and says what goes out.

@@ -121,7 +121,8 @@ fn check_token(sim: &Sim, service: Service, token: &str, topic: &str) -> Result<
     let shaped = (64..=200).contains(&token.len())
         && token.len().is_multiple_of(2)
         && token.bytes().all(|b| b.is_ascii_hexdigit());
-    if !shaped {
+    // No device has ever had the token of zeros; Apple knows its own.
+    if !shaped || token.bytes().all(|b| b == b'0') {
         return Err(Refusal::new(400, "BadDeviceToken"));
     }
     match sim.tokens.judge_apns(token, service.environment().unwrap_or_default(), topic) {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
@@ -107,7 +107,7 @@ pub fn check(
         None => sim.apns.provider_tokens.verify(bearer(authorization)?).ok_or_else(invalid)?,
     };
     *seen_iat = Some(iat);
-    check_window(iat)?;
+    check_window(iat, sim.clock.now_s())?;
     if known.is_some() {
         return Ok(());
     }
@@ -136,8 +136,7 @@ fn bearer(authorization: Option<&HeaderValue>) -> Result<&str, Refusal> {
     if token.trim().is_empty() { Err(missing()) } else { Ok(token.trim()) }
 }
 
-fn check_window(iat: i64) -> Result<(), Refusal> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+fn check_window(iat: i64, now: i64) -> Result<(), Refusal> {
     if now.saturating_sub(iat) > MAX_AGE_S {
         return Err(Refusal::new(403, "ExpiredProviderToken"));
     }

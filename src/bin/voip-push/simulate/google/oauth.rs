@@ -4,7 +4,6 @@
 //! It refuses assertions of other accounts, keys, audiences and scopes, and those that live longer than an hour.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{Response, header};
@@ -47,7 +46,7 @@ fn invalid_grant(description: &str) -> Refusal {
 
 /// Answers one token request.
 pub async fn answer(sim: &Sim, exchange: &Exchange) -> Reply {
-    let checked = check(&sim.google, exchange);
+    let checked = check(&sim.google, exchange, sim.clock.now_s());
     let behaviour = match checked {
         Ok(()) => sim.behaviours.take(Service::Oauth).unwrap_or_default(),
         Err(_) => Behaviour::default(),
@@ -83,7 +82,7 @@ fn refused(status: u16, error: &str, description: &str) -> Response<Bytes> {
     json_answer(status, &json!({ "error": error, "error_description": description }))
 }
 
-fn check(rules: &Rules, exchange: &Exchange) -> Result<(), Refusal> {
+fn check(rules: &Rules, exchange: &Exchange, now: i64) -> Result<(), Refusal> {
     let media_type = exchange.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if !media_type.is_some_and(|value| value.starts_with("application/x-www-form-urlencoded")) {
         return Err(Refusal("invalid_request", "Bad Request".to_owned()));
@@ -97,7 +96,7 @@ fn check(rules: &Rules, exchange: &Exchange) -> Result<(), Refusal> {
     if assertion.is_empty() {
         return Err(Refusal("invalid_request", "Missing required parameter: assertion".to_owned()));
     }
-    check_claims(rules, &verified_claims(rules, &assertion)?)
+    check_claims(rules, &verified_claims(rules, &assertion)?, now)
 }
 
 fn verified_claims(rules: &Rules, assertion: &str) -> Result<Claims, Refusal> {
@@ -118,7 +117,7 @@ fn verified_claims(rules: &Rules, assertion: &str) -> Result<Claims, Refusal> {
     })
 }
 
-fn check_claims(rules: &Rules, claims: &Claims) -> Result<(), Refusal> {
+fn check_claims(rules: &Rules, claims: &Claims, now: i64) -> Result<(), Refusal> {
     if claims.iss != rules.client_email {
         return Err(invalid_grant("Invalid grant: account not found"));
     }
@@ -128,7 +127,6 @@ fn check_claims(rules: &Rules, claims: &Claims) -> Result<(), Refusal> {
             "Invalid JWT: Failed audience check. The right audience is {right}"
         )));
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
     let life_s = claims.exp.saturating_sub(claims.iat);
     if !(1..=MAX_LIFE_S).contains(&life_s)
         || claims.exp <= now

@@ -1,0 +1,117 @@
+//! What administrators see: the counters for Prometheus, as JSON, and a page of one's own that draws them.
+//!
+//! It refuses to show users, tokens or keys, and the page fetches nothing from elsewhere.
+
+use super::Response;
+use super::route::View;
+use crate::model::Provider;
+use crate::service::Service;
+use crate::stats::{Minute, OUTCOMES, Reading, WAKE_BOUNDS_MS};
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+const PAGE: &str = include_str!("page.html");
+/// Nothing from elsewhere runs or is loaded, no other site may frame the page, and no cache keeps it.
+const HEADERS: &str = "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; \
+    script-src 'unsafe-inline'; connect-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; \
+    form-action 'none'\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCache-Control: no-store\r\n";
+
+pub(super) fn show(service: &Service, view: View) -> Response {
+    let response = match view {
+        View::Page => Response::ok("text/html; charset=utf-8", PAGE.to_owned()),
+        View::Json => Response::json(200, &numbers(service)),
+        View::Prometheus => Response::ok(
+            "text/plain; version=0.0.4; charset=utf-8",
+            service.stats().prometheus() + &key_ages(service),
+        ),
+    };
+    response.with_headers(HEADERS)
+}
+
+/// Provider, key id and age in seconds of every key.
+fn keys(service: &Service) -> Vec<(Provider, &str, u64)> {
+    let settings = service.settings();
+    let apns = settings.apns.iter().map(|apns| (Provider::Apns, apns.key_id.as_str(), &apns.key));
+    let fcm = settings.fcm.iter().map(|fcm| (Provider::Fcm, fcm.key_id.as_str(), &fcm.key));
+    let now = SystemTime::now();
+    let aged = apns.chain(fcm).filter_map(|(provider, id, key)| {
+        let age = now.duration_since(key.since()?).unwrap_or_default();
+        Some((provider, id, age.as_secs()))
+    });
+    let mut keys: Vec<_> = aged.collect();
+    // One key serves production and sandbox.
+    keys.sort_by_key(|(provider, id, _)| (provider.as_str(), *id));
+    keys.dedup_by_key(|(provider, id, _)| (*provider, *id));
+    keys
+}
+
+fn key_ages(service: &Service) -> String {
+    let name = "voip_push_key_age_seconds";
+    let mut text =
+        format!("# HELP {name} How long ago the file of a key was last changed\n# TYPE {name} gauge\n");
+    for (provider, id, age_seconds) in keys(service) {
+        let provider = provider.as_str();
+        let id: String = id.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+        let _ = writeln!(text, "{name}{{provider=\"{provider}\",key=\"{id}\"}} {age_seconds}");
+    }
+    text
+}
+
+fn numbers(service: &Service) -> Value {
+    let stats = service.stats();
+    let (with_labels, plain): (Vec<Reading>, Vec<Reading>) =
+        stats.read().into_iter().partition(|reading| !reading.labels.is_empty());
+    let plain: Map<String, Value> =
+        plain.into_iter().map(|reading| (reading.name.to_owned(), reading.value.into())).collect();
+    let (minutes, wakes) = hour(&stats.last_hour());
+    let failures = stats.last_failures().into_iter().map(|failure| {
+        json!({
+            "at_ms": failure.at_ms,
+            "provider": failure.provider.as_str(),
+            "outcome": failure.outcome,
+            "reason": failure.reason,
+        })
+    });
+    let keys = keys(service).into_iter().map(|(provider, id, age_seconds)| {
+        json!({ "provider": provider.as_str(), "key": id, "age_seconds": age_seconds })
+    });
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "at_ms": crate::stats::now_ms(),
+        "numbers": plain,
+        "pushes": with_labels.iter().map(pushes_of_app).collect::<Vec<_>>(),
+        "hour": { "minutes": minutes, "wake_bounds_ms": WAKE_BOUNDS_MS, "wakes": wakes },
+        "failures": failures.collect::<Vec<_>>(),
+        "keys": keys.collect::<Vec<_>>(),
+    })
+}
+
+/// `{provider="apns",app="a.voip",outcome="accepted"}` as an object, and its number.
+fn pushes_of_app(reading: &Reading) -> Value {
+    let mut words = reading.labels.trim_matches(['{', '}']).split('"');
+    let mut object = Map::new();
+    while let (Some(name), Some(value)) = (words.next(), words.next()) {
+        object.insert(name.trim_matches([',', '=']).to_owned(), value.into());
+    }
+    object.insert("count".to_owned(), reading.value.into());
+    object.into()
+}
+
+fn hour(minutes: &[Minute]) -> (Vec<Value>, Vec<u64>) {
+    let mut wakes = vec![0; WAKE_BOUNDS_MS.len() + 1];
+    for minute in minutes {
+        wakes.iter_mut().zip(minute.wakes).for_each(|(sum, wakes)| *sum += wakes);
+    }
+    let rows = minutes.iter().map(|minute| {
+        let mut row = Map::new();
+        row.insert("at_ms".to_owned(), (minute.minute * 60_000).into());
+        for (provider, pushes) in Provider::ALL.into_iter().zip(minute.pushes) {
+            let outcomes: Map<String, Value> =
+                OUTCOMES.iter().zip(pushes).map(|(name, count)| ((*name).to_owned(), count.into())).collect();
+            row.insert(provider.as_str().to_owned(), outcomes.into());
+        }
+        row.into()
+    });
+    (rows.collect(), wakes)
+}
