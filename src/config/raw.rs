@@ -132,6 +132,7 @@ pub(super) struct App {
     pub name: String,
     pub profile: String,
     pub template: Option<String>,
+    pub cancel_template: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -217,11 +217,20 @@ fn an_android_phone_is_told_that_the_call_is_over() {
     let sylk = json!({ "id": ID, "event": "cancel", "call-id": "call-1", "session-id": SESSION_ID,
         "reason": "declined_elsewhere" });
     assert_eq!(of(&Profile::Sylk, Ended::DeclinedElsewhere), Some(sylk));
-    for silent in [Profile::Linphone, Profile::Seed, template(FCM_TEMPLATE, Provider::Fcm)] {
+    // What says that a call rings is not true any more.
+    let seed = json!({ "call_id": "call-1", "sip_user": "564612", "type": "cancel", "reason": "cancelled",
+        "voip": "false" });
+    assert_eq!(of(&Profile::Seed, Ended::Cancelled), Some(seed));
+    let call = Template::compile(FCM_TEMPLATE, Provider::Fcm).unwrap();
+    let words = r#"{"over":"{id}","why":"{reason}","who":"{name} {user}"}"#;
+    let own = Profile::Template(Arc::new(call.with_cancel(words, Provider::Fcm).unwrap()));
+    let expected = json!({ "over": ID, "why": "answered_elsewhere", "who": "Alice Müller 564612" });
+    assert_eq!(of(&own, Ended::AnsweredElsewhere), Some(expected));
+    for silent in [Profile::Linphone, template(FCM_TEMPLATE, Provider::Fcm)] {
         assert_eq!(of(&silent, Ended::Cancelled), None);
         assert!(!silent.tells_of_ends());
     }
-    for telling in [Profile::Callkit, Profile::Minimal, Profile::Sylk] {
+    for telling in [Profile::Callkit, Profile::Minimal, Profile::Sylk, Profile::Seed, own] {
         assert!(telling.tells_of_ends());
     }
 }
