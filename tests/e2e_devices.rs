@@ -115,9 +115,10 @@ fn assert_told_by_push(shipped: &Shipped, invite: &Sent) {
 
 /// Nothing is left of any call, and nothing was worth a warning.
 fn assert_quiet(shipped: &Shipped) {
+    let facts =
+        || ["voip_push.calls", "tm.stats", "voip_push.stats"].map(|name| shipped.kamailio.rpc(&[name]));
     let idle = || {
-        let [calls, tm, stats] =
-            ["voip_push.calls", "tm.stats", "voip_push.stats"].map(|name| shipped.kamailio.rpc(&[name]));
+        let [calls, tm, stats] = facts();
         let number =
             |name| tm.lines().find_map(|line| line.trim().strip_prefix(name)?.trim().parse::<u32>().ok());
         let is_idle = calls.contains("parked: 0")
@@ -125,7 +126,7 @@ fn assert_quiet(shipped: &Shipped) {
             && stats.contains("late_failed_total: 0\n");
         is_idle.then_some(())
     };
-    poll(2 * DEADLINE, idle).unwrap_or_else(|| panic!("{}", shipped.kamailio.log()));
+    poll(2 * DEADLINE, idle).unwrap_or_else(|| panic!("{:?}", facts()));
     let log = shipped.kamailio.log();
     let is_loud = |line: &&str| {
         line.contains(" ERROR: ") || line.contains(" CRITICAL: ") || line.contains(" WARNING: ")
@@ -250,15 +251,19 @@ fn expect_parked(shipped: &Shipped) {
 #[test]
 fn a_call_that_the_desk_declines_waits_for_the_phone_that_was_pushed() {
     let shipped = sleeping_iphone("desk-busy", "wake_seconds = 15");
-    for status in [486, 480, 408, 503] {
+    for (pushes, status) in (1..).zip([486, 480, 408, 503]) {
         let mut desk = Phone::udp("bob", shipped.port());
         desk.register();
         let mut caller = Phone::udp("alice", shipped.port());
         let invite = caller.invite("bob");
         decline(&mut desk, status);
         expect_parked(&shipped);
+        shipped.simulator.wait_for_pushes(0, pushes);
         // The desk's refresh wakes the call, which finds only the desk, and waits on.
         desk.register();
+        let again = format!("parked_total: {}\n", 2 * pushes);
+        let stats = || shipped.kamailio.rpc(&["voip_push.stats"]);
+        poll(DEADLINE, || stats().contains(&again).then_some(())).unwrap_or_else(|| panic!("{}", stats()));
         let mut iphone = Phone::tcp("bob", shipped.port());
         register_iphone(&shipped, &mut iphone);
         let its_ring = iphone.expect_request("INVITE");
@@ -272,6 +277,7 @@ fn a_call_that_the_desk_declines_waits_for_the_phone_that_was_pushed() {
         desk.send(bye.text.as_bytes());
         desk.expect_status(&bye, 200);
     }
+    assert_eq!(shipped.simulator.pushes().len(), 4);
     assert_quiet(&shipped);
 }
 

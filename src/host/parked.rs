@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// What came before its call is kept for so long.
 const EARLY: Duration = Duration::from_secs(10);
+/// Word that a call rings comes so long after word that it was declined and waits, at most: each process has its own way to us.
+const FOLLOWS_WITHIN: Duration = Duration::from_secs(1);
 /// A call whose end nobody told is forgotten after so long; longer than any call rings.
 const FORGOTTEN: Duration = Duration::from_secs(900);
 
@@ -78,6 +80,8 @@ struct Call {
     state: State,
     /// It waits for phones that were pushed and have not come, and for nothing else.
     awaits: bool,
+    /// Until then word is to come of what it rang, and since when: it was declined before that was told.
+    follows_until: Option<Instant>,
     /// The last registration that it has acted on.
     seen: Moment,
     /// The contacts that it went to, as the registrar names them.
@@ -156,10 +160,14 @@ impl Parked {
             Some(Early::Verdict(verdict, at)) => Some((verdict.clone(), *at)),
             Some(Early::Over) | None => None,
         };
+        let is_new = !self.calls.contains_key(&id);
         if let Some(over) = self.enlist(&user, sip_call_id, id, is_counted, now) {
             return Some(over);
         }
         let call = self.calls.get_mut(&id)?;
+        if is_new && awaits {
+            call.follows_until = Some(now + FOLLOWS_WITHIN);
+        }
         let deadline = *call.deadline.get_or_insert(now + within);
         if call.state != State::Parked {
             self.stats.add(Counter::ParkedNow, 1);
@@ -191,6 +199,9 @@ impl Parked {
         let Follow { user, sip_call_id, id, missed_since, is_counted, rung } = follow;
         if let Some(over) = self.enlist(&user, sip_call_id, id, is_counted, now) {
             return vec![over];
+        }
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.follows_until = None;
         }
         let came = rung.into_iter().filter_map(|contact| self.rung(id, contact, now)).last();
         came.into_iter().chain(self.catch_up(&user, id, missed_since, now)).collect()
@@ -235,6 +246,7 @@ impl Parked {
             route: String::new(),
             state: State::Rings,
             awaits: false,
+            follows_until: None,
             seen: 0,
             rung: HashSet::new(),
             push: None,
@@ -257,7 +269,8 @@ impl Parked {
 
     fn wake_call(&mut self, id: CallId, wake: &Wake, now: Instant) -> Option<Act> {
         let call = self.calls.get_mut(&id)?;
-        if wake.moment <= call.seen {
+        // What it rang, and what it has missed since, is told in a moment.
+        if wake.moment <= call.seen || call.follows_until.is_some_and(|until| now < until) {
             return None;
         }
         call.seen = wake.moment;

@@ -286,6 +286,18 @@ fn a_call_that_was_declined_waits_for_phones_that_were_pushed_and_for_nothing_el
         awaits: true,
     };
     assert_eq!(rig.parked.park(park, rig.now), None, "the desk registered before the call");
+    // Word of that registration comes late.
+    let contacts = vec!["desk".to_owned()];
+    let wake = Wake {
+        user: "bob".to_owned(),
+        aor: "sip:bob@x".to_owned(),
+        moment: desk_at,
+        tells_contacts: true,
+        registered: 1,
+        phone: String::new(),
+        contacts,
+    };
+    assert_eq!(rig.parked.wake(&wake, rig.now), []);
     rig.parked.waiting.arrive("bob");
     assert_eq!(rig.followed(ID, desk_at + 1), [], "that the desk rang is no reason to give pushes up");
     assert!(rig.waits() && missed_since > 0);
