@@ -126,6 +126,25 @@ fn a_dead_token_is_deleted_and_one_registered_again_since_is_kept() {
 }
 
 #[test]
+fn the_accounts_of_one_phone_share_its_token_until_it_dies() {
+    let rig = Rig::with("push-accounts", &[], &[("[call]", "[limits]\nusers_per_token = 2\n[call]")]);
+    for user in ["alice", "bob", "carol"] {
+        rig.register(user, &iphone(1), "ios");
+    }
+    assert!(matches!(rig.service.lookup("alice"), Err(Error::NoDevice)), "the oldest leaves");
+    for (user, call_id) in [("bob", "c1"), ("carol", "c2")] {
+        assert_eq!(rig.service.send(user, "Dave", call_id).unwrap().accepted(), 1);
+    }
+    let dead = json!({ "state": "dead", "dead_since_ms": 4_000_000_000_000_i64 });
+    rig.simulator.put(&format!("/tokens/{}", iphone(1)), &dead);
+    assert!(matches!(rig.service.send("bob", "Dave", "c3"), Err(Error::AllRejected(_))));
+    for user in ["bob", "carol"] {
+        assert!(matches!(rig.service.lookup(user), Err(Error::NoDevice)), "{user}");
+    }
+    assert_eq!(count(&rig, Counter::Retired), 2);
+}
+
+#[test]
 fn a_token_that_fcm_does_not_know_is_deleted() {
     let rig = Rig::new("push-fcm-dead");
     rig.register("bob", &android(1), "android");

@@ -40,6 +40,7 @@ pub(super) fn examine(file: &Path) -> Result<(Settings, Vec<ConfigError>), Confi
         caller_per_minute: number("[limits] caller_per_minute", raw.limits.caller_per_minute, 0..=1_000_000)?
             as u32,
         calls_per_user: number("[limits] calls_per_user", raw.limits.calls_per_user, 0..=10_000)? as u32,
+        users_per_token: number("[limits] users_per_token", raw.limits.users_per_token, 1..=8)? as u32,
         devices_per_user: number("[limits] devices_per_user", raw.limits.devices_per_user, 0..=1_000)? as u32,
         quarantine: Quarantine {
             dead_tokens: number("[quarantine] dead_tokens", raw.quarantine.dead_tokens, 1..=100_000)?

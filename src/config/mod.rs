@@ -60,6 +60,8 @@ pub struct Settings {
     pub calls_per_user: u32,
     /// `[limits] devices_per_user`: devices that one user may have; 0 is no limit.
     pub devices_per_user: u32,
+    /// `[limits] users_per_token`: users who may have one token at a time.
+    pub users_per_token: u32,
     /// `[quarantine]`.
     pub quarantine: Quarantine,
     /// `[sender] stop_ms`: how long pushes under way may still be answered when the server stops.

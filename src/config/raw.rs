@@ -73,11 +73,18 @@ pub(super) struct Limits {
     pub caller_per_minute: i64,
     pub calls_per_user: i64,
     pub devices_per_user: i64,
+    pub users_per_token: i64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { device_per_minute: 30, caller_per_minute: 300, calls_per_user: 8, devices_per_user: 20 }
+        Limits {
+            device_per_minute: 30,
+            caller_per_minute: 300,
+            calls_per_user: 8,
+            devices_per_user: 20,
+            users_per_token: 1,
+        }
     }
 }
 

@@ -106,19 +106,20 @@ impl Graveyard {
         let (user, token) = (device.user.shortened(), device.token.clone());
         let deleting = self.records.write("a dead token's end", move |store| {
             if is_for_alerts {
-                return store.retire_alert(&device.user, &device.device_id, &device.token, since_ms);
+                let done = store.retire_alert(&device.user, &device.device_id, &device.token, since_ms);
+                return done.map(usize::from);
             }
-            store.retire(&device.user, &device.device_id, &device.token, since_ms)
+            store.retire(&device.token, since_ms)
         });
         match deleting.await {
-            Some(true) if is_for_alerts => {
+            Some(1..) if is_for_alerts => {
                 log::info!("forgot the token for alerts user={user} token={token:?}")
             }
-            Some(true) => {
-                self.stats.count(Counter::Retired);
+            Some(devices @ 1..) => {
+                self.stats.add(Counter::Retired, devices as u64);
                 log::info!("retired user={user} token={token:?}");
             }
-            Some(false) => log::info!("kept {token:?}: it was registered again after it was found dead"),
+            Some(0) => log::info!("kept {token:?}: it was registered again after it was found dead"),
             None => {}
         }
     }

@@ -12,6 +12,7 @@ mod refreshes;
 
 pub use crate::sender::{Authorization, Blame, Next, Probe, Probed, Reached, Unreached};
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
+use crate::store::Limits;
 pub use crate::store::{Inspection, MadeBy, Registered, SCHEMA, SqliteStore, StoreError, TokenStore};
 pub use contacts::{Offer, SipRegister, Stored};
 pub use error::Error;
@@ -190,8 +191,9 @@ impl Service {
 
     fn store(&self, device: &NewDevice) -> Result<Registered, Error> {
         let limit = self.settings.devices_per_user;
-        let most = if limit == 0 { u32::MAX } else { limit };
-        let registered = self.with_store(|store| store.register(device, now_ms(), most))?;
+        let devices_per_user = if limit == 0 { u32::MAX } else { limit };
+        let limits = Limits { devices_per_user, users_per_token: self.settings.users_per_token };
+        let registered = self.with_store(|store| store.register(device, now_ms(), limits))?;
         let registered = registered.ok_or(Error::TooManyDevices { limit })?;
         self.stats.count(Counter::Registered);
         log::info!("registered user={} token={:?} {registered:?}", device.user.shortened(), device.token);
