@@ -50,3 +50,4 @@ pub mod service;
 pub mod sip;
 pub mod stats;
 pub mod store;
+pub mod timeline;

@@ -5,7 +5,7 @@
 use super::credential::beside;
 use super::{
     ApiKeys, ApnsCredential, ConfigError, FcmCredential, IosPushType, MessageSettings, Quarantine,
-    ReachableSettings, RefreshSettings, Settings, SipSettings, raw,
+    ReachableSettings, RefreshSettings, Settings, SipSettings, TimelineSettings, raw,
 };
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -69,6 +69,7 @@ pub(super) fn examine(file: &Path) -> Result<(Settings, Vec<ConfigError>), Confi
         reachable: ReachableSettings::from_raw(file, &raw.reachable)?,
         refresh: RefreshSettings::from_raw(file, &raw.refresh)?,
         message: MessageSettings::from_raw(file, &raw.message)?,
+        timeline: None,
         log_level: log_level(file, &raw.log.level)?,
         warnings: Vec::new(),
     };
@@ -77,6 +78,7 @@ pub(super) fn examine(file: &Path) -> Result<(Settings, Vec<ConfigError>), Confi
         Err(_) if !faults.is_empty() => {}
         applied => applied?,
     }
+    settings.timeline = TimelineSettings::from_raw(file, raw.timeline, &settings.store_path)?;
     settings.warnings = warnings(&settings);
     Ok((settings, faults))
 }

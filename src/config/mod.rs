@@ -15,6 +15,7 @@ mod refresh;
 mod secret;
 mod sip;
 mod template;
+mod timeline;
 
 pub use api_keys::{ApiKey, ApiKeys};
 pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey, alert_topic};
@@ -26,6 +27,7 @@ pub use refresh::RefreshSettings;
 pub use secret::Secret;
 pub use sip::SipSettings;
 pub use template::{Field, Piece, Template};
+pub use timeline::TimelineSettings;
 
 use crate::model::Provider;
 use std::path::{Path, PathBuf};
@@ -80,6 +82,8 @@ pub struct Settings {
     pub reachable: ReachableSettings,
     /// `[refresh]`.
     pub refresh: RefreshSettings,
+    /// `[timeline]`; `None` where nothing is kept.
+    pub timeline: Option<TimelineSettings>,
     /// `[message]`.
     pub message: MessageSettings,
     /// `[log] level`.

@@ -21,6 +21,7 @@ pub(super) struct File {
     pub message: Message,
     pub refresh: Refresh,
     pub reachable: Reachable,
+    pub timeline: Timeline,
     pub log: Log,
 }
 
@@ -214,6 +215,20 @@ pub(super) struct Reachable {
 impl Default for Reachable {
     fn default() -> Self {
         Reachable { ios_seconds: 60, android_seconds: 3600, provisional_ms: 1500 }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Timeline {
+    pub file: Option<PathBuf>,
+    pub keep_hours: i64,
+    pub calls_per_second: i64,
+}
+
+impl Default for Timeline {
+    fn default() -> Self {
+        Timeline { file: None, keep_hours: 24, calls_per_second: 100 }
     }
 }
 

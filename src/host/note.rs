@@ -212,6 +212,8 @@ pub(super) enum Note {
     Wake(Wake),
     /// A call went to a contact.
     Rung { id: CallId, contact: String },
+    /// A phone rings.
+    Rings { id: CallId },
     /// A call is over.
     Over { id: CallId, end: End },
     /// A call went to phones that are taken to be awake.
@@ -258,6 +260,7 @@ impl Note {
                     .collect();
                 parts.join("\0")
             }
+            Note::Rings { id } => ["rings", &id.words()].join("\0"),
             Note::Rung { id, contact } => ["rung", &id.words(), contact].join("\0"),
             Note::Over { id, end } => {
                 let [kind, detail] = end.words();
@@ -318,6 +321,7 @@ impl Note {
                 registered: registered.parse().ok()?,
                 contacts: contacts.iter().map(|contact| owned(contact)).collect(),
             }),
+            ["rings", id] => Note::Rings { id: CallId::parse(id)? },
             ["rung", id, contact] => Note::Rung { id: CallId::parse(id)?, contact: owned(contact) },
             ["release"] => Note::Release,
             ["doubt", user, call, id, caller, what, within, phones @ ..] => Note::Doubt(Doubt {
@@ -397,6 +401,7 @@ mod tests {
                 is_counted: true,
                 rung: vec!["a".to_owned()],
             }),
+            Note::Rings { id },
             Note::Rung { id, contact: "uloc-1".to_owned() },
             Note::Over { id, end: End::Answered },
             Note::Over { id, end: End::Cancelled(None) },

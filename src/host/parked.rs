@@ -56,6 +56,18 @@ pub(super) enum Why {
     ServerStops,
 }
 
+impl Why {
+    /// One word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Why::Woken => "woken",
+            Why::TimeIsOver => "time_is_over",
+            Why::Hopeless => "hopeless",
+            Why::ServerStops => "server_stops",
+        }
+    }
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Act {
@@ -301,6 +313,11 @@ impl Parked {
             self.stats.invited(now.saturating_duration_since(accepted_at));
         }
         call.deadline.map(|_| call.give_up(Needless::PhoneCame))
+    }
+
+    /// Who is called, and the call's Call-ID.
+    pub fn name_of(&self, id: CallId) -> Option<(String, String)> {
+        self.calls.get(&id).map(|call| (call.user.clone(), call.sip_call_id.clone()))
     }
 
     /// Whether a call is here already.

@@ -3,6 +3,7 @@
 //! It refuses to leave a push without an end: whatever happens, exactly one result comes out.
 
 use super::astray::follow_up;
+use super::events::{note_end, note_retry};
 use super::graveyard::Graveyard;
 use super::lane::{Attempt, Lane, Reach};
 use super::pairs::Pairs;
@@ -12,6 +13,7 @@ use super::stops::Ticket;
 use crate::http2::IS_SENT;
 use crate::model::{Kind, Outcome, Push, PushResult};
 use crate::stats::{Counter, Stats};
+use crate::timeline::Timeline;
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
@@ -34,6 +36,7 @@ pub(super) struct Delivery<'a> {
     pub records: &'a Records,
     pub graveyard: &'a Graveyard,
     pub pairs: &'a Pairs,
+    pub timeline: &'a Timeline,
 }
 
 /// Sends a push until it has ended: by an answer that is final, or because the phone would have stopped ringing.
@@ -50,7 +53,8 @@ pub(super) async fn deliver(delivery: &Delivery<'_>) -> PushResult {
     let took = handed_over.elapsed();
     let app = lane.map_or("", |lane| lane.app(&push.device));
     stats.push_ended(result.provider, app, &result.outcome, took);
-    log_end(push, &result, took, delivery.ticket.is_needless());
+    note_end(delivery.timeline, push, app, &result, took);
+    log_end(push, app, &result, took, delivery.ticket.is_needless());
     result
 }
 
@@ -88,6 +92,9 @@ pub(super) async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>)
             }
             return PushResult { provider: lane.provider(), outcome, attempts };
         };
+        let failed = PushResult { provider: lane.provider(), outcome, attempts };
+        note_retry(delivery.timeline, push, &failed);
+        let PushResult { outcome, .. } = failed;
         let pause = pin!(tokio::time::sleep_until(due.into()));
         if ticket.while_needed(pause, || true).await.is_none() {
             return given_up(delivery, lane, outcome, attempts);
@@ -129,7 +136,7 @@ fn no_credential(push: &Push) -> Outcome {
 }
 
 /// One line per push, in a form that grep and awk like. Who is called and by whom stays out of it.
-fn log_end(push: &Push, result: &PushResult, took: Duration, is_needless: bool) {
+fn log_end(push: &Push, app: &str, result: &PushResult, took: Duration, is_needless: bool) {
     let level = match &result.outcome {
         Outcome::Accepted => log::Level::Info,
         Outcome::Unavailable { .. } | Outcome::Throttled { .. } if is_needless => log::Level::Info,
@@ -138,7 +145,7 @@ fn log_end(push: &Push, result: &PushResult, took: Duration, is_needless: bool) 
     };
     log::log!(
         level,
-        "push kind={} call_id={:?} user={} device={:?} provider={} outcome={} reason={:?} id={} attempts={} ms={}",
+        "push kind={} call_id={:?} user={} device={:?} provider={} app={app:?} outcome={} reason={:?} id={} attempts={} ms={}",
         push.kind.as_str(),
         push.call.call_id,
         push.device.user.shortened(),

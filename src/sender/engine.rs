@@ -5,6 +5,7 @@
 use super::budget::Budget;
 use super::deliver::{Delivery, deliver};
 use super::depth::{Depth, Place};
+use super::events;
 use super::gathering::Gathering;
 use super::graveyard::{Graveyard, QuarantineAction};
 use super::lane::Lane;
@@ -18,6 +19,7 @@ use crate::config::Settings;
 use crate::http2::IS_SENT;
 use crate::model::{Device, Kind, Outcome, Push, PushResult, Report};
 use crate::stats::{Counter, Stats};
+use crate::timeline::Timeline;
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::Rc;
@@ -34,6 +36,7 @@ pub(super) struct Engine {
     lanes: Vec<Rc<Lane>>,
     stats: Arc<Stats>,
     records: Rc<Records>,
+    timeline: Timeline,
     graveyard: Graveyard,
     pairs: Pairs,
     depth: Arc<Depth>,
@@ -66,6 +69,7 @@ impl Engine {
             stats: Arc::clone(stats),
             graveyard: Graveyard::new(settings.quarantine, &records, stats),
             records,
+            timeline: Timeline::new(settings.timeline.clone(), stats),
             pairs: Pairs::new(settings.quarantine.pair, stats),
             depth: Arc::clone(depth),
             window: RefCell::new(Window::new(settings.ring)),
@@ -141,6 +145,7 @@ impl Engine {
         if push.kind == Kind::Call {
             self.pushed.borrow_mut().note(&push);
         }
+        events::note_start(&self.timeline, &push);
         let (engine, who) = (Rc::clone(self), Rc::clone(who));
         let push = async move {
             // By reference: a future that takes a value over keeps room for it twice.
@@ -186,8 +191,14 @@ impl Engine {
             records: &self.records,
             graveyard: &self.graveyard,
             pairs: &self.pairs,
+            timeline: &self.timeline,
         };
         deliver(&delivery).await
+    }
+
+    /// What happens to calls, for later.
+    pub(super) fn timeline(&self) -> &Timeline {
+        &self.timeline
     }
 
     fn lane_for(&self, device: &Device) -> Option<&Rc<Lane>> {
@@ -232,6 +243,7 @@ impl Engine {
         if timeout(grace, self.depth.until_empty()).await.is_err() {
             log::warn!("the sender stops with {} pushes unanswered", self.depth.now());
         }
+        self.timeline.finish();
     }
 }
 

@@ -9,6 +9,7 @@ mod budget;
 mod deliver;
 mod depth;
 mod engine;
+mod events;
 mod gathering;
 mod graveyard;
 mod lane;

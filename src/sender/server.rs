@@ -9,7 +9,7 @@ use super::stops::Needless;
 use super::wire::{Message, Order, Reply};
 use super::{Hub, depth, runtime};
 use crate::config::Settings;
-use crate::model::Report;
+use crate::model::{Event, Report};
 use crate::process::seqpacket::{BATCH, Batch, Link, Listener};
 use crate::process::{StopSignal, Watched, end_with_parent, end_within, raise_descriptor_limit};
 use crate::stats::{Counter, Stats};
@@ -60,6 +60,11 @@ impl Pushes {
     /// Gives up what was not sent yet of a call's pushes.
     pub fn give_up(&self, user: &str, call_id: &str, why: Needless) {
         self.0.give_up(user, call_id, why, Instant::now());
+    }
+
+    /// Something happened to a call; see [`Timeline::note`].
+    pub fn note(&self, user: &str, call_id: &str, event: Event, detail: impl FnOnce() -> String) {
+        self.0.timeline().note(call_id, user, event, detail);
     }
 }
 

@@ -13,7 +13,10 @@ mod refreshes;
 pub use crate::sender::{Authorization, Blame, Next, Probe, Probed, Reached, Unreached};
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
 use crate::store::Limits;
-pub use crate::store::{Inspection, MadeBy, Registered, SCHEMA, SqliteStore, StoreError, TokenStore};
+pub use crate::store::{
+    Inspection, MadeBy, Registered, SCHEMA, SqliteStore, StoreError, TimelineFile, TokenStore,
+};
+pub use crate::timeline::verdict;
 pub use contacts::{Offer, SipRegister, Stored};
 pub use error::Error;
 pub use installed::{install, installed, uninstall};

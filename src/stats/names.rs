@@ -77,6 +77,8 @@ pub enum Counter {
     RestForbidden,
     /// Requests to the REST API from an address that has shown too many wrong keys.
     RestThrottled,
+    /// Calls, or events of calls, that are missing in the timelines.
+    TimelineSkipped,
     /// Panics that were caught; each one is a bug to report.
     Panics,
     /// Level: pushes that wait or are under way.
@@ -150,6 +152,11 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
     (Counter::RestUnauthorized, "rest_unauthorized_total", "REST requests without a valid API key"),
     (Counter::RestForbidden, "rest_forbidden_total", "REST requests with a key that is not for this"),
     (Counter::RestThrottled, "rest_throttled_total", "REST requests refused after too many wrong API keys"),
+    (
+        Counter::TimelineSkipped,
+        "timeline_skipped_total",
+        "Calls, or events of calls, that are missing in the timelines",
+    ),
     (Counter::Panics, "panics_total", "Panics caught; each one is a bug to report"),
     (Counter::Queued, "queued", "Pushes that wait or are under way"),
     (Counter::ParkedNow, "parked", "Calls held right now"),

@@ -6,10 +6,12 @@ mod inspect;
 mod refresh;
 mod schema;
 mod sqlite;
+mod timeline;
 
 pub use inspect::{Inspection, MadeBy, SCHEMA};
 pub use refresh::Refresh;
 pub use sqlite::SqliteStore;
+pub use timeline::TimelineFile;
 
 use crate::model::{Device, Environment, NewDevice, Token, User};
 use std::fmt;

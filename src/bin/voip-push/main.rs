@@ -3,6 +3,7 @@
 //! It refuses to be vague about how it ended: exit code 0 is success, 2 is wrong usage, and 1 is a failure
 //! that one line on standard error explains.
 
+mod call;
 mod check;
 mod config_file;
 mod key;
@@ -26,6 +27,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Call(call::CallArgs),
+    User(call::UserArgs),
     Check(check::Args),
     Simulate(Box<simulate::Args>),
     #[command(subcommand)]
@@ -67,6 +70,8 @@ impl fmt::Display for Failure {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Call(args) => call::call(&args),
+        Command::User(args) => call::user(&args),
         Command::Check(args) => check::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Key(args) => key::run(&args),

@@ -9,11 +9,11 @@ use super::{awaits, late, park, pushes, reach, tm};
 use crate::host::doubts::Doubts;
 use crate::host::last::{self, Last};
 use crate::host::limiter::Limiter;
-use crate::host::note::{CallId, Follow, Note};
+use crate::host::note::{CallId, End, Follow, Note};
 use crate::host::parked::{Act, GoOn, Parked, Verdict, Why};
 use crate::host::remembered::Remembered;
 use crate::host::{log_failure, panic_caught, script_code, verbs};
-use crate::model::Report;
+use crate::model::{Event, Report};
 use crate::service::{Error, Host, Pushes, Service, installed};
 use crate::stats::Counter;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -336,13 +336,19 @@ impl SenderHost {
             }
             Note::Remember(call) => self.remembered.borrow_mut().remember(call, now),
             Note::Park(park) => {
-                let id = park.id;
+                let (id, seconds) = (park.id, park.within.as_secs());
+                self.note(&park.user, &park.sip_call_id, Event::Parked, || format!("seconds={seconds}"));
                 self.act_all(self.parked(|parked| parked.park(park, now)));
                 self.see_who_is_awaited(id, now);
             }
             Note::Follow(follow) => {
-                follow.rung.iter().for_each(|contact| self.went_to(follow.id, contact, now));
+                if !follow.rung.is_empty() {
+                    let contacts = follow.rung.len();
+                    let detail = || format!("contacts={contacts}");
+                    self.note(&follow.user, &follow.sip_call_id, Event::Invited, detail);
+                }
                 let id = follow.id;
+                follow.rung.iter().for_each(|contact| self.went_to(id, contact, now));
                 self.act_all(self.parked(|parked| parked.follow(follow, now)));
                 self.see_who_is_awaited(id, now);
             }
@@ -351,20 +357,28 @@ impl SenderHost {
                 self.remembered.borrow_mut().wake(&wake, now);
                 self.tell_late();
             }
+            Note::Rings { id } => self.note_of(id, Event::Rings, String::new),
             Note::Rung { id, contact } => {
+                self.note_of(id, Event::Invited, || "contacts=1".to_owned());
                 self.went_to(id, &contact, now);
                 self.act_all(self.parked(|parked| parked.rung(id, contact, now)));
                 self.see_who_is_awaited(id, now);
             }
             Note::Over { id, end } => {
                 awaits::forget(id);
+                self.note_end(id, &end);
                 self.remembered.borrow_mut().over(id, &end, now);
                 if reach::is_used() {
                     self.doubts.borrow_mut().over(id, now);
                 }
                 self.act_all(self.parked(|parked| parked.over(id, now)));
             }
-            Note::Doubt(doubt) => self.doubts.borrow_mut().doubt(doubt, now),
+            Note::Doubt(doubt) => {
+                let phones = doubt.phones.len();
+                let detail = || format!("devices={phones}");
+                self.note(&doubt.user, &doubt.sip_call_id, Event::Spared, detail);
+                self.doubts.borrow_mut().doubt(doubt, now);
+            }
             Note::Answers { id, branch } => self.doubts.borrow_mut().answered(id, branch, now),
             Note::Release => self.stopping(),
         }
@@ -410,7 +424,10 @@ impl SenderHost {
     /// Phones that have woken too late learn it.
     fn tell_late(&self) {
         let late = self.remembered.borrow_mut().next_due(Instant::now());
-        late.iter().for_each(|late| self.lines.tell(late));
+        for late in &late {
+            self.note(&late.user, &late.sip_call_id, Event::Late, String::new);
+            self.lines.tell(late);
+        }
     }
 
     fn act_all(&self, acts: impl IntoIterator<Item = Act>) {
@@ -420,6 +437,11 @@ impl SenderHost {
     fn act(&self, act: Act) {
         match act {
             Act::GoOn(go_on) => {
+                if go_on.why == Why::Woken {
+                    self.note(&go_on.user, &go_on.sip_call_id, Event::Registered, String::new);
+                }
+                let detail = || format!("why={}", go_on.why.as_str());
+                self.note(&go_on.user, &go_on.sip_call_id, Event::WentOn, detail);
                 // A phone registers while the caller hangs up, and its word is read before the caller's: no reason to worry anybody.
                 let level = ::log::Level::Info;
                 if !self.resume(go_on.id, &go_on.route, why_it_goes_on(&go_on), level) {
@@ -432,10 +454,39 @@ impl SenderHost {
                 }
             }
             Act::Append { id, aor } => {
+                self.note_of(id, Event::Registered, String::new);
                 // SAFETY: the process' main thread, in the sender's loop; a call that rings is not suspended, and only this process
                 // parks it again, or tells us first.
                 unsafe { tm::append(id, super::location_table(), &aor) };
             }
+        }
+    }
+
+    /// Something happened to a call, for whoever asks later why a phone did not ring.
+    fn note(&self, user: &str, sip_call_id: &str, event: Event, detail: impl FnOnce() -> String) {
+        if let Some(pushes) = self.pushes.borrow().as_ref() {
+            pushes.note(user, sip_call_id, event, detail);
+        }
+    }
+
+    /// The same of a call that waits or rings.
+    fn note_of(&self, id: CallId, event: Event, detail: impl FnOnce() -> String) {
+        if self.service.settings().timeline.is_some()
+            && let Some((user, sip_call_id)) = self.parked(|parked| parked.name_of(id))
+        {
+            self.note(&user, &sip_call_id, event, detail);
+        }
+    }
+
+    fn note_end(&self, id: CallId, end: &End) {
+        match end {
+            End::Answered => self.note_of(id, Event::Answered, String::new),
+            End::Cancelled(reason) => {
+                self.note_of(id, Event::Cancelled, || {
+                    format!("reason={:?}", reason.as_deref().unwrap_or(""))
+                });
+            }
+            End::Failed(status) => self.note_of(id, Event::Failed, || format!("status={status}")),
         }
     }
 

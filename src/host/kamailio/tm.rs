@@ -8,7 +8,7 @@ use super::symbols::{core, forking};
 use super::{pseudo, sender};
 use crate::host::note::{CallId, End, Note};
 use crate::host::panic_caught;
-use crate::service::Error;
+use crate::service::{Error, installed};
 use std::ffi::{CStr, CString, c_int, c_uint, c_void};
 use std::ptr;
 use std::sync::OnceLock;
@@ -243,6 +243,8 @@ fn unpack(number: usize) -> CallId {
 
 /// In that number: the call's end was told. A transaction's row has 16 bits (h_table.h).
 const IS_TOLD: usize = 1 << 63;
+/// In that number: it was told that a phone rings.
+const RINGS: usize = 1 << 61;
 /// In that number: it was told that a phone has answered.
 const IS_ANSWERED: usize = 1 << 62;
 
@@ -262,6 +264,12 @@ unsafe extern "C" fn watch(_: *mut c_void, event: c_int, params: *mut CallbackPa
             let contact = unsafe { pseudo::read(request, "$ruid") };
             return went_to(unpack(number), contact.ok().flatten());
         }
+        let rings = event == RESPONSE_OUT && (180..=183).contains(&code);
+        if rings && number & RINGS == 0 && keeps_timelines() {
+            // SAFETY: as above.
+            unsafe { *param = ptr::without_provenance_mut(number | RINGS) };
+            return sender::tell(Note::Rings { id: unpack(number) });
+        }
         let is_over = event != RESPONSE_OUT || code >= 200;
         // A phone may answer while the caller hangs up: that is told, too.
         let is_answered = event == RESPONSE_OUT && (200..300).contains(&code);
@@ -274,6 +282,11 @@ unsafe extern "C" fn watch(_: *mut c_void, event: c_int, params: *mut CallbackPa
             sender::tell(Note::Over { id: unpack(number), end });
         }
     });
+}
+
+/// Whether anybody wants to know later that a phone rang.
+fn keeps_timelines() -> bool {
+    installed().is_some_and(|service| service.settings().timeline.is_some())
 }
 
 /// How the call ended, by what tm says.
