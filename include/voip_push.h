@@ -254,6 +254,43 @@ extern "C" {
 int32_t voip_push_init(const char *path);
 
 /**
+ * Reads the configuration and the keys that it names again and puts them in force, in this
+ * process and in all that were forked since the library started. All of it is checked
+ * first; where something is wrong, everything stays as it was. Pushes under way end as they
+ * began, and connections to a provider stay where its key does. A new [store] url takes
+ * effect only after voip_push_shutdown and voip_push_init; the log says so.
+ *
+ * path is the configuration file. NULL means the one in force. Where the library is not
+ * running it starts, with path as voip_push_init takes it.
+ *
+ * Returns VOIP_PUSH_OK.
+ *
+ * Ownership: path stays yours and is not kept.
+ * Threads: any; of two calls at once, in whichever processes, one gets CONFIG.
+ * Fork: the others take the new settings over with their next call.
+ * Blocks: on files, for some milliseconds.
+ * Errors: CONFIG, INVALID_UTF8, BAD_ARGUMENT (path is empty), INTERNAL.
+ */
+int32_t voip_push_reload(const char *path);
+
+/**
+ * Changes how much is logged, in this process and in all that were forked since the library
+ * started, until the next voip_push_reload: "off", "error", "warn", "info", "debug" or
+ * "trace". It goes before the configuration and before VOIP_PUSH_LOG. Where the program has
+ * a logger of its own for Rust's log crate, nothing changes.
+ *
+ * Returns VOIP_PUSH_OK.
+ *
+ * Ownership: level stays yours and is not kept.
+ * Threads: any.
+ * Fork: the others follow with their next call.
+ * Blocks: never, but as voip_push_init where the library is not running yet.
+ * Errors: NULL_POINTER, INVALID_UTF8, BAD_ARGUMENT (it is no level), CONFIG (a reload is
+ * under way), INTERNAL.
+ */
+int32_t voip_push_log_level(const char *level);
+
+/**
  * Ends what this process started: pushes under way get up to call.wait_ms to be answered,
  * then the thread that sends ends and the token store is closed. voip_push_init may follow,
  * also with another file; any other call starts the library again by itself. Some

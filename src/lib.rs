@@ -9,6 +9,8 @@
 //!
 //! - Before the fork, [`service::Service::prepare`] reads the configuration and the keys, makes the counters in shared memory,
 //!   and leaves nothing open.
+//! - A reload is done by one process, whichever is asked; the others take over what it has read, out of shared memory, when they
+//!   next look at a setting ([`config::InForce`]).
 //! - Each process opens its own handle on the token store when it first needs it, keyed by its pid; what came over a fork is
 //!   abandoned, never used and never dropped ([`process::PerProcess`]).
 //! - Pushes are sent by one engine ([`sender`]): in a process of its own that the SIP server forks, or in a thread of a C

@@ -95,6 +95,20 @@ fn a_second_life_is_like_the_first() {
 }
 
 #[test]
+fn the_configuration_changes_while_it_runs() {
+    let world = World::new("reload");
+    for language in [Language::C99, Language::Cpp17] {
+        let executable = world.build(&World::source("reload"), language);
+        let done = world.run(Command::new(&executable).args(world.configurations(language.name(), 1)));
+        assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("", ""));
+    }
+    // It forks in full use, as above.
+    let mut valgrind = world.valgrind();
+    valgrind.arg("--leak-check=no").arg(world.executable("reload", Language::C99));
+    world.run(valgrind.args(world.configurations("valgrind", 1)));
+}
+
+#[test]
 fn the_program_that_a_newcomer_copies_shows_every_function() {
     let world = World::new("smoke");
     let expected = format!(

@@ -15,7 +15,8 @@ use voip_push::service::Service;
 use voip_push::stats::Counter;
 
 fn iphone(number: usize) -> String {
-    format!("{number:02x}").repeat(32)
+    // A token of zeros is no device's.
+    format!("{:02x}", number + 1).repeat(32)
 }
 
 fn android(number: usize) -> String {

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use support::kamailio::Place;
 use support::opensips::{Installation, Opensips};
 use support::phone::{Message, Phone, Sent};
+use support::settings;
 use support::shipped::fcm_token;
 use support::simulator::Simulator;
 
@@ -141,6 +142,7 @@ tests! {
     the_callee_declines
     the_caller_gives_up
     administrators_get_answers
+    a_key_is_rotated_while_a_call_waits
     a_client_from_before_rfc_8599_is_woken
     an_android_phone_is_told_that_the_caller_has_hung_up
 }
@@ -355,4 +357,41 @@ fn administrators_get_answers() {
     assert_eq!(statistics["result"]["voip_push:calls_total"], 1, "{statistics}");
     rig.opensips.process("voip_push sender");
     rig.stop();
+}
+
+fn a_key_is_rotated_while_a_call_waits() {
+    let rig = start(&[]);
+    let mut phone = rig.sleeping("bob", 1);
+    let mut caller = rig.phone("alice");
+    let call = caller.invite("bob");
+    rig.simulator.wait_for_pushes(0, 1);
+    let (config, old) = (rig.simulator.config(), rig.simulator.fact("key_id").to_owned());
+    let key = config.with_file_name("AuthKey_NEWKEY4567.p8");
+    settings::p256_key(&key);
+    rig.simulator.put("/keys/NEWKEY4567", &json!({ "public_pem": settings::public_half(&key) }));
+    let whole = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, whole.replace(&old, "NEWKEY4567").replace("tokens.db", "other.db")).unwrap();
+    let reload = || rig.opensips.manage("voip_push:reload", &json!({}));
+    let reloaded = reload();
+    assert_eq!(reloaded["result"], json!({ "generation": 1, "after_restart": "[store] url" }), "{reloaded}");
+    rig.simulator.delete(&format!("/keys/{old}"));
+    rig.register(&mut phone, "", "", 600);
+    rig.talk(&mut caller, &call, &mut phone);
+    let send = |call_id: &str| {
+        rig.opensips.manage("voip_push:send", &json!({ "user": "bob", "call_id": call_id }))["result"].clone()
+    };
+    assert_eq!(send("c1"), json!({ "devices": 1, "accepted": 1 }));
+    let level = rig.opensips.manage("voip_push:log_level", &json!({ "level": "warn" }));
+    assert_eq!(level["result"], json!({ "level": "warn", "from": "command" }), "{level}");
+    std::fs::write(&config, &whole[..whole.len() / 2]).unwrap();
+    let refused = reload();
+    let why = refused["error"]["message"].as_str().unwrap_or_default();
+    assert!(why.contains("voip-push.toml: line "), "{refused}");
+    assert_eq!(send("c2"), json!({ "devices": 1, "accepted": 1 }));
+    let stats = rig.opensips.manage("voip_push:stats", &json!({}))["result"].clone();
+    assert_eq!((&stats["reloads_total"], &stats["reloads_refused_total"]), (&json!(1), &json!(1)));
+    let (_, log) = rig.opensips.stop();
+    assert_eq!(log.matches("ERROR:voip_push:").count(), 1, "{log}");
+    assert!(log.contains("reload refused, all settings stay as they were"), "{log}");
+    assert!(log.contains("call_id=\"c1\"") && !log.contains("call_id=\"c2\""), "{log}");
 }

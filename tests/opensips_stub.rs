@@ -10,6 +10,7 @@ mod support;
 use host::{Host, Setup};
 use serde_json::json;
 use std::time::{Duration, Instant};
+use support::settings;
 use support::shipped::fcm_token;
 
 /// One module of tests per version, so that a failure says which.
@@ -61,6 +62,11 @@ macro_rules! on {
             #[test]
             fn administrators_get_answers() {
                 super::administrators_get_answers(VERSION);
+            }
+
+            #[test]
+            fn pushes_are_in_flight_when_a_key_is_changed() {
+                super::pushes_are_in_flight_when_a_key_is_changed(VERSION);
             }
         })*
     };
@@ -404,6 +410,49 @@ fn administrators_get_answers(version: &str) {
     assert_eq!(host.ask(&format!("stat pushes_apns_{topic}_accepted_total")), "stat 3");
     assert!(!host.output().contains("event "), "nobody has subscribed");
     host.stop();
+}
+
+fn pushes_are_in_flight_when_a_key_is_changed(version: &str) {
+    const NEW_KEY: &str = "NEWKEY4567";
+    let host = registered(&Setup { config: &[("wait_ms = 800", "wait_ms = 5000")], ..Setup::of(version) });
+    assert_eq!(host.ask("call send_voip_push bob alice c0"), "called rc=1");
+    host.simulator.put("/behaviour/apns", &json!([{ "times": 0, "delay_ms": 700 }]));
+    for number in 1..=10 {
+        let how = if number % 2 == 0 { "launch" } else { "async 0" };
+        let started = host.ask(&format!("{how} send_voip_push bob alice c{number} - $accepted"));
+        assert_eq!(started, format!("started {number}"));
+    }
+    host.simulator.wait_for_pushes(1, 10);
+    let key = host.simulator.config().with_file_name(format!("AuthKey_{NEW_KEY}.p8"));
+    settings::p256_key(&key);
+    let public_pem = settings::public_half(&key);
+    host.simulator.put(&format!("/keys/{NEW_KEY}"), &json!({ "public_pem": public_pem }));
+    let old_key = host.simulator.fact("key_id").to_owned();
+    let whole = std::fs::read_to_string(host.simulator.config()).unwrap();
+    std::fs::write(host.simulator.config(), &whole[..whole.len() / 2]).unwrap();
+    let refused = host.ask("mi voip_push:reload");
+    assert!(refused.starts_with("mierror 500 ") && refused.contains("voip-push.toml: line"), "{refused}");
+    std::fs::write(host.simulator.config(), whole.replace(&old_key, NEW_KEY)).unwrap();
+    assert_eq!(host.ask("mi voip_push:reload"), "mi generation=1");
+    host.simulator.delete(&format!("/keys/{old_key}"));
+    assert_eq!(host.ask("async 0 send_voip_push bob alice c11 - $accepted"), "started 11");
+    host.tell("wait");
+    for _ in 1..=11 {
+        let resumed = host.next("> resumed ");
+        assert!(resumed.ends_with(" rc=1 accepted=1"), "{resumed}");
+    }
+    host.next("> idle");
+    assert_eq!(host.ask("stat reloads_total"), "stat 1");
+    assert_eq!(host.ask("stat reloads_refused_total"), "stat 1");
+    assert_eq!(host.ask("mi voip_push:log_level"), "mi level=info from=file");
+    assert_eq!(host.ask("mi voip_push:log_level level=error"), "mi level=error from=command");
+    let lines = host.log().lines().count();
+    assert_eq!(host.ask("call send_voip_push bob alice c12"), "called rc=1");
+    assert_eq!(host.log().lines().count(), lines, "{}", host.log());
+    let unknown = host.ask("mi voip_push:log_level level=loud");
+    assert!(unknown.starts_with("mierror 400 level: is none of off"), "{unknown}");
+    let log = host.stop();
+    assert_eq!(log.matches("ERROR:voip_push: reload refused").count(), 1, "{log}");
 }
 
 #[test]

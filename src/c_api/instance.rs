@@ -37,6 +37,14 @@ pub(super) fn init(file: Option<&Path>) -> Result<(), Failure> {
     })
 }
 
+/// Has the service read this file again, or the one in force; makes it where there is none.
+pub(super) fn reload(file: Option<&Path>) -> Result<(), Failure> {
+    match service::installed() {
+        Some(service) => service.reload(file).map(|_| ()).map_err(Failure::from),
+        None => init(file),
+    }
+}
+
 /// Takes the service away and ends what it started; pushes under way get as long as a caller would wait for them.
 pub(super) fn shutdown() {
     exclusively(|| {
@@ -48,8 +56,8 @@ pub(super) fn shutdown() {
 
 fn make(file: &Path) -> Result<&'static Service, Failure> {
     logger::start();
-    let service = Service::prepare(file)?;
-    logger::configure(service.settings().log_level);
+    let service = Service::prepare_logging(file, logger::apply)?;
+    logger::apply(service.log_level());
     Ok(service::install(service))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! It refuses to take over: where somebody has set a logger already, as the SIP server modules do, nothing happens.
 
+use crate::service::LogLevel;
 use log::LevelFilter;
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -25,10 +26,11 @@ pub(super) fn start() {
     }
 }
 
-/// Applies the configuration's level once it is known.
-pub(super) fn configure(level: LevelFilter) {
+/// Applies the configuration's level once it is known, or what the program asks for.
+pub(super) fn apply(log: LogLevel) {
     if OURS.get() == Some(&true) {
-        log::set_max_level(from_environment().unwrap_or(level.min(QUIET)));
+        let of_file = || from_environment().unwrap_or(log.level.min(QUIET));
+        log::set_max_level(if log.is_asked { log.level } else { of_file() });
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::ConfigError;
 use super::credential::beside;
-use super::secret::read_secret;
+use super::files::Files;
 use crate::model::{Invalid, Scope};
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use std::fmt::Write as _;
@@ -90,10 +90,10 @@ impl ApiKey {
 }
 
 impl ApiKeys {
-    pub(super) fn load(file: &Path, named: &Path) -> Result<ApiKeys, ConfigError> {
-        let path = beside(file, named);
-        let refuse = |why: String| ConfigError::new(file, "[rest] api_keys_file", why);
-        let text = read_secret(&path).map_err(refuse)?;
+    pub(super) fn load(files: &Files, named: &Path) -> Result<ApiKeys, ConfigError> {
+        let path = beside(files.main(), named);
+        let refuse = |why: String| ConfigError::new(files.main(), "[rest] api_keys_file", why);
+        let text = files.secret(named).map_err(refuse)?;
         let shown = path.display();
         let keys = ApiKeys::parse(text.expose()).map_err(|why| refuse(format!("{shown}: {why}")))?;
         if keys.0.is_empty() {

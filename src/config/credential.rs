@@ -2,12 +2,11 @@
 //!
 //! It refuses keys that could never sign what their provider asks for, while an operator is still looking.
 
-use super::secret::{read_public, read_secret};
+use super::files::Files;
 use super::{ConfigError, Profile, raw};
 use crate::model::Environment;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use std::fmt;
-use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -67,8 +66,8 @@ impl SigningKey {
     }
 
     /// With the age of its file.
-    fn dated(self, path: &Path) -> Self {
-        SigningKey { since: fs::metadata(path).and_then(|data| data.modified()).ok(), ..self }
+    fn dated(self, files: &Files, named: &Path) -> Self {
+        SigningKey { since: files.changed_at(named), ..self }
     }
 
     /// When its file was last changed, which is when the key came, unless somebody has touched the file.
@@ -167,8 +166,8 @@ impl ApnsCredential {
         at.and_then(|at| self.profiles.get(at)).unwrap_or(DEFAULT)
     }
 
-    pub(super) fn from_raw(file: &Path, raw: raw::Apns) -> Result<Self, ConfigError> {
-        let refuse = |key: &str, why: String| ConfigError::new(file, format!("[[apns]] {key}"), why);
+    pub(super) fn from_raw(files: &Files, raw: raw::Apns) -> Result<Self, ConfigError> {
+        let refuse = |key: &str, why: String| ConfigError::new(files.main(), format!("[[apns]] {key}"), why);
         apple_id(&raw.team_id).map_err(|why| refuse("team_id", why))?;
         apple_id(&raw.key_id).map_err(|why| refuse("key_id", why))?;
         check_topics(&raw.topics).map_err(|why| refuse("topics", why))?;
@@ -179,9 +178,9 @@ impl ApnsCredential {
             Environment::Sandbox => "https://api.sandbox.push.apple.com",
         };
         Ok(ApnsCredential {
-            key_file: beside(file, &raw.key_file),
-            key: load_p8(file, &raw.key_file).map_err(|why| refuse("key_file", why))?,
-            origin: origin(file, raw.url.as_deref().unwrap_or(default_url), raw.ca_file.as_deref())
+            key_file: beside(files.main(), &raw.key_file),
+            key: load_p8(files, &raw.key_file).map_err(|why| refuse("key_file", why))?,
+            origin: origin(files, raw.url.as_deref().unwrap_or(default_url), raw.ca_file.as_deref())
                 .map_err(|(key, why)| refuse(key, why))?,
             team_id: raw.team_id,
             key_id: raw.key_id,
@@ -193,23 +192,23 @@ impl ApnsCredential {
 }
 
 impl FcmCredential {
-    pub(super) fn from_raw(file: &Path, raw: raw::Fcm) -> Result<Self, ConfigError> {
-        let refuse = |key: &str, why: String| ConfigError::new(file, format!("[[fcm]] {key}"), why);
+    pub(super) fn from_raw(files: &Files, raw: raw::Fcm) -> Result<Self, ConfigError> {
+        let refuse = |key: &str, why: String| ConfigError::new(files.main(), format!("[[fcm]] {key}"), why);
         let ios_push_type = match raw.ios_push_type.as_str() {
             "alert" => IosPushType::Alert,
             "voip" => IosPushType::Voip,
             _ => return Err(refuse("ios_push_type", "is neither alert nor voip".to_owned())),
         };
-        let (account, key) = load_service_account(file, &raw.service_account_file)
+        let (account, key) = load_service_account(files, &raw.service_account_file)
             .map_err(|why| refuse("service_account_file", why))?;
         Ok(FcmCredential {
             origin: origin(
-                file,
+                files,
                 raw.url.as_deref().unwrap_or("https://fcm.googleapis.com"),
                 raw.ca_file.as_deref(),
             )
             .map_err(|(key, why)| refuse(key, why))?,
-            account_file: beside(file, &raw.service_account_file),
+            account_file: beside(files.main(), &raw.service_account_file),
             project_id: account.project_id,
             client_email: account.client_email,
             key_id: account.private_key_id,
@@ -253,9 +252,9 @@ fn check_topics(topics: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-fn load_p8(file: &Path, key_file: &Path) -> Result<SigningKey, String> {
-    let path = beside(file, key_file);
-    let pem = read_secret(&path)?;
+fn load_p8(files: &Files, key_file: &Path) -> Result<SigningKey, String> {
+    let pem = files.secret(key_file)?;
+    let path = beside(files.main(), key_file);
     let shown = path.display();
     let key = EncodingKey::from_ec_pem(pem.expose().as_bytes()).map_err(|_| {
         format!("{shown} is not a private EC key in PEM form; take the .p8 file as Apple gave it")
@@ -263,12 +262,15 @@ fn load_p8(file: &Path, key_file: &Path) -> Result<SigningKey, String> {
     let key = SigningKey::check(key, Algorithm::ES256, pem.expose()).map_err(|()| {
         format!("{shown} is not a key on curve P-256, which APNs needs; take the .p8 file as Apple gave it")
     })?;
-    Ok(key.dated(&path))
+    Ok(key.dated(files, key_file))
 }
 
-fn load_service_account(file: &Path, json_file: &Path) -> Result<(raw::ServiceAccount, SigningKey), String> {
-    let path = beside(file, json_file);
-    let json = read_secret(&path)?;
+fn load_service_account(
+    files: &Files,
+    json_file: &Path,
+) -> Result<(raw::ServiceAccount, SigningKey), String> {
+    let json = files.secret(json_file)?;
+    let path = beside(files.main(), json_file);
     let shown = path.display();
     // serde_json's own text names the field, the line and the column, and never a value of a string field.
     let account: raw::ServiceAccount = serde_json::from_str(json.expose())
@@ -277,16 +279,15 @@ fn load_service_account(file: &Path, json_file: &Path) -> Result<(raw::ServiceAc
     let unusable = || format!("{shown}: private_key is not an RSA key in PEM form; download the file again");
     let key = EncodingKey::from_rsa_pem(account.private_key.as_bytes()).map_err(|_| unusable())?;
     let key = SigningKey::check(key, Algorithm::RS256, &account.private_key).map_err(|()| unusable())?;
-    Ok((account, key.dated(&path)))
+    Ok((account, key.dated(files, json_file)))
 }
 
-fn origin(file: &Path, url: &str, ca_file: Option<&Path>) -> Result<Origin, (&'static str, String)> {
+fn origin(files: &Files, url: &str, ca_file: Option<&Path>) -> Result<Origin, (&'static str, String)> {
     let uri = https_uri(url).map_err(|why| ("url", why))?;
     if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
         return Err(("url", "has a path; give scheme, host and port only".to_owned()));
     }
-    let ca_pem =
-        ca_file.map(|path| read_ca(&beside(file, path))).transpose().map_err(|why| ("ca_file", why))?;
+    let ca_pem = ca_file.map(|path| read_ca(files, path)).transpose().map_err(|why| ("ca_file", why))?;
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     Ok(Origin { host, port: uri.port_u16().unwrap_or(443), ca_pem })
 }
@@ -299,9 +300,10 @@ fn https_uri(url: &str) -> Result<http::Uri, String> {
     Ok(uri)
 }
 
-fn read_ca(path: &Path) -> Result<Arc<str>, String> {
-    let pem = read_public(path)?;
+fn read_ca(files: &Files, ca_file: &Path) -> Result<Arc<str>, String> {
+    let pem = files.public(ca_file)?;
     if !pem.contains("-----BEGIN CERTIFICATE-----") {
+        let path = beside(files.main(), ca_file);
         return Err(format!("{} has no certificate in PEM form", path.display()));
     }
     Ok(pem.into())

@@ -3,6 +3,7 @@
 //! It refuses values out of range instead of bending them.
 
 use super::credential::beside;
+use super::files::Files;
 use super::{
     ApiKeys, ApnsCredential, ConfigError, FcmCredential, IosPushType, MessageSettings, Quarantine,
     ReachableSettings, RefreshSettings, Settings, SipSettings, TimelineSettings, raw,
@@ -12,18 +13,19 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-pub(super) fn load(file: &Path) -> Result<Settings, ConfigError> {
-    let (settings, faults) = examine(file)?;
+pub(super) fn load(files: &Files) -> Result<Settings, ConfigError> {
+    let (settings, faults) = examine(files)?;
     faults.into_iter().next().map_or(Ok(settings), Err)
 }
 
-pub(super) fn examine(file: &Path) -> Result<(Settings, Vec<ConfigError>), ConfigError> {
+pub(super) fn examine(files: &Files) -> Result<(Settings, Vec<ConfigError>), ConfigError> {
+    let file = files.main();
     let mut faults = Vec::new();
-    let text = super::secret::read_public(file).map_err(|why| ConfigError::new(file, "config", why))?;
+    let text = files.main_text().map_err(|why| ConfigError::new(file, "config", why))?;
     let raw: raw::File =
         toml::from_str(&text).map_err(|error| ConfigError::from_toml(file, &text, &error))?;
     let api_keys_file = raw.rest.as_ref().and_then(|rest| rest.api_keys_file.as_ref());
-    let api_keys = api_keys_file.and_then(|named| noted(ApiKeys::load(file, named), &mut faults));
+    let api_keys = api_keys_file.and_then(|named| noted(ApiKeys::load(files, named), &mut faults));
     let number = |key, value, range| in_range(file, key, value, range);
     let mut settings = Settings {
         file: file.to_owned(),
@@ -57,8 +59,8 @@ pub(super) fn examine(file: &Path) -> Result<(Settings, Vec<ConfigError>), Confi
             )?),
         },
         stop: Duration::from_millis(number("[sender] stop_ms", raw.sender.stop_ms, 0..=10_000)?),
-        apns: kept(raw.apns, &mut faults, |apns| ApnsCredential::from_raw(file, apns)),
-        fcm: kept(raw.fcm, &mut faults, |fcm| FcmCredential::from_raw(file, fcm)),
+        apns: kept(raw.apns, &mut faults, |apns| ApnsCredential::from_raw(files, apns)),
+        fcm: kept(raw.fcm, &mut faults, |fcm| FcmCredential::from_raw(files, fcm)),
         api_keys,
         wrong_keys_per_minute: number(
             "[rest] wrong_keys_per_minute",

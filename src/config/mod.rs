@@ -1,4 +1,4 @@
-//! The one TOML file, read once before any fork and turned into checked, typed settings.
+//! The one TOML file, read before any fork, and again when an administrator says so, and turned into checked, typed settings.
 //!
 //! It refuses to go on with half a configuration: whatever is wrong is one line that names the file, the key and what to
 //! do. Secrets are read from files of their own and are never shown.
@@ -6,6 +6,8 @@
 mod api_keys;
 mod credential;
 mod error;
+mod files;
+mod in_force;
 mod load;
 mod message;
 mod profile;
@@ -20,6 +22,7 @@ mod timeline;
 pub use api_keys::{ApiKey, ApiKeys};
 pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey, alert_topic};
 pub use error::ConfigError;
+pub use in_force::{Change, InForce, LogLevel};
 pub use message::MessageSettings;
 pub use profile::{MAX_APNS_LEN, MAX_FCM_LEN, Profile};
 pub use reachable::ReachableSettings;
@@ -30,6 +33,7 @@ pub use template::{Field, Piece, Template};
 pub use timeline::TimelineSettings;
 
 use crate::model::Provider;
+use files::Files;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -123,7 +127,7 @@ impl Settings {
     /// # Errors
     /// The first thing that is wrong, as one line.
     pub fn load(file: &Path) -> Result<Settings, ConfigError> {
-        load::load(file)
+        load::load(&Files::on_disk(file))
     }
 
     /// Reads as [`Settings::load`] does and goes on where one section is wrong: what is right, without those sections, and what is
@@ -132,7 +136,7 @@ impl Settings {
     /// # Errors
     /// What leaves nothing to look at: the file cannot be read, is no TOML, or a number is out of range.
     pub fn examine(file: &Path) -> Result<(Settings, Vec<ConfigError>), ConfigError> {
-        load::examine(file)
+        load::examine(&Files::on_disk(file))
     }
 
     /// An error about one of these settings that was found by whoever uses it.

@@ -163,6 +163,11 @@ impl Parked {
         }
     }
 
+    /// Another time after which a phone is late.
+    pub fn set_late(&mut self, late: Duration) {
+        self.late = late;
+    }
+
     /// A worker has suspended a call; it was told in [`Waiting`], once for each note.
     pub fn park(&mut self, park: Park, now: Instant) -> Option<Act> {
         let Park { user, sip_call_id, id, route, within, missed_since, is_counted, awaits } = park;

@@ -97,6 +97,11 @@ impl Remembered {
         }
     }
 
+    /// Another time that calls are remembered, those whose end is still to come.
+    pub fn set_keep(&mut self, keep: Duration) {
+        self.keep = keep;
+    }
+
     /// Phones were pushed for a call.
     pub fn remember(&mut self, call: Remember, now: Instant) {
         let Remember { user, sip_call_id, id, devices, invite, received_on } = call;

@@ -84,6 +84,11 @@ impl Client {
         }
     }
 
+    /// Where its connections go.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// Forgets the connections, so that the next request opens a new one. Requests under way are still answered.
     pub fn forget_connections(&self) {
         self.connections.borrow_mut().clear();

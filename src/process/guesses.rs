@@ -24,10 +24,10 @@ const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 /// at once, and one more after each interval.
 pub struct Guesses {
     places: SharedCounters,
+    /// How many a minute, for all processes.
+    limit: SharedCounters,
     hasher: RandomState,
     made_at: Instant,
-    interval_ms: u64,
-    whole_ms: u64,
 }
 
 impl Guesses {
@@ -36,10 +36,22 @@ impl Guesses {
     /// # Errors
     /// The system has no memory to give.
     pub fn new(per_minute: u32) -> io::Result<Guesses> {
-        let interval_ms = 60_000 / u64::from(per_minute.clamp(1, 60_000));
-        let places = SharedCounters::new(if per_minute == 0 { 0 } else { PLACES })?;
-        let (hasher, made_at) = (RandomState::new(), Instant::now());
-        Ok(Guesses { places, hasher, made_at, interval_ms, whole_ms: interval_ms * u64::from(per_minute) })
+        let (places, limit) = (SharedCounters::new(PLACES)?, SharedCounters::new(1)?);
+        let guesses = Guesses { places, limit, hasher: RandomState::new(), made_at: Instant::now() };
+        guesses.set_limit(per_minute);
+        Ok(guesses)
+    }
+
+    /// Another limit, for all processes from now on.
+    pub fn set_limit(&self, per_minute: u32) {
+        self.limit.as_slice()[0].store(per_minute.into(), Ordering::Relaxed);
+    }
+
+    /// The time of one guess, and of as many as one has at once; `None` is no limit.
+    fn times_ms(&self) -> Option<(u64, u64)> {
+        let per_minute = self.limit.as_slice()[0].load(Ordering::Relaxed);
+        let interval_ms = 60_000 / per_minute.clamp(1, 60_000);
+        (per_minute > 0).then_some((interval_ms, interval_ms * per_minute))
     }
 
     /// How long this client must wait before it may try anything; `None` is not at all.
@@ -53,14 +65,16 @@ impl Guesses {
     }
 
     fn wait_at(&self, client: &str, now_ms: u64) -> Option<Duration> {
+        let (interval_ms, whole_ms) = self.times_ms()?;
         let full_at = self.full_at(client)?;
-        let next_full_at = full_at.max(now_ms) + self.interval_ms;
-        let over = next_full_at.saturating_sub(now_ms + self.whole_ms);
+        let next_full_at = full_at.max(now_ms) + interval_ms;
+        let over = next_full_at.saturating_sub(now_ms + whole_ms);
         (over > 0).then(|| Duration::from_millis(over))
     }
 
     fn note_at(&self, client: &str, now_ms: u64) -> bool {
-        let Some((tag, places)) = self.places_of(client) else { return false };
+        let Some((interval_ms, whole_ms)) = self.times_ms() else { return false };
+        let (tag, places) = self.places_of(client);
         let numbers = self.places.as_slice();
         loop {
             let at = |place: &usize| numbers[*place].load(Ordering::Acquire);
@@ -71,31 +85,27 @@ impl Guesses {
             };
             let before = at(place);
             let full_at = if before >> TIME_BITS == tag { before & TIME_MASK } else { 0 };
-            let full_at = (full_at.max(now_ms) + self.interval_ms).min(now_ms + self.whole_ms);
+            let full_at = (full_at.max(now_ms) + interval_ms).min(now_ms + whole_ms);
             let after = tag << TIME_BITS | (full_at & TIME_MASK);
             let done = numbers[*place].compare_exchange(before, after, Ordering::AcqRel, Ordering::Acquire);
             if done.is_ok() {
-                return full_at + self.interval_ms > now_ms + self.whole_ms;
+                return full_at + interval_ms > now_ms + whole_ms;
             }
         }
     }
 
     fn full_at(&self, client: &str) -> Option<u64> {
-        let (tag, places) = self.places_of(client)?;
+        let (tag, places) = self.places_of(client);
         let numbers = places.iter().map(|place| self.places.as_slice()[*place].load(Ordering::Acquire));
         numbers.filter(|number| number >> TIME_BITS == tag).map(|number| number & TIME_MASK).next()
     }
 
     /// The tag of an address, never 0, and where it may stand.
-    fn places_of(&self, client: &str) -> Option<(u64, [usize; LOOKS])> {
-        let len = self.places.as_slice().len();
-        if len == 0 {
-            return None;
-        }
+    fn places_of(&self, client: &str) -> (u64, [usize; LOOKS]) {
         let hash = self.hasher.hash_one(whose(client));
-        let start = hash as usize % len;
-        let places = std::array::from_fn(|step| (start + step) % len);
-        Some(((hash >> TIME_BITS).max(1), places))
+        let start = hash as usize % PLACES;
+        let places = std::array::from_fn(|step| (start + step) % PLACES);
+        ((hash >> TIME_BITS).max(1), places)
     }
 
     fn now_ms(&self) -> u64 {
@@ -147,6 +157,14 @@ mod tests {
     fn zero_is_no_limit() {
         let guesses = Guesses::new(0).unwrap();
         assert!((0..10_000).all(|_| !guesses.note("192.0.2.1") && guesses.must_wait("192.0.2.1").is_none()));
+        guesses.set_limit(1);
+        assert!(guesses.note_at("192.0.2.1", 0) && guesses.wait_at("192.0.2.1", 0).is_some());
+        guesses.set_limit(2);
+        assert_eq!(
+            guesses.wait_at("192.0.2.1", 0),
+            Some(Duration::from_secs(30)),
+            "its time is not forgotten"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod event;
 mod guesses;
+mod handover;
 mod per_process;
 pub mod seqpacket;
 mod shared;
@@ -15,6 +16,7 @@ mod watch;
 
 pub use event::Event;
 pub use guesses::Guesses;
+pub use handover::{Handover, MOST_LEN as MOST_HANDED_OVER, Stamp, Turn};
 pub use per_process::PerProcess;
 pub use shared::SharedCounters;
 pub use shelf::Shelf;
@@ -77,6 +79,13 @@ pub fn raise_descriptor_limit() {
             libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
         }
     }
+}
+
+/// Whether there is a process of this number.
+fn is_alive(pid: u32) -> bool {
+    // SAFETY: signal 0 is none; it is only asked whether one could be sent.
+    let asked = unsafe { libc::kill(pid.cast_signed(), 0) };
+    asked == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 
 /// True where this process has root's rights, and so makes files that the SIP server's user cannot write later.

@@ -30,19 +30,19 @@ pub(super) fn show(service: &Service, view: View) -> Response {
 }
 
 /// Provider, key id and age in seconds of every key.
-fn keys(service: &Service) -> Vec<(Provider, &str, u64)> {
+fn keys(service: &Service) -> Vec<(Provider, String, u64)> {
     let settings = service.settings();
     let apns = settings.apns.iter().map(|apns| (Provider::Apns, apns.key_id.as_str(), &apns.key));
     let fcm = settings.fcm.iter().map(|fcm| (Provider::Fcm, fcm.key_id.as_str(), &fcm.key));
     let now = SystemTime::now();
     let aged = apns.chain(fcm).filter_map(|(provider, id, key)| {
         let age = now.duration_since(key.since()?).unwrap_or_default();
-        Some((provider, id, age.as_secs()))
+        Some((provider, id.to_owned(), age.as_secs()))
     });
     let mut keys: Vec<_> = aged.collect();
     // One key serves production and sandbox.
-    keys.sort_by_key(|(provider, id, _)| (provider.as_str(), *id));
-    keys.dedup_by_key(|(provider, id, _)| (*provider, *id));
+    keys.sort_by(|a, b| (a.0.as_str(), &a.1).cmp(&(b.0.as_str(), &b.1)));
+    keys.dedup_by(|a, b| (a.0, &a.1) == (b.0, &b.1));
     keys
 }
 

@@ -29,6 +29,11 @@ impl Budget {
         Budget { per_minute, full_at_us, hasher: RandomState::new(), start: Instant::now(), tidy_at: TIDY_AT }
     }
 
+    /// Another limit; who has had something of this minute's has had it.
+    pub(super) fn set_limit(&mut self, per_minute: u32) {
+        self.per_minute = per_minute;
+    }
+
     /// Takes one from the key's budget; false when there is none left.
     pub(super) fn take(&mut self, key: impl Hash, now: Instant) -> bool {
         if self.per_minute == 0 {

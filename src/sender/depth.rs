@@ -18,11 +18,8 @@ const OVERHEAD_LEN: u64 = 1024;
 /// The places of one sender. In a SIP server the numbers are in shared memory, so that a worker sees a full queue before it
 /// hands anything over.
 pub(super) struct Depth {
-    /// Pushes, and their bytes.
-    taken: SharedCounters,
-    /// For calls. Other kinds leave a quarter free for them.
-    most_pushes: u64,
-    most_bytes: u64,
+    /// Pushes, and their bytes; and how many of both there may be for calls. Other kinds leave a quarter free for them.
+    numbers: SharedCounters,
     emptied: Notify,
     stats: Arc<Stats>,
 }
@@ -35,21 +32,28 @@ pub(super) struct Place {
 
 impl Depth {
     pub(super) fn new(settings: &Settings, stats: &Arc<Stats>) -> io::Result<Arc<Depth>> {
-        Ok(Arc::new(Depth {
-            taken: SharedCounters::new(2)?,
-            most_pushes: settings.max_queued as u64,
-            most_bytes: settings.max_queued_bytes,
-            emptied: Notify::new(),
-            stats: Arc::clone(stats),
-        }))
+        let numbers = SharedCounters::new(4)?;
+        let depth = Depth { numbers, emptied: Notify::new(), stats: Arc::clone(stats) };
+        depth.set_limits(settings);
+        Ok(Arc::new(depth))
+    }
+
+    /// Other limits; what is taken already stays.
+    pub(super) fn set_limits(&self, settings: &Settings) {
+        self.limit(settings.max_queued as u64, settings.max_queued_bytes);
+    }
+
+    fn limit(&self, most_pushes: u64, most_bytes: u64) {
+        self.numbers.as_slice()[2].store(most_pushes, Ordering::Relaxed);
+        self.numbers.as_slice()[3].store(most_bytes, Ordering::Relaxed);
     }
 
     fn pushes(&self) -> &AtomicU64 {
-        &self.taken.as_slice()[0]
+        &self.numbers.as_slice()[0]
     }
 
     fn bytes(&self) -> &AtomicU64 {
-        &self.taken.as_slice()[1]
+        &self.numbers.as_slice()[1]
     }
 
     pub(super) fn now(&self) -> u64 {
@@ -83,10 +87,12 @@ impl Depth {
 
     /// How much may be taken for these. When room gets scarce, it is for calls: what else there is to say can go without.
     fn most(&self, pushes: &[Push]) -> (u64, u64) {
+        let most = |at: usize| self.numbers.as_slice()[at].load(Ordering::Relaxed);
+        let (most_pushes, most_bytes) = (most(2), most(3));
         if are_calls(pushes) {
-            (self.most_pushes, self.most_bytes)
+            (most_pushes, most_bytes)
         } else {
-            (self.most_pushes - self.most_pushes / 4, self.most_bytes - self.most_bytes / 4)
+            (most_pushes - most_pushes / 4, most_bytes - most_bytes / 4)
         }
     }
 
@@ -139,13 +145,9 @@ mod tests {
     #[test]
     fn the_last_quarter_is_for_calls() {
         let stats = Arc::new(Stats::new([]).unwrap());
-        let depth = Arc::new(Depth {
-            taken: SharedCounters::new(2).unwrap(),
-            most_pushes: 8,
-            most_bytes: 1 << 20,
-            emptied: Notify::new(),
-            stats,
-        });
+        let numbers = SharedCounters::new(4).unwrap();
+        let depth = Arc::new(Depth { numbers, emptied: Notify::new(), stats });
+        depth.limit(8, 1 << 20);
         let call = push_to("ios", &"ab".repeat(32), "Alice");
         let missed = || vec![call.clone().of_kind(Kind::Missed)];
         let six = depth.take(vec![call.clone(); 6]).unwrap();

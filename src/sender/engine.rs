@@ -15,9 +15,10 @@ use super::pushed::Pushed;
 use super::records::Records;
 use super::stops::{Needless, Stops, Ticket};
 use super::window::{Asked, Window};
-use crate::config::Settings;
+use crate::config::{ConfigError, InForce, Settings};
 use crate::http2::IS_SENT;
-use crate::model::{Device, Kind, Outcome, Push, PushResult, Report};
+use crate::model::{Kind, Outcome, Push, PushResult, Report};
+use crate::process::Stamp;
 use crate::stats::{Counter, Stats};
 use crate::timeline::Timeline;
 use std::cell::{Cell, RefCell};
@@ -33,7 +34,10 @@ const BEAT: Duration = Duration::from_millis(100);
 
 /// What every push of this sender shares. It lives on one thread.
 pub(super) struct Engine {
-    lanes: Vec<Rc<Lane>>,
+    in_force: Arc<InForce>,
+    /// Stands for the settings that everything below is made of.
+    stamp: Cell<Stamp>,
+    lanes: RefCell<Rc<[Rc<Lane>]>>,
     stats: Arc<Stats>,
     records: Rc<Records>,
     timeline: Timeline,
@@ -57,15 +61,21 @@ pub(super) struct Job {
 }
 
 impl Engine {
+    /// # Errors
+    /// The settings in force cannot be sent with.
     pub(super) fn new(
-        plan: &Plan,
-        settings: &Settings,
+        in_force: &Arc<InForce>,
         stats: &Arc<Stats>,
         depth: &Arc<Depth>,
-    ) -> Rc<Engine> {
-        let records = Rc::new(Records::new(settings, stats));
-        Rc::new(Engine {
-            lanes: plan.open(),
+    ) -> Result<Rc<Engine>, ConfigError> {
+        let (stamp, settings) = (in_force.stamp(), in_force.now());
+        let lanes = Plan::new(&settings)?.open(&[]);
+        depth.set_limits(&settings);
+        let records = Rc::new(Records::new(&settings, stats));
+        Ok(Rc::new(Engine {
+            in_force: Arc::clone(in_force),
+            stamp: Cell::new(stamp),
+            lanes: RefCell::new(lanes.into()),
             stats: Arc::clone(stats),
             graveyard: Graveyard::new(settings.quarantine, &records, stats),
             records,
@@ -78,7 +88,43 @@ impl Engine {
             device_budget: RefCell::new(Budget::new(settings.device_per_minute)),
             caller_budget: RefCell::new(Budget::new(settings.caller_per_minute)),
             has_beat: Cell::new(false),
-        })
+        }))
+    }
+
+    /// Takes over the settings in force, where they are others than before; true where they were. What is under way goes on with what
+    /// it began with, and what was learned is kept: only credentials that are no more lose their connections, as soon as nothing
+    /// is under way on them.
+    pub(super) fn follow(&self) -> bool {
+        let stamp = self.in_force.stamp();
+        if self.stamp.replace(stamp) == stamp {
+            return false;
+        }
+        let settings = self.in_force.now();
+        match Plan::new(&settings) {
+            Ok(plan) => self.settle(&plan, &settings),
+            // Whoever has put them in force has tried the same.
+            Err(why) => log::error!("{why}; the sender goes on with the settings before; please report it"),
+        }
+        true
+    }
+
+    fn settle(&self, plan: &Plan, settings: &Settings) {
+        let before = Rc::clone(&self.lanes.borrow());
+        let lanes: Rc<[Rc<Lane>]> = plan.open(&before).into();
+        let is_in = |lane: &Rc<Lane>, lanes: &[Rc<Lane>]| lanes.iter().any(|it| it.number() == lane.number());
+        for lane in lanes.iter().filter(|lane| !is_in(lane, &before)) {
+            log::info!("{}: the sender uses this credential from now on", lane.name());
+        }
+        for lane in before.iter().filter(|lane| !is_in(lane, &lanes)) {
+            log::info!("{}: the sender uses this credential no more", lane.name());
+        }
+        self.pairs.settle(settings.quarantine.pair, &lanes);
+        self.lanes.replace(lanes);
+        self.graveyard.set_limits(settings.quarantine);
+        self.depth.set_limits(settings);
+        self.window.borrow_mut().set_length(settings.ring);
+        self.device_budget.borrow_mut().set_limit(settings.device_per_minute);
+        self.caller_budget.borrow_mut().set_limit(settings.caller_per_minute);
     }
 
     /// Starts a call's pushes. `done` is told when all have ended, at the latest after the job's patience; the pushes
@@ -180,10 +226,11 @@ impl Engine {
     }
 
     async fn push(&self, push: &Push, handed_over: Instant, ticket: &Ticket) -> PushResult {
+        let lanes = Rc::clone(&self.lanes.borrow());
         let delivery = Delivery {
             push,
-            lane: self.lane_for(&push.device),
-            lanes: &self.lanes,
+            lane: lanes.iter().find(|lane| lane.serves(&push.device)),
+            lanes: &lanes,
             refusal: self.over_budget(push),
             handed_over,
             ticket,
@@ -199,10 +246,6 @@ impl Engine {
     /// What happens to calls, for later.
     pub(super) fn timeline(&self) -> &Timeline {
         &self.timeline
-    }
-
-    fn lane_for(&self, device: &Device) -> Option<&Rc<Lane>> {
-        self.lanes.iter().find(|lane| lane.serves(device))
     }
 
     /// Refuses a push whose device or caller has had its share of this minute. What follows a call that was pushed is part of its

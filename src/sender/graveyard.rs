@@ -8,7 +8,7 @@ use crate::config::Quarantine as Limits;
 use crate::model::{Device, Push};
 use crate::stats::{Counter, Stats};
 use crate::store::TokenStore;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub enum QuarantineAction {
 
 /// The quarantine of each credential.
 pub(super) struct Graveyard {
-    limits: Limits,
+    limits: Cell<Limits>,
     stats: Arc<Stats>,
     records: Rc<Records>,
     wards: RefCell<HashMap<String, Ward>>,
@@ -51,7 +51,13 @@ struct Dead {
 
 impl Graveyard {
     pub(super) fn new(limits: Limits, records: &Rc<Records>, stats: &Arc<Stats>) -> Self {
-        Graveyard { limits, stats: Arc::clone(stats), records: Rc::clone(records), wards: RefCell::default() }
+        let (stats, records) = (Arc::clone(stats), Rc::clone(records));
+        Graveyard { limits: Cell::new(limits), stats, records, wards: RefCell::default() }
+    }
+
+    /// Other limits; what is held back stays so until an administrator says otherwise.
+    pub(super) fn set_limits(&self, limits: Limits) {
+        self.limits.set(limits);
     }
 
     /// Deletes the pushed token if it was registered at or before `since_ms`, unless this credential has seen too many die.
@@ -78,16 +84,17 @@ impl Graveyard {
 
     /// Gives the dead token back where it may be deleted; keeps it where the credential is in quarantine.
     fn admit(&self, credential: &str, dead: Dead) -> Option<Dead> {
+        let limits = self.limits.get();
         let mut wards = self.wards.borrow_mut();
         let ward = wards.entry(credential.to_owned()).or_default();
-        ward.note_death(&self.limits);
-        if !ward.is_closed && ward.deaths.len() > self.limits.dead_tokens {
+        ward.note_death(&limits);
+        if !ward.is_closed && ward.deaths.len() > limits.dead_tokens {
             ward.is_closed = true;
             log::error!(
                 "{credential}: more than {} tokens died within {} s; is the topic, project or environment right? No \
                  token is deleted until the quarantine is released or dropped",
-                self.limits.dead_tokens,
-                self.limits.window.as_secs(),
+                limits.dead_tokens,
+                limits.window.as_secs(),
             );
         }
         if !ward.is_closed {

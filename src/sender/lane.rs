@@ -3,6 +3,7 @@
 //! It refuses to hammer a provider that does not accept our credential: it renews once, then it pauses.
 
 use super::authorizer::Authorizer;
+use crate::config::Origin;
 use crate::http2::{Ask, Client, Failure, Response};
 use crate::model::{Device, Environment, Outcome, Provider, Push};
 use crate::provider::{Answer, Authorization, Blame, PushProvider};
@@ -11,6 +12,7 @@ use http::Request;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -24,8 +26,10 @@ pub(super) struct Lane {
     provider: Arc<dyn PushProvider>,
     client: Rc<Client>,
     authorizer: Rc<Authorizer>,
-    last_forced: Cell<Option<Instant>>,
-    paused_until: Cell<Option<Instant>>,
+    last_forced: Rc<Cell<Option<Instant>>>,
+    paused_until: Rc<Cell<Option<Instant>>>,
+    /// Stands for this key at this origin, and for no other that ever was.
+    number: u64,
 }
 
 /// What came of one attempt.
@@ -66,13 +70,47 @@ impl Lane {
         client: Rc<Client>,
         authorizer: Rc<Authorizer>,
     ) -> Rc<Lane> {
+        static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
         Rc::new(Lane {
             provider,
             client,
             authorizer,
-            last_forced: Cell::new(None),
-            paused_until: Cell::new(None),
+            last_forced: Rc::default(),
+            paused_until: Rc::default(),
+            number: LAST_NUMBER.fetch_add(1, Ordering::Relaxed),
         })
+    }
+
+    /// The same key at the same origin, for other apps or other payloads: what is known of it and what is open stays.
+    pub(super) fn with_provider(&self, provider: Arc<dyn PushProvider>) -> Rc<Lane> {
+        Rc::new(Lane {
+            provider,
+            client: Rc::clone(&self.client),
+            authorizer: Rc::clone(&self.authorizer),
+            last_forced: Rc::clone(&self.last_forced),
+            paused_until: Rc::clone(&self.paused_until),
+            number: self.number,
+        })
+    }
+
+    /// Whether this is the key of another provider's, at the same origin.
+    pub(super) fn is_for(&self, provider: &dyn PushProvider, origin: &Origin) -> bool {
+        self.provider.signer() == provider.signer()
+            && self.provider.name() == provider.name()
+            && self.client.origin() == origin
+    }
+
+    /// Who signs; see [`PushProvider::signer`].
+    pub(super) fn signer(&self) -> String {
+        self.provider.signer()
+    }
+
+    pub(super) fn authorizer(&self) -> &Rc<Authorizer> {
+        &self.authorizer
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     pub(super) fn provider(&self) -> Provider {

@@ -5,10 +5,9 @@
 use super::depth::Depth;
 use super::engine::{Engine, Job};
 use super::graveyard::QuarantineAction;
-use super::plan::Plan;
 use super::stops::Needless;
 use super::{Refused, runtime};
-use crate::config::Settings;
+use crate::config::InForce;
 use crate::model::{Call, Push, Report};
 use crate::process::{THREAD_NAME, spawn_quiet};
 use crate::stats::{Counter, Stats};
@@ -32,17 +31,14 @@ enum Message {
     Job(Job, Box<dyn FnOnce(Report) + Send>),
     GiveUp(Call, Instant),
     Quarantine(QuarantineAction),
+    LookAtSettings,
     Stop(Duration),
 }
 
 impl Local {
-    pub(super) fn start(settings: &Arc<Settings>, stats: &Arc<Stats>) -> io::Result<Local> {
-        let thread = Thread {
-            plan: Plan::new(settings).map_err(io::Error::other)?,
-            settings: Arc::clone(settings),
-            stats: Arc::clone(stats),
-            depth: Depth::new(settings, stats)?,
-        };
+    pub(super) fn start(in_force: &Arc<InForce>, stats: &Arc<Stats>) -> io::Result<Local> {
+        let depth = Depth::new(&in_force.now(), stats)?;
+        let thread = Thread { in_force: Arc::clone(in_force), stats: Arc::clone(stats), depth };
         let (messages, inbox) = unbounded_channel();
         let depth = Arc::clone(&thread.depth);
         let thread = spawn_quiet(THREAD_NAME, move || thread.run(inbox))?;
@@ -69,6 +65,10 @@ impl Local {
         self.messages.send(Message::Quarantine(action)).map_err(|_| Refused::Gone)
     }
 
+    pub(super) fn look_at_settings(&self) -> Result<(), Refused> {
+        self.messages.send(Message::LookAtSettings).map_err(|_| Refused::Gone)
+    }
+
     pub(super) fn send(&self, pushes: Vec<Push>, patience: Duration) -> Result<Report, Refused> {
         let (answer, answered) = mpsc::channel();
         // Nobody listens any more where the process ends meanwhile.
@@ -90,8 +90,7 @@ impl Local {
 }
 
 struct Thread {
-    plan: Plan,
-    settings: Arc<Settings>,
+    in_force: Arc<InForce>,
     stats: Arc<Stats>,
     depth: Arc<Depth>,
 }
@@ -111,16 +110,19 @@ impl Thread {
     }
 
     fn serve(&self, inbox: &mut UnboundedReceiver<Message>) -> io::Result<()> {
-        let engine = Engine::new(&self.plan, &self.settings, &self.stats, &self.depth);
+        let engine = Engine::new(&self.in_force, &self.stats, &self.depth).map_err(io::Error::other)?;
         let runtime = runtime()?;
         LocalSet::new().block_on(&runtime, async {
             while let Some(message) = inbox.recv().await {
+                engine.follow();
                 match message {
                     Message::Job(job, done) => engine.start(job, done),
                     Message::GiveUp(call, told_at) => {
                         engine.give_up(call.callee.as_str(), &call.call_id, Needless::CallOver, told_at);
                     }
                     Message::Quarantine(action) => engine.decide(action),
+                    // Every message makes it look.
+                    Message::LookAtSettings => {}
                     Message::Stop(grace) => return engine.drain(grace).await,
                 }
             }

@@ -36,7 +36,7 @@ pub use probe::{Next, Probe, Probed};
 pub use server::{Host, Pushes};
 pub use stops::Needless;
 
-use crate::config::{ConfigError, Settings};
+use crate::config::{ConfigError, InForce, Settings};
 use crate::model::{Call, Push, Report};
 use crate::process::THREAD_NAME;
 use crate::process::seqpacket::{Address, Listener};
@@ -94,8 +94,8 @@ impl Hub {
     ///
     /// # Errors
     /// The sender cannot run here.
-    pub fn serve(&self, settings: &Settings, stats: &Arc<Stats>, host: Rc<dyn Host>) -> io::Result<()> {
-        server::serve(self, settings, stats, host)
+    pub fn serve(&self, in_force: &Arc<InForce>, stats: &Arc<Stats>, host: Rc<dyn Host>) -> io::Result<()> {
+        server::serve(self, in_force, stats, host)
     }
 }
 
@@ -123,8 +123,8 @@ impl Sender {
     ///
     /// # Errors
     /// The system refuses another thread, or the settings cannot be sent with.
-    pub fn start(settings: &Arc<Settings>, stats: &Arc<Stats>) -> io::Result<Sender> {
-        let place = Place::Thread(Local::start(settings, stats)?);
+    pub fn start(in_force: &Arc<InForce>, stats: &Arc<Stats>) -> io::Result<Sender> {
+        let place = Place::Thread(Local::start(in_force, stats)?);
         Ok(Sender { place, stats: Arc::clone(stats) })
     }
 
@@ -214,6 +214,17 @@ impl Sender {
         match &self.place {
             Place::Thread(local) => local.quarantine(action),
             Place::Process(remote) => remote.quarantine(action),
+        }
+    }
+
+    /// Lets the sender look whether other settings are in force, which it else does when it is next given something to do.
+    ///
+    /// # Errors
+    /// The queue is full, or the sender has ended.
+    pub fn look_at_settings(&self) -> Result<(), Refused> {
+        match &self.place {
+            Place::Thread(local) => local.look_at_settings(),
+            Place::Process(remote) => remote.look_at_settings(),
         }
     }
 

@@ -3,13 +3,13 @@
 //! such errors lower the stream limit).
 //!
 //! It refuses to touch a token: the mistake may be ours. A pair is tried again when its time is over, when the configuration
-//! has changed (the sender starts anew then), when the device has registered again, or when an administrator says so.
+//! has changed (a credential that is another after a reload has another number), when the device has registered again, or when an administrator says so.
 
 use super::lane::Lane;
 use crate::model::{Outcome, Push};
 use crate::provider::Blame;
 use crate::stats::{Counter, Stats};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
@@ -21,13 +21,15 @@ use tokio::time::Instant;
 const MOST: usize = 100_000;
 
 pub(super) struct Pairs {
-    rest: Duration,
+    rest: Cell<Duration>,
     stats: Arc<Stats>,
     hasher: RandomState,
     bad: RefCell<HashMap<u64, Bad>>,
 }
 
 struct Bad {
+    /// The credential's number.
+    lane: u64,
     until: Instant,
     /// When the device that was refused had registered; one that did so later is tried again.
     registered_at_ms: i64,
@@ -36,7 +38,12 @@ struct Bad {
 
 impl Pairs {
     pub(super) fn new(rest: Duration, stats: &Arc<Stats>) -> Self {
-        Pairs { rest, stats: Arc::clone(stats), hasher: RandomState::new(), bad: RefCell::default() }
+        Pairs {
+            rest: Cell::new(rest),
+            stats: Arc::clone(stats),
+            hasher: RandomState::new(),
+            bad: RefCell::default(),
+        }
     }
 
     /// Why this push is not worth sending with this credential, where it is not.
@@ -59,14 +66,15 @@ impl Pairs {
         if bad.len() >= MOST {
             return;
         }
-        let until = Instant::now() + self.rest;
+        let until = Instant::now() + self.rest.get();
         let registered_at_ms = push.device.registered_at_ms;
-        if bad.insert(key, Bad { until, registered_at_ms, reason: reason.to_owned() }).is_some() {
+        let bad_pair = Bad { lane: lane.number(), until, registered_at_ms, reason: reason.to_owned() };
+        if bad.insert(key, bad_pair).is_some() {
             return;
         }
         self.stats.count(Counter::PairsQuarantined);
         self.stats.add(Counter::PairsInQuarantine, 1);
-        let (credential, app, rest_s) = (lane.name(), lane.app(&push.device), self.rest.as_secs());
+        let (credential, app, rest_s) = (lane.name(), lane.app(&push.device), self.rest.get().as_secs());
         match blame {
             Blame::App => log::error!(
                 "{credential}: {reason} for {app}: this key may not push to it; is the app's id right, and of this team or \
@@ -86,6 +94,15 @@ impl Pairs {
         self.stats.lower(Counter::PairsInQuarantine, forgotten as u64);
     }
 
+    /// Another time that pairs rest, from the next one on; and only these credentials are left.
+    pub(super) fn settle(&self, rest: Duration, lanes: &[Rc<Lane>]) {
+        self.rest.set(rest);
+        let mut bad = self.bad.borrow_mut();
+        let before = bad.len();
+        bad.retain(|_, pair| lanes.iter().any(|lane| lane.number() == pair.lane));
+        self.stats.lower(Counter::PairsInQuarantine, (before - bad.len()) as u64);
+    }
+
     fn standing(&self, key: u64, registered_at_ms: i64) -> Option<String> {
         let mut bad = self.bad.borrow_mut();
         let found = bad.get(&key)?;
@@ -103,7 +120,7 @@ impl Pairs {
             Blame::App => "",
             Blame::Device | Blame::Environment => push.device.token.expose(),
         };
-        Some(self.hasher.hash_one((Rc::as_ptr(lane).addr(), lane.app(&push.device), device)))
+        Some(self.hasher.hash_one((lane.number(), lane.app(&push.device), device)))
     }
 
     fn forget_old(&self) {

@@ -51,18 +51,33 @@ impl Plan {
         self.lanes.into_iter()
     }
 
-    /// One lane per credential, none of them connected yet. Those of the same key share its authorization: Apple counts how
-    /// often a key's token changes.
-    pub(super) fn open(&self) -> Vec<Rc<Lane>> {
-        let mut authorizers = HashMap::new();
-        let lane = |planned: &Planned| {
-            let client = Client::new(planned.origin.clone(), planned.tls.clone());
+    /// One lane per credential; those that were there before with the same key and origin keep their connections, the others are not
+    /// connected yet. Those of the same key share its authorization: Apple counts how often a key's token changes.
+    pub(super) fn open(&self, before: &[Rc<Lane>]) -> Vec<Rc<Lane>> {
+        let mut before: Vec<&Rc<Lane>> = before.iter().collect();
+        let kept: Vec<Option<&Rc<Lane>>> =
+            self.lanes.iter().map(|planned| planned.take(&mut before)).collect();
+        let held = |lane: &&Rc<Lane>| (lane.signer(), Rc::clone(lane.authorizer()));
+        let mut authorizers: HashMap<String, Rc<Authorizer>> = kept.iter().flatten().map(held).collect();
+        let lane = |(planned, kept): (&Planned, Option<&Rc<Lane>>)| {
             let provider = Arc::clone(&planned.provider);
+            if let Some(kept) = kept {
+                return kept.with_provider(provider);
+            }
+            let client = Client::new(planned.origin.clone(), planned.tls.clone());
             let authorizer = authorizers
                 .entry(provider.signer())
                 .or_insert_with(|| Authorizer::new(Arc::clone(&provider)));
             Lane::new(provider, client, Rc::clone(authorizer))
         };
-        self.lanes.iter().map(lane).collect()
+        self.lanes.iter().zip(kept).map(lane).collect()
+    }
+}
+
+impl Planned {
+    /// Takes the lane of the same key at the same origin out of those that were there before.
+    fn take<'a>(&self, before: &mut Vec<&'a Rc<Lane>>) -> Option<&'a Rc<Lane>> {
+        let at = before.iter().position(|lane| lane.is_for(&*self.provider, &self.origin))?;
+        Some(before.remove(at))
     }
 }

@@ -87,6 +87,11 @@ impl Remote {
         self.say(&mut wire, &Message::Quarantine(action))
     }
 
+    pub(super) fn look_at_settings(&self) -> Result<(), Refused> {
+        let mut wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
+        self.say(&mut wire, &Message::LookAtSettings)
+    }
+
     fn say(&self, wire: &mut Wire, message: &Message) -> Result<(), Refused> {
         let message = message.encode();
         if message.len() > MAX_MESSAGE_LEN {

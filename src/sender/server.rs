@@ -3,12 +3,11 @@
 //! It refuses to outlive its server, and to be ended in the middle of a push without saying what was lost.
 
 use super::engine::{Engine, Job};
-use super::plan::Plan;
 use super::remote::wall_clock_us;
 use super::stops::Needless;
 use super::wire::{Message, Order, Reply};
 use super::{Hub, depth, runtime};
-use crate::config::Settings;
+use crate::config::InForce;
 use crate::model::{Event, Report};
 use crate::process::seqpacket::{BATCH, Batch, Link, Listener};
 use crate::process::{StopSignal, Watched, end_with_parent, end_within, raise_descriptor_limit};
@@ -46,6 +45,9 @@ pub trait Host {
         None
     }
 
+    /// Other settings are in force.
+    fn settings_changed(&self) {}
+
     /// The time has come that the host wanted to be woken at.
     fn woken(&self) {}
 
@@ -81,7 +83,7 @@ impl<F: Fn(&[u8], Report)> Host for F {
 /// The system refuses a socket or a timer, or the settings cannot be sent with.
 pub(super) fn serve(
     hub: &Hub,
-    settings: &Settings,
+    in_force: &Arc<InForce>,
     stats: &Arc<Stats>,
     host: Rc<dyn Host>,
 ) -> io::Result<()> {
@@ -89,12 +91,12 @@ pub(super) fn serve(
     end_with_parent(hub.made_by)?;
     raise_descriptor_limit();
     let listener = hub.take_listener().ok_or_else(|| io::Error::other("another process is the sender"))?;
-    let plan = Plan::new(settings).map_err(io::Error::other)?;
     let runtime = runtime()?;
     loop {
         let done = catch_unwind(AssertUnwindSafe(|| {
+            let engine = Engine::new(in_force, stats, &hub.depth).map_err(io::Error::other)?;
             let server = Rc::new(Server {
-                engine: Engine::new(&plan, settings, stats, &hub.depth),
+                engine,
                 hub_depth: Arc::clone(&hub.depth),
                 stats: Arc::clone(stats),
                 batch: RefCell::new(Batch::new()),
@@ -102,7 +104,7 @@ pub(super) fn serve(
                 told: Rc::new(Notify::new()),
             });
             server.host.begins(Pushes(Rc::clone(&server.engine)));
-            LocalSet::new().block_on(&runtime, server.until_stopped(&listener, &stop, settings))
+            LocalSet::new().block_on(&runtime, server.until_stopped(&listener, &stop, in_force))
         }));
         match done {
             Ok(ended) => {
@@ -133,7 +135,7 @@ impl Server {
         self: Rc<Self>,
         listener: &Listener,
         stop: &StopSignal,
-        settings: &Settings,
+        in_force: &InForce,
     ) -> io::Result<()> {
         let readable = Watched::new(listener)?;
         let stopped = Watched::new(stop)?;
@@ -142,10 +144,11 @@ impl Server {
             () = self.keep_time() => {}
             signal = stopped.readable() => drop(signal?),
         }
-        end_within(settings.stop + HOST_STOPS_WITHIN);
+        let grace = in_force.now().stop;
+        end_within(grace + HOST_STOPS_WITHIN);
         self.host.stopping();
         log::info!("the sender stops; {} pushes are under way", self.hub_depth.now());
-        self.engine.drain(settings.stop).await;
+        self.engine.drain(grace).await;
         Ok(())
     }
 
@@ -204,6 +207,10 @@ impl Server {
     }
 
     fn take(&self, message: &[u8], link: &Rc<Link>) {
+        if self.engine.follow() {
+            self.host.settings_changed();
+            self.told.notify_one();
+        }
         match Message::decode(message) {
             Ok(Message::Order(order)) => self.obey(order, link),
             Ok(Message::GiveUp(call, told_at_us)) => {
@@ -211,6 +218,8 @@ impl Server {
                 self.engine.give_up(user, &call.call_id, Needless::CallOver, told_at);
             }
             Ok(Message::Quarantine(action)) => self.engine.decide(action),
+            // Every message makes it look.
+            Ok(Message::LookAtSettings) => {}
             Err(_) => log::error!("an order cannot be understood"),
         }
     }

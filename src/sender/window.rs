@@ -51,6 +51,10 @@ impl Window {
         Window { length, pushes, in_order: VecDeque::new(), start: Instant::now() }
     }
 
+    pub(super) fn set_length(&mut self, length: Duration) {
+        self.length = length;
+    }
+
     pub(super) fn ask(&mut self, id: Uuid, who: &Rc<Gathering>, now: Instant) -> Asked {
         let now = now.saturating_duration_since(self.start).as_millis() as Age;
         self.forget_old(now);

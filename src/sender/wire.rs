@@ -32,12 +32,15 @@ pub(super) enum Message {
     /// The pushes of a call are needed no more, those that were handed over until then, in µs since 1970.
     GiveUp(Call, u64),
     Quarantine(QuarantineAction),
+    /// Other settings may be in force.
+    LookAtSettings,
 }
 
 const ORDER: u8 = 0;
 const RELEASE: u8 = 1;
 const DROP: u8 = 2;
 const GIVE_UP: u8 = 3;
+const LOOK_AT_SETTINGS: u8 = 4;
 
 impl Message {
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -46,6 +49,7 @@ impl Message {
             Message::GiveUp(call, told_at_us) => encode_give_up(call, *told_at_us),
             Message::Quarantine(QuarantineAction::Release) => vec![RELEASE],
             Message::Quarantine(QuarantineAction::Drop) => vec![DROP],
+            Message::LookAtSettings => vec![LOOK_AT_SETTINGS],
         }
     }
 
@@ -55,6 +59,7 @@ impl Message {
             [GIVE_UP, rest @ ..] => decode_give_up(rest),
             [RELEASE] => Ok(Message::Quarantine(QuarantineAction::Release)),
             [DROP] => Ok(Message::Quarantine(QuarantineAction::Drop)),
+            [LOOK_AT_SETTINGS] => Ok(Message::LookAtSettings),
             _ => Err(Garbled),
         }
     }

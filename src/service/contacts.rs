@@ -107,7 +107,8 @@ impl Service {
                 && binding.ask.provider().is_some()
                 && !known.iter().any(|device| Some(&device.device_id) == id)
         };
-        let (limit, new) = (self.settings.devices_per_user as usize, bindings.iter().filter(is_new).count());
+        let (limit, new) =
+            (self.settings().devices_per_user as usize, bindings.iter().filter(is_new).count());
         limit == 0 || new == 0 || known.len() + new <= limit
     }
 
@@ -143,7 +144,8 @@ impl Service {
                 _ => true,
             })
         };
-        let asked = self.settings.providers().filter(|provider| is_asked(*provider));
+        let settings = self.settings();
+        let asked = settings.providers().filter(|provider| is_asked(*provider));
         let ours: Vec<Provider> =
             asked.filter(|p| !elsewhere.iter().any(|name| name == p.as_str())).collect();
         if ours.is_empty() {
@@ -153,14 +155,15 @@ impl Service {
                 Offer::Nothing("another proxy serves it")
             };
         }
-        let pnsreg = queries.iter().any(|binding| binding.wakes_itself).then_some(self.settings.sip.pnsreg_s);
+        let pnsreg =
+            queries.iter().any(|binding| binding.wakes_itself).then_some(self.settings().sip.pnsreg_s);
         let headers = ours.into_iter().map(|provider| feature_caps_line(provider, pnsreg)).collect();
         Offer::Push { devices: 0, headers }
     }
 
     /// §5.6.1.1.
     fn offer(&self, register: &SipRegister<'_>, bindings: &[Binding]) -> Offer {
-        let sip = &self.settings.sip;
+        let sip = self.settings().sip;
         let is_served = |binding: &&Binding| self.new_device(register, binding).is_some();
         let served: Vec<&Binding> = bindings.iter().filter(is_served).collect();
         if served.is_empty() {
@@ -191,7 +194,7 @@ impl Service {
     }
 
     fn unsupported(&self) -> Offer {
-        if self.settings.sip.refuses_unsupported {
+        if self.settings().sip.refuses_unsupported {
             return refuse(555, "Push Notification Service Not Supported".to_owned(), String::new());
         }
         Offer::Nothing("nobody here serves it")
@@ -217,7 +220,7 @@ impl Service {
                 self.forget(&user, |device_id| removed.iter().any(|removed| *removed == device_id))?;
         }
         if let Offer::Push { devices: 1.., .. } = self.offered(register) {
-            let least_s = self.settings.sip.min_expires_s;
+            let least_s = self.settings().sip.min_expires_s;
             for binding in bindings.iter().filter(|binding| register.granted_s(binding) >= least_s) {
                 if let Some(device) = self.new_device(register, binding) {
                     self.counted(|| self.store(&device))?;
@@ -244,11 +247,12 @@ impl Service {
     /// The device that a contact asks to be woken, where we can do that.
     fn new_device(&self, register: &SipRegister<'_>, binding: &Binding) -> Option<NewDevice> {
         let Ask::Device(asked) = &binding.ask else { return None };
-        let app = self.settings.served_app(asked)?;
+        let settings = self.settings();
+        let app = settings.served_app(asked)?;
         let platform = if asked.provider == Provider::Apns { Platform::Ios } else { Platform::Android };
         let granted_s = register.granted_s(binding).clamp(1, LONGEST_S);
         let lasts_s = match binding.device_id.as_deref() {
-            _ if self.settings.sip.forgets_with_registration => Some(granted_s),
+            _ if settings.sip.forgets_with_registration => Some(granted_s),
             Some(device_id) if device_id.starts_with(BY_TOKEN) => Some(granted_s.max(NAMELESS_S)),
             _ => None,
         };

@@ -3,7 +3,7 @@
 //! It refuses to send a second VoIP push to an iPhone: Apple ends apps that get one and show no call.
 
 use super::{Error, Service, now_ms};
-use crate::config::{Profile, alert_topic};
+use crate::config::{Profile, Settings, alert_topic};
 use crate::model::{Alert, Call, Device, Ended, Kind, Platform, Provider, Push};
 
 impl Service {
@@ -36,25 +36,19 @@ impl Service {
         let (kind, device) = match device.platform {
             Platform::Android if self.knows_ends(&device) => (Kind::Ended(ended), device),
             Platform::Android => return None,
-            Platform::Ios if self.settings.missed_call_alert && ended == Ended::Cancelled => {
+            Platform::Ios if self.settings().missed_call_alert && ended == Ended::Cancelled => {
                 (Kind::Missed, self.for_alerts(device)?)
             }
             Platform::Ios => return None,
         };
-        let (ring, is_stored) = (self.settings.ring, device.token == stored);
+        let (ring, is_stored) = (self.settings().ring, device.token == stored);
         let expires_at_s = now_ms() / 1000 + ring.as_secs() as i64;
         Some(Push::new(call.clone(), device, expires_at_s, ring, is_stored).of_kind(kind))
     }
 
     /// Whether the app on this Android phone has a word for the end of a call.
     fn knows_ends(&self, device: &Device) -> bool {
-        self.fcm_profile(device).is_some_and(Profile::tells_of_ends)
-    }
-
-    /// What pushes to the app on this Android phone hold.
-    pub(super) fn fcm_profile(&self, device: &Device) -> Option<&Profile> {
-        let its = |project: &str| device.app.as_ref().is_none_or(|app| app == project);
-        self.settings.fcm.iter().find(|fcm| its(&fcm.project_id)).map(|fcm| &fcm.profile)
+        fcm_profile(&self.settings(), device).is_some_and(Profile::tells_of_ends)
     }
 
     /// The same iPhone as a device that takes alerts.
@@ -63,22 +57,29 @@ impl Service {
             // FCM reaches iPhones by alerts only, with the one token.
             return Some(device);
         }
+        let settings = self.settings();
         let Alert { token, app } = *device.alert.clone()?;
         let app = app.or_else(|| match token.provider() {
             Provider::Apns => device
                 .app
                 .as_deref()
-                .or_else(|| self.first_topic(&device))
+                .or_else(|| first_topic(&settings, &device))
                 .map(|app| alert_topic(app).to_owned()),
             Provider::Fcm => None,
         });
         Some(Device { token, app, alert: None, ..device })
     }
+}
 
-    fn first_topic(&self, device: &Device) -> Option<&str> {
-        let first = self.settings.apns.first()?;
-        let environment = device.environment.unwrap_or(first.environment);
-        let credential = self.settings.apns.iter().find(|apns| apns.environment == environment)?;
-        credential.topics.first().map(String::as_str)
-    }
+/// What pushes to the app on this Android phone hold.
+pub(super) fn fcm_profile<'a>(settings: &'a Settings, device: &Device) -> Option<&'a Profile> {
+    let its = |project: &str| device.app.as_ref().is_none_or(|app| app == project);
+    settings.fcm.iter().find(|fcm| its(&fcm.project_id)).map(|fcm| &fcm.profile)
+}
+
+fn first_topic<'a>(settings: &'a Settings, device: &Device) -> Option<&'a str> {
+    let first = settings.apns.first()?;
+    let environment = device.environment.unwrap_or(first.environment);
+    let credential = settings.apns.iter().find(|apns| apns.environment == environment)?;
+    credential.topics.first().map(String::as_str)
 }

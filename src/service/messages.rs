@@ -25,10 +25,10 @@ impl Service {
         // The store knows an iPhone by its token for calls.
         let stored = device.token.clone();
         let device = self.for_messages(device)?;
-        let ring = self.settings.message.wake;
+        let ring = self.settings().message.wake;
         let is_stored = device.token == stored;
         let expires_at_s = now_ms() / 1000 + ring.as_secs() as i64;
         let push = Push::new(call.clone(), device, expires_at_s, ring, is_stored);
-        Some(push.of_kind(Kind::Message(self.settings.message.show)))
+        Some(push.of_kind(Kind::Message(self.settings().message.show)))
     }
 }

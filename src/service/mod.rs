@@ -9,7 +9,9 @@ mod installed;
 mod messages;
 mod named;
 mod refreshes;
+mod reload;
 
+pub use crate::config::LogLevel;
 pub use crate::sender::{Authorization, Blame, Next, Probe, Probed, Reached, Unreached};
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
 use crate::store::Limits;
@@ -21,8 +23,9 @@ pub use contacts::{Offer, SipRegister, Stored};
 pub use error::Error;
 pub use installed::{install, installed, uninstall};
 pub use named::Wake;
+pub use reload::Reloaded;
 
-use crate::config::Settings;
+use crate::config::{InForce, Settings};
 use crate::model::{
     Call, Caller, Device, Extra, Invalid, Kind, Media, NewDevice, Platform, Provider, Push, Report, Token,
     User, parse_app,
@@ -41,7 +44,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// One voip_push: the settings and counters that all processes of a server share, and what each process opens for itself
 /// on first use.
 pub struct Service {
-    settings: Arc<Settings>,
+    in_force: Arc<InForce>,
     stats: Arc<Stats>,
     /// Who has shown wrong API keys, in all processes.
     guesses: Guesses,
@@ -105,19 +108,26 @@ impl Service {
     /// # Errors
     /// One line that says what is wrong and what to do.
     pub fn prepare(file: &Path) -> Result<Service, Error> {
+        Service::prepare_logging(file, |log| log::set_max_level(log.level))
+    }
+
+    /// The same; `apply_level` is called in each process when how much is logged changes while it runs.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn prepare_logging(file: &Path, apply_level: fn(LogLevel)) -> Result<Service, Error> {
         let settings = Settings::load(file).map_err(Error::Config)?;
         SqliteStore::prepare(&settings.store_path)
             .map_err(|error| Error::Config(settings.error("[store] url", error.to_string())))?;
         Sender::check(&settings).map_err(Error::Config)?;
-        let stats = Stats::new(settings.apps())
-            .map_err(|error| Error::Internal(format!("no shared memory: {error}")))?;
-        let guesses = Guesses::new(settings.wrong_keys_per_minute)
-            .map_err(|error| Error::Internal(format!("no shared memory: {error}")))?;
+        let no_memory = |error| Error::Internal(format!("no shared memory: {error}"));
+        let stats = Stats::new(settings.apps()).map_err(no_memory)?;
+        let guesses = Guesses::new(settings.wrong_keys_per_minute).map_err(no_memory)?;
         for warning in &settings.warnings {
             log::warn!("{warning}");
         }
         Ok(Service {
-            settings: Arc::new(settings),
+            in_force: Arc::new(InForce::new(settings, apply_level).map_err(no_memory)?),
             stats: Arc::new(stats),
             guesses,
             store: PerProcess::new(),
@@ -134,7 +144,7 @@ impl Service {
     /// The system refuses a socket.
     pub fn plan_sender_process(&self) -> Result<(), Error> {
         let hub = || {
-            Hub::new(&self.settings, &self.stats)
+            Hub::new(&self.settings(), &self.stats)
                 .map_err(|error| Error::Internal(format!("no socket: {error}")))
         };
         self.hub.get_or_try_init(hub).map(|_| ())
@@ -150,7 +160,7 @@ impl Service {
         let hub =
             self.hub.get().ok_or_else(|| Error::Internal("no sender's process was planned".to_owned()))?;
         let failed = |error| Error::Internal(format!("the sender cannot run: {error}"));
-        hub.serve(&self.settings, &self.stats, host).map_err(failed)
+        hub.serve(&self.in_force, &self.stats, host).map_err(failed)
     }
 
     /// To be called in every process of the server but the sender's, once it is forked; see [`Hub::close_listener`].
@@ -160,9 +170,9 @@ impl Service {
         }
     }
 
-    /// The settings in force.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    /// The settings in force at this moment.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.in_force.now()
     }
 
     /// The counters of all processes.
@@ -193,9 +203,10 @@ impl Service {
     }
 
     fn store(&self, device: &NewDevice) -> Result<Registered, Error> {
-        let limit = self.settings.devices_per_user;
+        let settings = self.settings();
+        let limit = settings.devices_per_user;
         let devices_per_user = if limit == 0 { u32::MAX } else { limit };
-        let limits = Limits { devices_per_user, users_per_token: self.settings.users_per_token };
+        let limits = Limits { devices_per_user, users_per_token: settings.users_per_token };
         let registered = self.with_store(|store| store.register(device, now_ms(), limits))?;
         let registered = registered.ok_or(Error::TooManyDevices { limit })?;
         self.stats.count(Counter::Registered);
@@ -272,7 +283,7 @@ impl Service {
         self.stats.count(Counter::Calls);
         let stats = Arc::clone(&self.stats);
         let judged = move |report| done(judge_counted(report, &stats));
-        self.with_sender(|sender| Ok(sender.start_with(ready.pushes, self.settings.wait, judged)?))?;
+        self.with_sender(|sender| Ok(sender.start_with(ready.pushes, self.settings().wait, judged)?))?;
         Ok(devices)
     }
 
@@ -355,7 +366,7 @@ impl Service {
     pub fn start_ready(&self, ready: Ready) -> Result<Pending, Error> {
         self.refuse_to_wait_for_ourselves()?;
         self.stats.count(ready.counter());
-        self.with_sender(|sender| Ok(sender.begin(ready.pushes, self.settings.wait)?))
+        self.with_sender(|sender| Ok(sender.begin(ready.pushes, self.settings().wait)?))
     }
 
     /// What a report comes to: as [`Service::send`] would have ended with it. To be asked once for each report that the host is
@@ -420,7 +431,7 @@ impl Service {
     }
 
     fn pushes(&self, call: &Call, devices: Vec<Device>, is_stored: bool) -> Vec<Push> {
-        let ring = self.settings.ring;
+        let ring = self.settings().ring;
         let expires_at_s = now_ms() / 1000 + ring.as_secs() as i64;
         let push = |device| Push::new(call.clone(), device, expires_at_s, ring, is_stored);
         devices.into_iter().map(push).collect()
@@ -433,7 +444,7 @@ impl Service {
     pub fn send_ready(&self, ready: Ready) -> Result<Report, Error> {
         self.refuse_to_wait_for_ourselves()?;
         self.stats.count(ready.counter());
-        self.verdict(self.with_sender(|sender| Ok(sender.send(ready.pushes, self.settings.wait)?))?)
+        self.verdict(self.with_sender(|sender| Ok(sender.send(ready.pushes, self.settings().wait)?))?)
     }
 
     /// A route that the sender's process runs must not wait for the sender.
@@ -452,7 +463,7 @@ impl Service {
     fn start_sender(&self) -> Result<Sender, Error> {
         match self.hub.get() {
             Some(hub) => Ok(Sender::in_process(hub, &self.stats)),
-            None => Sender::start(&self.settings, &self.stats)
+            None => Sender::start(&self.in_force, &self.stats)
                 .map_err(|error| Error::Internal(format!("the sender cannot be started: {error}"))),
         }
     }
@@ -462,7 +473,7 @@ impl Service {
         work: impl FnOnce(&mut SqliteStore) -> Result<T, StoreError>,
     ) -> Result<T, Error> {
         let store =
-            self.store.get_or_try_make(|| SqliteStore::open(&self.settings.store_path).map(Mutex::new))?;
+            self.store.get_or_try_make(|| SqliteStore::open(&self.settings().store_path).map(Mutex::new))?;
         let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(work(&mut store)?)
     }

@@ -2,6 +2,7 @@
 //!
 //! It refuses to let a phone ring for anything but a call: what waits else wakes it silently, or not at all.
 
+use super::ends::fcm_profile;
 use super::{Error, Ready, Service, now_ms};
 use crate::config::Profile;
 use crate::model::{
@@ -48,8 +49,8 @@ impl Service {
             let (kind, device, lasts) = match wake {
                 Wake::Call(_) => return Ok(Ready { pushes: self.pushes(&call, vec![device], false) }),
                 Wake::Message => {
-                    let show = Kind::Message(self.settings.message.show);
-                    (show, self.for_messages(device), self.settings.message.wake)
+                    let show = Kind::Message(self.settings().message.show);
+                    (show, self.for_messages(device), self.settings().message.wake)
                 }
                 Wake::Refresh => (Kind::Refresh, self.for_silence(device), REQUEST_WAITS),
             };
@@ -69,7 +70,7 @@ impl Service {
             platform: if contact.provider == Provider::Apns { Platform::Ios } else { Platform::Android },
             token: Token::parse(contact.provider, &contact.token)?,
             // an app that we have no credential for is named to the sender, which says so
-            app: self.settings.served_app(contact).unwrap_or_else(|| contact.app.clone()),
+            app: self.settings().served_app(contact).unwrap_or_else(|| contact.app.clone()),
             environment: contact.environment,
             registered_at_ms: now_ms(),
             expires_at_ms: None,
@@ -79,7 +80,8 @@ impl Service {
 
     /// The device as it takes messages.
     pub(super) fn for_messages(&self, device: Device) -> Option<Device> {
-        let tells = |device: &Device| self.fcm_profile(device).is_some_and(Profile::tells_of_messages);
+        let tells =
+            |device: &Device| fcm_profile(&self.settings(), device).is_some_and(Profile::tells_of_messages);
         if device.platform == Platform::Android {
             Some(device).filter(tells)
         } else {

@@ -15,7 +15,7 @@ const BATCH: u32 = 100;
 impl Service {
     /// Whether phones are asked at all.
     pub fn refreshes(&self) -> bool {
-        self.settings.refresh.before.is_some()
+        self.settings().refresh.before.is_some()
     }
 
     /// A phone was registered for `granted_s`.
@@ -25,7 +25,7 @@ impl Service {
         granted_s: u32,
         wakes_itself: bool,
     ) -> Result<(), Error> {
-        let due_in = self.settings.refresh.due_in(granted_s, wakes_itself, crate::random::fraction());
+        let due_in = self.settings().refresh.due_in(granted_s, wakes_itself, crate::random::fraction());
         // Where a phone cannot be asked, nothing is to be kept.
         let can_be_asked = device.platform == Platform::Android || device.alert.is_some();
         let Some(due_in) = due_in.filter(|_| can_be_asked) else { return Ok(()) };
@@ -45,7 +45,7 @@ impl Service {
     /// # Errors
     /// `Store`, `QueueFull` or `SenderGone`.
     pub fn push_refreshes(&self) -> Result<usize, Error> {
-        let retry_ms = self.settings.refresh.retry.as_millis() as i64;
+        let retry_ms = self.settings().refresh.retry.as_millis() as i64;
         let due =
             self.counted(|| self.with_store(|store| store.take_refreshes(now_ms(), retry_ms, BATCH)))?;
         let mut asked = 0;

@@ -1,7 +1,9 @@
 //! What happened, as counters in shared memory that every process of the server adds to and can read.
 //!
-//! It refuses to grow: how many counters there are is known when the configuration is read.
+//! It refuses to grow without a bound: how many counters there are is known when the configuration is read, and a reload may add
+//! some.
 
+mod apps;
 mod histogram;
 mod history;
 mod names;
@@ -12,6 +14,7 @@ pub use names::{Counter, OUTCOMES};
 
 use crate::model::{Outcome, Provider};
 use crate::process::SharedCounters;
+use apps::Apps;
 use histogram::Histograms;
 use history::History;
 use names::{GROWING, TABLE};
@@ -20,13 +23,9 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The label of pushes for an app that no credential serves.
-const OTHER_APP: &str = "other";
-
 /// All counters of one server.
 pub struct Stats {
-    /// Provider and app (topic or project) of each row of outcomes; the last row of a provider is [`OTHER_APP`].
-    apps: Vec<(Provider, String)>,
+    apps: Apps,
     numbers: SharedCounters,
     histograms: Histograms,
     history: History,
@@ -66,12 +65,14 @@ impl Stats {
     /// # Errors
     /// The system has no memory to give.
     pub fn new(apps: impl IntoIterator<Item = (Provider, String)>) -> io::Result<Stats> {
-        let others = Provider::ALL.map(|provider| (provider, OTHER_APP.to_owned()));
-        let mut apps: Vec<_> = apps.into_iter().chain(others).collect();
-        apps.sort_by_key(|(provider, app)| (provider.as_str(), app == OTHER_APP, app.clone()));
-        apps.dedup();
-        let numbers = SharedCounters::new(TABLE.len() + apps.len() * OUTCOMES.len())?;
+        let (apps, numbers) = (Apps::new(apps)?, SharedCounters::new(TABLE.len())?);
         Ok(Stats { apps, numbers, histograms: Histograms::new()?, history: History::new()? })
+    }
+
+    /// Makes counters for pushes to further apps, behind the others; gives back the apps that there is no room for, whose pushes
+    /// are counted as other ones. By one process at a time.
+    pub fn add_apps(&self, apps: impl IntoIterator<Item = (Provider, String)>) -> Vec<String> {
+        self.apps.add(apps)
     }
 
     /// Counts one.
@@ -101,8 +102,9 @@ impl Stats {
 
     /// Counts the end of one push: to which app, how, and how long after it was handed over.
     pub fn push_ended(&self, provider: Provider, app: &str, outcome: &Outcome, took: Duration) {
-        let numbers = self.numbers.as_slice();
-        numbers[self.outcome_at(provider, app, outcome.name())].fetch_add(1, Ordering::Relaxed);
+        let column = OUTCOMES.iter().position(|known| *known == outcome.name());
+        let column = column.expect("a test walks all outcomes");
+        self.apps.number_of(provider, app, column).fetch_add(1, Ordering::Relaxed);
         self.histograms.note(Timing::Push(provider), took);
         self.history.push_ended(provider, outcome, now_ms());
     }
@@ -138,16 +140,17 @@ impl Stats {
         });
         let (growing, levels): (Vec<_>, Vec<_>) = plain.enumerate().partition(|(at, _)| *at < GROWING);
         let plain = |rows: Vec<(usize, Reading)>| rows.into_iter().map(|(_, reading)| reading);
-        plain(growing).chain(self.read_pushes()).chain(plain(levels)).collect()
+        // The pushes last: what a reload adds must not move the others, which SIP servers ask for by their position.
+        plain(growing).chain(plain(levels)).chain(self.read_pushes()).collect()
     }
 
     fn read_pushes(&self) -> Vec<Reading> {
-        let rows = self.apps.iter().enumerate().flat_map(|(row, (provider, app))| {
+        let rows = self.apps.names().enumerate().flat_map(|(row, (provider, app))| {
             OUTCOMES.iter().enumerate().map(move |(column, outcome)| Reading {
                 name: "pushes_total",
                 labels: format!("{{provider=\"{}\",app=\"{app}\",outcome=\"{outcome}\"}}", provider.as_str()),
                 help: "Pushes by provider, app and how they ended",
-                value: self.value(TABLE.len() + row * OUTCOMES.len() + column),
+                value: self.apps.number(row, column).load(Ordering::Relaxed),
             })
         });
         rows.collect()
@@ -171,13 +174,6 @@ impl Stats {
 
     fn value(&self, at: usize) -> u64 {
         self.numbers.as_slice()[at].load(Ordering::Relaxed)
-    }
-
-    fn outcome_at(&self, provider: Provider, app: &str, outcome: &str) -> usize {
-        let row_of = |app: &str| self.apps.iter().position(|known| known.0 == provider && known.1 == app);
-        let row = row_of(app).or_else(|| row_of(OTHER_APP)).expect("every provider has a row for other apps");
-        let column = OUTCOMES.iter().position(|known| *known == outcome).expect("a test walks all outcomes");
-        TABLE.len() + row * OUTCOMES.len() + column
     }
 }
 

@@ -79,6 +79,10 @@ pub enum Counter {
     RestThrottled,
     /// Calls, or events of calls, that are missing in the timelines.
     TimelineSkipped,
+    /// Times that the configuration was read again and put in force.
+    Reloads,
+    /// Times that it was found wrong, and nothing was changed.
+    ReloadsRefused,
     /// Panics that were caught; each one is a bug to report.
     Panics,
     /// Level: pushes that wait or are under way.
@@ -157,6 +161,8 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
         "timeline_skipped_total",
         "Calls, or events of calls, that are missing in the timelines",
     ),
+    (Counter::Reloads, "reloads_total", "Times that the configuration was read again and put in force"),
+    (Counter::ReloadsRefused, "reloads_refused_total", "Reloads refused for what was wrong in the files"),
     (Counter::Panics, "panics_total", "Panics caught; each one is a bug to report"),
     (Counter::Queued, "queued", "Pushes that wait or are under way"),
     (Counter::ParkedNow, "parked", "Calls held right now"),

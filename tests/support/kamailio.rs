@@ -10,7 +10,7 @@ use std::net::{SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 /// A Kamailio that can be run: the machine's own, or one that was unpacked (see [`super::debian`]).
@@ -315,20 +315,29 @@ impl Kamailio {
     /// Runs a command through `kamcmd`: its words, such as `["core.psx"]`. The configuration must load `ctl.so`. Workers answer
     /// before the control process has its socket, so that is waited for.
     pub fn rpc(&self, words: &[&str]) -> String {
-        let socket = self.place.control_socket();
-        assert!(
-            poll(DEADLINE, || socket.exists().then_some(())).is_some(),
-            "no control socket:\n{}",
-            self.log()
-        );
         let ask = || {
-            let mut kamcmd = Command::new("kamcmd");
-            kamcmd.arg("-s").arg(format!("unix:{}", socket.display())).args(words);
-            let output =
-                kamcmd.output().expect("needs Debian's package kamailio; run make test, which installs it");
+            let output = self.kamcmd(words);
             output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
         };
         poll(DEADLINE, ask).unwrap_or_else(|| panic!("kamcmd {words:?} failed; the log:\n{}", self.log()))
+    }
+
+    /// The same once; the error is what Kamailio says why not.
+    pub fn try_rpc(&self, words: &[&str]) -> Result<String, String> {
+        let output = self.kamcmd(words);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        // kamcmd itself has done its work when it has printed an error.
+        let is_done = output.status.success() && !said.starts_with("error: ");
+        if is_done { Ok(said) } else { Err(said + &String::from_utf8_lossy(&output.stderr)) }
+    }
+
+    fn kamcmd(&self, words: &[&str]) -> Output {
+        let socket = self.place.control_socket();
+        let is_there = poll(DEADLINE, || socket.exists().then_some(()));
+        assert!(is_there.is_some(), "no control socket:\n{}", self.log());
+        let mut kamcmd = Command::new("kamcmd");
+        kamcmd.arg("-s").arg(format!("unix:{}", socket.display())).args(words);
+        kamcmd.output().expect("needs Debian's package kamailio; run make test, which installs it")
     }
 
     /// Sends a SIP request over UDP (see [`sip::request`]) and gives the first final answer.

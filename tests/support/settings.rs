@@ -49,6 +49,13 @@ pub fn p256_key(path: &Path) {
     ec_key(path, "P-256");
 }
 
+/// The public half of a private key, in PEM form.
+pub fn public_half(path: &Path) -> String {
+    let mut openssl = Command::new("openssl");
+    let output = run(openssl.args(["pkey", "-pubout", "-in"]).arg(path), "openssl");
+    String::from_utf8(output.stdout).expect("PEM is ASCII")
+}
+
 /// A private key on a curve of that name.
 pub fn ec_key(path: &Path, curve: &str) {
     let mut openssl = Command::new("openssl");

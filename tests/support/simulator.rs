@@ -79,10 +79,16 @@ impl Simulator {
         serde_json::from_str(&response.body_mut().read_to_string().expect("a body")).expect("JSON")
     }
 
-    /// `PUT` on the control API: `/tokens/…`, `/behaviour/…`, `/oauth`, `/limits`.
+    /// `PUT` on the control API: `/tokens/…`, `/behaviour/…`, `/keys/…`, `/oauth`, `/limits`.
     pub fn put(&self, path: &str, body: &Value) {
         let sent = ureq::put(self.url(path)).content_type("application/json").send(body.to_string());
         sent.unwrap_or_else(|error| panic!("PUT {path}: {error}"));
+    }
+
+    /// `DELETE` on the control API: `/keys/…`.
+    pub fn delete(&self, path: &str) {
+        let sent = ureq::delete(self.url(path)).call();
+        sent.unwrap_or_else(|error| panic!("DELETE {path}: {error}"));
     }
 
     /// `POST` on the control API: `/connections/goaway`, `/oauth/revoke`, …

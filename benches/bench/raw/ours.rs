@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use voip_push::config::Settings;
+use voip_push::config::{InForce, Settings};
 use voip_push::model::{Push, Report};
 use voip_push::process::SharedCounters;
 use voip_push::sender::{Hub, Refused, Sender};
@@ -86,13 +86,14 @@ impl Pair {
         let settings = settings(&job.config);
         let stats = Arc::new(Stats::new(settings.apps()).unwrap());
         let hub = Hub::new(&settings, &stats).unwrap();
+        let in_force = Arc::new(InForce::new(settings, |_| ()).unwrap());
         let ends = Rc::new(Ends::new());
         let sender = machine::fork(|| {
             let ends = Rc::clone(&ends);
-            hub.serve(&settings, &stats, Rc::new(move |_: &[u8], report| ends.push_ended(&report))).unwrap();
+            hub.serve(&in_force, &stats, Rc::new(move |_: &[u8], report| ends.push_ended(&report))).unwrap();
         });
         let submitter =
-            Submitter { sender: Sender::in_process(&hub, &stats), pushes: pushes(&settings), sent: 0 };
+            Submitter { sender: Sender::in_process(&hub, &stats), pushes: pushes(&in_force.now()), sent: 0 };
         Pair { ends, sender, submitter }
     }
 }

@@ -32,9 +32,7 @@ impl log::Log for KamailioLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let target = metadata.target();
         let ours = target == "voip_push" || target.starts_with("voip_push::");
-        // SAFETY: a NUL-terminated name and its length; the function only reads Kamailio's settings.
-        ours && unsafe { (core().get_debug_level)(MODULE.as_ptr(), MODULE.count_bytes() as c_int) }
-            >= host_level(metadata.level()).number
+        ours && host_shows(metadata.level())
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -45,6 +43,18 @@ impl log::Log for KamailioLog {
     }
 
     fn flush(&self) {}
+}
+
+fn host_shows(level: Level) -> bool {
+    // SAFETY: a NUL-terminated name and its length; the function only reads Kamailio's settings.
+    unsafe {
+        (core().get_debug_level)(MODULE.as_ptr(), MODULE.count_bytes() as c_int) >= host_level(level).number
+    }
+}
+
+/// Whether Kamailio shows all lines of this level.
+pub fn is_shown(level: LevelFilter) -> bool {
+    level.to_level().is_none_or(host_shows)
 }
 
 /// A level as Kamailio has it (dprint.h).

@@ -1,22 +1,26 @@
-//! What an administrator asks the module with `kamcmd`: the counters, the calls that wait, the tokens in quarantine.
+//! What an administrator asks the module with `kamcmd`: the counters, the calls that wait, the tokens in quarantine, and to read its
+//! configuration again.
 //!
-//! It refuses to do anything in the process that is asked: the sender does it, and is told.
+//! It refuses to touch calls and pushes in the process that is asked: the sender does, and is told.
 
 use super::layout::{Rpc, RpcExport};
 use super::sender;
 use crate::host::note::Note;
 use crate::host::panic_caught;
 use crate::host::table::Table;
-use crate::service::{Error, QuarantineAction, Service, installed};
+use crate::model::cut_to;
+use crate::service::{Error, LogLevel, QuarantineAction, Service, installed};
 use crate::stats::{Counter, Reading};
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr;
 
 /// The RPC commands, and a row of zeros.
-pub static RPC: Table<[RpcExport; 4]> = Table::new([
+pub static RPC: Table<[RpcExport; 6]> = Table::new([
     row(c"voip_push.stats", stats, &STATS_DOC),
     row(c"voip_push.calls", calls, &CALLS_DOC),
     row(c"voip_push.quarantine", quarantine, &QUARANTINE_DOC),
+    row(c"voip_push.reload", reload, &RELOAD_DOC),
+    row(c"voip_push.log_level", log_level, &LOG_LEVEL_DOC),
     RpcExport { name: ptr::null(), function: None, doc_str: ptr::null(), flags: 0 },
 ]);
 
@@ -28,6 +32,12 @@ static CALLS_DOC: Doc = doc(
 );
 static QUARANTINE_DOC: Doc =
     doc(c"What is to be done with dead tokens in quarantine: 'release' deletes them, 'drop' keeps them.");
+
+static RELOAD_DOC: Doc = doc(
+    c"Reads the configuration and the keys again and puts them in force; where something is wrong, all stays as it was.",
+);
+static LOG_LEVEL_DOC: Doc =
+    doc(c"How much is logged; with off, error, warn, info, debug or trace, that much until the next reload.");
 
 const fn doc(text: &'static CStr) -> Doc {
     Table::new([text.as_ptr(), ptr::null()])
@@ -86,6 +96,44 @@ unsafe extern "C" fn quarantine(rpc: *const Rpc, context: *mut c_void) {
     };
 }
 
+unsafe extern "C" fn reload(rpc: *const Rpc, context: *mut c_void) {
+    // SAFETY: as Kamailio calls an RPC command.
+    unsafe {
+        answer(rpc, context, |service, answer| {
+            let done = service.reload(None)?;
+            answer.add("generation", done.generation);
+            for key in done.after_restart {
+                answer.add_text("after_restart", key);
+            }
+            for warning in done.warnings {
+                answer.add_text("warning", &warning);
+            }
+            Ok(())
+        })
+    };
+}
+
+unsafe extern "C" fn log_level(rpc: *const Rpc, context: *mut c_void) {
+    // SAFETY: as Kamailio calls an RPC command.
+    unsafe {
+        answer(rpc, context, |service, answer| {
+            if let Some(level) = answer.word() {
+                service.set_log_level(&level)?;
+            }
+            let LogLevel { level, is_asked } = service.log_level();
+            answer.add_text("level", &level.as_str().to_ascii_lowercase());
+            answer.add_text("from", if is_asked { "command" } else { "file" });
+            if !super::log::is_shown(level) {
+                answer.add_text("hidden", "Kamailio's own debug level shows less; raise it too");
+            }
+            Ok(())
+        })
+    };
+}
+
+/// ctl.so sends nothing at all where the text of a fault has 256 bytes or more (MAX_FAULT_LEN); the log has it whole.
+const MAX_FAULT_LEN: usize = 250;
+
 /// Why a command was not done.
 enum Fault {
     Usage(&'static CStr),
@@ -98,7 +146,7 @@ impl From<Error> for Fault {
     }
 }
 
-/// What was asked and what is answered: a structure of names and numbers.
+/// What was asked and what is answered: a structure of names with numbers or texts.
 struct Answer {
     rpc: *const Rpc,
     context: *mut c_void,
@@ -119,7 +167,9 @@ unsafe fn answer(
         let text = match fault {
             None => return,
             Some(Fault::Usage(text)) => text.to_owned(),
-            Some(Fault::Failed(error)) => CString::new(error.to_string()).unwrap_or_default(),
+            Some(Fault::Failed(error)) => {
+                CString::new(cut_to(&error.to_string(), MAX_FAULT_LEN)).unwrap_or_default()
+            }
         };
         // SAFETY: Kamailio's RPC table and context, valid during this call; one text for the format's one.
         unsafe { ((*rpc).fault)(context, 500, c"%s".as_ptr(), text.as_ptr()) };
@@ -138,21 +188,25 @@ impl Answer {
     }
 
     fn add(&mut self, name: &str, value: u64) {
-        let Ok(name) = CString::new(name) else { return };
-        // SAFETY: as in `answer`; "{" takes the address of a handle. A name, then an unsigned int or a C string as the format says,
-        // both copied by Kamailio.
-        unsafe {
-            if self.structure.is_null() {
-                ((*self.rpc).add)(self.context, c"{".as_ptr(), &raw mut self.structure);
-            }
-            if self.structure.is_null() {
-                return;
-            }
-            if let Ok(number) = c_uint::try_from(value) {
-                ((*self.rpc).struct_add)(self.structure, c"u".as_ptr(), name.as_ptr(), number);
-            } else if let Ok(digits) = CString::new(value.to_string()) {
-                ((*self.rpc).struct_add)(self.structure, c"s".as_ptr(), name.as_ptr(), digits.as_ptr());
-            }
+        let Ok(number) = c_uint::try_from(value) else { return self.add_text(name, &value.to_string()) };
+        let (Ok(name), Some(structure)) = (CString::new(name), self.structure()) else { return };
+        // SAFETY: as in `answer`: a name, then an unsigned int as the format says, both copied by Kamailio.
+        unsafe { ((*self.rpc).struct_add)(structure, c"u".as_ptr(), name.as_ptr(), number) };
+    }
+
+    fn add_text(&mut self, name: &str, value: &str) {
+        let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else { return };
+        let Some(structure) = self.structure() else { return };
+        // SAFETY: as above, with a C string.
+        unsafe { ((*self.rpc).struct_add)(structure, c"s".as_ptr(), name.as_ptr(), value.as_ptr()) };
+    }
+
+    /// The structure of the answer, begun now where it was not.
+    fn structure(&mut self) -> Option<*mut c_void> {
+        if self.structure.is_null() {
+            // SAFETY: as in `answer`; "{" takes the address of a handle.
+            unsafe { ((*self.rpc).add)(self.context, c"{".as_ptr(), &raw mut self.structure) };
         }
+        (!self.structure.is_null()).then_some(self.structure)
     }
 }

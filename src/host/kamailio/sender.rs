@@ -96,13 +96,12 @@ fn run(service: &'static Service, forking: &'static Forking, pid: c_int) -> Resu
     let parked = Parked::new(park::waiting(), service.stats(), service.settings().ring);
     PARKED.with(|place| place.get_or_init(|| RefCell::new(parked)).borrow().due());
     let resume_failed = Limiter::new().map_err(|error| format!("no memory: {error}"))?;
-    let keep = how_long_calls_are_kept(service);
     let host = SenderHost {
         service,
         forking,
         resume_failed,
         pushes: RefCell::default(),
-        remembered: RefCell::new(Remembered::new(park::waiting(), keep)),
+        remembered: RefCell::new(Remembered::new(park::waiting(), keep(service))),
         doubts: RefCell::default(),
         next_refresh: Cell::new(service.refreshes().then(Instant::now)),
         lines: Lines::new(service).map_err(|error| format!("no memory: {error}"))?,
@@ -112,7 +111,7 @@ fn run(service: &'static Service, forking: &'static Forking, pid: c_int) -> Resu
 
 /// How long ended calls are remembered. Where nobody wants to be told of them, those that ring are, so that it is known which of the
 /// phones that were pushed have come.
-fn how_long_calls_are_kept(service: &Service) -> Duration {
+fn keep(service: &Service) -> Duration {
     match (late::is_on(service), awaits::is_used()) {
         (true, _) => service.settings().late,
         (false, true) => Duration::from_millis(1),
@@ -288,6 +287,12 @@ impl Host for SenderHost {
             self.push_the_silent();
             self.push_refreshes();
         });
+    }
+
+    fn settings_changed(&self) {
+        self.parked(|parked| parked.set_late(self.service.settings().ring));
+        self.remembered.borrow_mut().set_keep(keep(self.service));
+        self.next_refresh.set(self.service.refreshes().then(Instant::now));
     }
 
     fn stopping(&self) {

@@ -32,8 +32,7 @@ impl log::Log for OpensipsLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let target = metadata.target();
         let ours = target == "voip_push" || target.starts_with("voip_push::");
-        // SAFETY: OpenSIPS' variable; it points to a number at all times.
-        ours && unsafe { core().log_level.read().read() } >= host_level(metadata.level()).number
+        ours && host_shows(metadata.level())
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -44,6 +43,16 @@ impl log::Log for OpensipsLog {
     }
 
     fn flush(&self) {}
+}
+
+fn host_shows(level: Level) -> bool {
+    // SAFETY: OpenSIPS' variable; it points to a number at all times.
+    unsafe { core().log_level.read().read() >= host_level(level).number }
+}
+
+/// Whether OpenSIPS shows all lines of this level.
+pub fn is_shown(level: LevelFilter) -> bool {
+    level.to_level().is_none_or(host_shows)
 }
 
 /// A level as OpenSIPS has it (dprint.h), with the formats that its macros put together: for stderr, and for syslog.

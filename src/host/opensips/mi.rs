@@ -6,7 +6,7 @@ use super::layout::Abi;
 use super::symbols::core;
 use crate::host::panic_caught;
 use crate::model::{Device, Invalid};
-use crate::service::{Error, QuarantineAction, Service, installed};
+use crate::service::{Error, LogLevel, QuarantineAction, Service, installed};
 use crate::stats::{Counter, Reading};
 use std::ffi::{CStr, c_char, c_double, c_int, c_void};
 use std::ptr;
@@ -23,7 +23,7 @@ struct Row {
     needed: usize,
 }
 
-const ROWS: [Row; 4] = [
+const ROWS: [Row; 6] = [
     Row {
         name: c"voip_push:stats",
         help: c"All counters of voip_push, of all processes together.",
@@ -51,6 +51,20 @@ const ROWS: [Row; 4] = [
         command: quarantine,
         parameters: &[c"action"],
         needed: 1,
+    },
+    Row {
+        name: c"voip_push:reload",
+        help: c"Reads the configuration and the keys again and puts them in force; where something is wrong, all stays as it was.",
+        command: reload,
+        parameters: &[],
+        needed: 0,
+    },
+    Row {
+        name: c"voip_push:log_level",
+        help: c"How much is logged. Params: [level] (off, error, warn, info, debug or trace, until the next reload)",
+        command: log_level,
+        parameters: &[c"level"],
+        needed: 0,
     },
 ];
 
@@ -143,6 +157,43 @@ unsafe extern "C" fn quarantine(params: *const c_void, _: *mut c_void) -> *mut c
             let tokens = service.stats().get(Counter::InQuarantine);
             service.quarantine(action)?;
             item.number("tokens", tokens);
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn reload(params: *const c_void, _: *mut c_void) -> *mut c_void {
+    // SAFETY: as OpenSIPS calls an MI command.
+    unsafe {
+        answer(params, |service, _, item| {
+            let done = service.reload(None)?;
+            item.number("generation", done.generation);
+            for (name, texts) in
+                [("after_restart", done.after_restart.join(", ")), ("warnings", done.warnings.join("; "))]
+            {
+                if !texts.is_empty() {
+                    item.text(name, &texts);
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn log_level(params: *const c_void, _: *mut c_void) -> *mut c_void {
+    // SAFETY: as OpenSIPS calls an MI command.
+    unsafe {
+        answer(params, |service, asked, item| {
+            let level = asked.text(c"level")?;
+            if !level.is_empty() {
+                service.set_log_level(&level)?;
+            }
+            let LogLevel { level, is_asked } = service.log_level();
+            item.text("level", &level.as_str().to_ascii_lowercase());
+            item.text("from", if is_asked { "command" } else { "file" });
+            if !super::log::is_shown(level) {
+                item.text("hidden", "OpenSIPS' own log level shows less; raise it too");
+            }
             Ok(())
         })
     }

@@ -40,6 +40,11 @@ impl Rules {
         }
     }
 
+    /// See [`ProviderTokens::set_key`].
+    pub fn set_key(&self, key_id: &str, key: Option<DecodingKey>) -> bool {
+        self.provider_tokens.set_key(key_id, key)
+    }
+
     fn allows(&self, topic: &str) -> bool {
         let is_allowed = |voip: &String| voip == topic || voip.strip_suffix(".voip") == Some(topic);
         self.voip_topics.iter().any(is_allowed)

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize;
 
 use super::super::Sim;
@@ -31,13 +31,17 @@ pub struct CurrentJwt {
     authorization: HeaderValue,
     iat: i64,
     since: Instant,
+    /// What [`ProviderTokens::changes`] was when it was checked.
+    keys: u64,
 }
 
 /// Verifies provider tokens, each signature once.
 pub struct ProviderTokens {
     team_id: String,
-    key_id: String,
-    key: DecodingKey,
+    /// The keys that are good, by their ids.
+    keys: Mutex<HashMap<String, DecodingKey>>,
+    /// How often that has changed.
+    changes: AtomicU64,
     /// The text of every token that verified, with its iat.
     verified: Mutex<HashMap<String, i64>>,
     distinct: AtomicU64,
@@ -54,11 +58,26 @@ impl ProviderTokens {
     pub fn new(team_id: &str, key_id: &str, key: DecodingKey) -> Self {
         ProviderTokens {
             team_id: team_id.to_owned(),
-            key_id: key_id.to_owned(),
-            key,
+            keys: Mutex::new(HashMap::from([(key_id.to_owned(), key)])),
+            changes: AtomicU64::new(0),
             verified: Mutex::default(),
             distinct: AtomicU64::new(0),
         }
+    }
+
+    /// Takes tokens of another key, too; `None`: of that one no more. False where there is no such key.
+    pub fn set_key(&self, key_id: &str, key: Option<DecodingKey>) -> bool {
+        let is_new = key.is_some();
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match key {
+            Some(key) => keys.insert(key_id.to_owned(), key),
+            None => keys.remove(key_id),
+        };
+        // Whoever verifies a token takes the locks in the other order.
+        drop(keys);
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.changes.fetch_add(1, Relaxed);
+        is_new || before.is_some()
     }
 
     /// How many different tokens have verified.
@@ -86,9 +105,10 @@ impl ProviderTokens {
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         validation.validate_aud = false;
-        let token = decode::<Claims>(token, &self.key, &validation).ok()?;
-        let ours = token.header.kid.as_deref() == Some(&self.key_id) && token.claims.iss == self.team_id;
-        ours.then_some(token.claims.iat)
+        let key_id = decode_header(token).ok()?.kid?;
+        let key = self.keys.lock().unwrap_or_else(PoisonError::into_inner).get(&key_id).cloned()?;
+        let token = decode::<Claims>(token, &key, &validation).ok()?;
+        (token.claims.iss == self.team_id).then_some(token.claims.iat)
     }
 }
 
@@ -100,11 +120,11 @@ pub fn check(
     seen_iat: &mut Option<i64>,
 ) -> Result<(), Refusal> {
     let mut current = connection.jwt.lock().unwrap_or_else(PoisonError::into_inner);
-    let known =
-        current.as_ref().filter(|known| Some(&known.authorization) == authorization).map(|known| known.iat);
+    let known = current.as_ref().filter(|known| Some(&known.authorization) == authorization);
+    let keys = sim.apns.provider_tokens.changes.load(Relaxed);
     let iat = match known {
-        Some(iat) => iat,
-        None => sim.apns.provider_tokens.verify(bearer(authorization)?).ok_or_else(invalid)?,
+        Some(known) if known.keys == keys => known.iat,
+        _ => sim.apns.provider_tokens.verify(bearer(authorization)?).ok_or_else(invalid)?,
     };
     *seen_iat = Some(iat);
     check_window(iat, sim.clock.now_s())?;
@@ -114,8 +134,12 @@ pub fn check(
     if let Some(former) = current.as_ref().filter(|_| sim.jwt_updates_limited.load(Relaxed)) {
         check_update(former, iat)?;
     }
-    *current =
-        authorization.map(|value| CurrentJwt { authorization: value.clone(), iat, since: Instant::now() });
+    *current = authorization.map(|value| CurrentJwt {
+        authorization: value.clone(),
+        iat,
+        since: Instant::now(),
+        keys,
+    });
     Ok(())
 }
 

@@ -33,6 +33,8 @@ Control API (plain HTTP on the control port, JSON both ways):
   POST   /connections/close         the same without a GOAWAY: the TCP connections just go
   POST   /oauth/revoke              forget all access tokens; the next message gets a 401
   PUT    /oauth                     {\"expires_in\": seconds} of the access tokens issued from now on
+  PUT    /keys/{key id}             {\"public_pem\": a key's public half}: provider tokens of this key are good as well; DELETE
+                                    revokes a key
   PUT    /limits                    {\"jwt_updates\": false}: no 20-minute rule for new provider tokens
 
 A behaviour is used up by a request that is otherwise in order, the first of the list first:
@@ -94,6 +96,8 @@ async fn route(sim: &Arc<Sim>, exchange: &Exchange) -> Answered {
         }
         (["oauth", "revoke"], method) if method == post => setup::revoke(sim),
         (["oauth"], method) if method == put => setup::oauth(sim, &exchange.body),
+        (["keys", id], method) if method == put => setup::add_key(sim, id, &exchange.body),
+        (["keys", id], method) if method == delete => setup::revoke_key(sim, id),
         (["limits"], method) if method == put => setup::limits(sim, &exchange.body),
         (known, _) if is_known(known) => Err(Refusal(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -107,7 +111,7 @@ fn is_known(segments: &[&str]) -> bool {
     matches!(
         segments,
         ["pushes" | "stats" | "oauth" | "limits"]
-            | ["tokens" | "behaviour", _]
+            | ["tokens" | "behaviour" | "keys", _]
             | ["connections", "goaway" | "close"]
             | ["oauth", "revoke"]
     )

@@ -5,6 +5,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use http::StatusCode;
+use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -101,6 +102,28 @@ pub fn oauth(sim: &Sim, body: &[u8]) -> Answered {
     }
     sim.google.access_tokens.set_lifetime_s(expires_in);
     Ok(json!({ "expires_in": expires_in }))
+}
+
+/// `PUT /keys/{key id}`
+pub fn add_key(sim: &Sim, key_id: &str, body: &[u8]) -> Answered {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Key {
+        public_pem: String,
+    }
+    let Key { public_pem } = parsed(body)?;
+    let key = DecodingKey::from_ec_pem(public_pem.as_bytes())
+        .map_err(|_| bad_request("public_pem: is no public EC key in PEM form"))?;
+    sim.apns.set_key(key_id, Some(key));
+    Ok(json!({ "key_id": key_id }))
+}
+
+/// `DELETE /keys/{key id}`
+pub fn revoke_key(sim: &Sim, key_id: &str) -> Answered {
+    if sim.apns.set_key(key_id, None) {
+        return Ok(json!({}));
+    }
+    Err(Refusal(StatusCode::NOT_FOUND, "there is no such key".to_owned()))
 }
 
 /// `PUT /limits`
