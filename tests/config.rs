@@ -77,6 +77,7 @@ fn settings_with_which_no_push_could_come_in_time_are_refused() {
     assert_says(&sip("brief = \"drop\""), &["[sip] brief", "neither forward nor refuse"]);
     assert_says(&sip("unsupported = \"\""), &["[sip] unsupported", "neither forward nor refuse"]);
     assert_says(&sip("keep_tokens = \"ever\""), &["[sip] keep_tokens", "until_dead nor while_registered"]);
+    assert_says(&sip("purr = \"yes\""), &["[sip] purr", "none of offer, asked and off"]);
 }
 
 #[test]

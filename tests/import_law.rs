@@ -54,7 +54,12 @@ const CRATES: [(&str, &[&str]); 7] = [
     ("tokio_rustls", &["src/http2", "src/bin/voip-push/simulate", "src/bin/voip-push/serve"]),
     (
         "aws_lc_rs",
-        &["src/config/api_keys.rs", "src/bin/voip-push/simulate", "src/bin/voip-push/serve/tls.rs"],
+        &[
+            "src/config/api_keys.rs",
+            "src/service/purr.rs",
+            "src/bin/voip-push/simulate",
+            "src/bin/voip-push/serve/tls.rs",
+        ],
     ),
     ("ureq", &["src/provider/fcm", "src/sender"]),
     ("cbindgen", &[]),

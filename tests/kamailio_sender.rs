@@ -431,8 +431,8 @@ fn without_tmx_the_configuration_is_refused(installation: &Installation) {
     let options = options.define("CONFIG", &format!("\"{}\"", simulator.config().display()));
     let (status, log) = Kamailio::refused(options.define("NO_TMX", ""));
     assert!(!status.success());
-    let line =
-        "ERROR: voip_push: send_voip_push_async and park_call: needs the modules tm.so and tmx.so; load both";
+    let line = "ERROR: voip_push: send_voip_push_async, park_call and wake_dialog: \
+                needs the modules tm.so and tmx.so; load both";
     assert!(log.contains(line), "{log}");
 }
 

@@ -31,6 +31,14 @@ struct Text {
     changed_at_ns: u64,
 }
 
+/// Reads a file with a secret in it that is no part of the configuration.
+///
+/// # Errors
+/// What is wrong and what to do, without the content.
+pub fn read_secret(path: &Path) -> Result<Secret, String> {
+    Files::on_disk(Path::new("")).secret(path)
+}
+
 impl Files {
     /// The configuration in this file, to be read from the disk.
     pub(super) fn on_disk(main: &Path) -> Files {

@@ -142,6 +142,12 @@ impl InForce {
             settings.timeline.clone_from(&self.first.timeline);
             kept.push("[timeline]");
         }
+        let (sip, first) = (&mut settings.sip, &self.first.sip);
+        if (sip.purr, &sip.purr_key_file) != (first.purr, &first.purr_key_file) {
+            sip.purr = first.purr;
+            sip.purr_key_file.clone_from(&first.purr_key_file);
+            kept.push("[sip] purr");
+        }
         kept
     }
 

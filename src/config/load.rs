@@ -27,9 +27,11 @@ pub(super) fn examine(files: &Files) -> Result<(Settings, Vec<ConfigError>), Con
     let api_keys_file = raw.rest.as_ref().and_then(|rest| rest.api_keys_file.as_ref());
     let api_keys = api_keys_file.and_then(|named| noted(ApiKeys::load(files, named), &mut faults));
     let number = |key, value, range| in_range(file, key, value, range);
+    let store_path = store_path(file, &raw.store.url)?;
+    let sip = SipSettings::from_raw(file, &raw.sip, &store_path)?;
     let mut settings = Settings {
         file: file.to_owned(),
-        store_path: store_path(file, &raw.store.url)?,
+        store_path,
         ring: Duration::from_secs(number("[call] ring_seconds", raw.call.ring_seconds, 5..=180)?),
         wait: Duration::from_millis(number("[call] wait_ms", raw.call.wait_ms, 10..=10_000)?),
         wake: Duration::from_secs(number("[call] wake_seconds", raw.call.wake_seconds, 1..=120)?),
@@ -67,7 +69,7 @@ pub(super) fn examine(files: &Files) -> Result<(Settings, Vec<ConfigError>), Con
             raw.rest.as_ref().map_or_else(raw::ten, |rest| rest.wrong_keys_per_minute),
             0..=10_000,
         )? as u32,
-        sip: SipSettings::from_raw(file, &raw.sip)?,
+        sip,
         reachable: ReachableSettings::from_raw(file, &raw.reachable)?,
         refresh: RefreshSettings::from_raw(file, &raw.refresh)?,
         message: MessageSettings::from_raw(file, &raw.message)?,

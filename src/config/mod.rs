@@ -22,13 +22,14 @@ mod timeline;
 pub use api_keys::{ApiKey, ApiKeys};
 pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey, alert_topic};
 pub use error::ConfigError;
+pub use files::read_secret;
 pub use in_force::{Change, InForce, LogLevel};
 pub use message::MessageSettings;
 pub use profile::{MAX_APNS_LEN, MAX_FCM_LEN, Profile};
 pub use reachable::ReachableSettings;
 pub use refresh::RefreshSettings;
 pub use secret::Secret;
-pub use sip::SipSettings;
+pub use sip::{PurrOffer, SipSettings};
 pub use template::{Field, Piece, Template};
 pub use timeline::TimelineSettings;
 

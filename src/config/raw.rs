@@ -163,6 +163,8 @@ pub(super) struct Sip {
     pub brief: String,
     pub unsupported: String,
     pub keep_tokens: String,
+    pub purr: String,
+    pub purr_key_file: Option<PathBuf>,
 }
 
 impl Default for Sip {
@@ -173,6 +175,8 @@ impl Default for Sip {
             brief: "refuse".to_owned(),
             unsupported: "forward".to_owned(),
             keep_tokens: "until_dead".to_owned(),
+            purr: "offer".to_owned(),
+            purr_key_file: None,
         }
     }
 }

@@ -2,12 +2,24 @@
 //!
 //! It refuses numbers with which no push could come before a registration ends.
 
+use super::credential::beside;
 use super::load::in_range;
 use super::{ConfigError, raw};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Which phones get a PURR, with which they can be woken for requests within dialogs (RFC 8599 §6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PurrOffer {
+    /// All that can be woken without a call, as RFC 8599 has it.
+    All,
+    /// Those of them whose Contact has `+sip.pnspurr`.
+    Asked,
+    /// None.
+    Nobody,
+}
 
 /// `[sip]`
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct SipSettings {
     /// `min_expires_seconds`: a shorter registration is too brief for push.
     pub min_expires_s: u32,
@@ -19,10 +31,18 @@ pub struct SipSettings {
     pub refuses_unsupported: bool,
     /// `keep_tokens = "while_registered"`: a token is good as long as its registration, and not until it is dead.
     pub forgets_with_registration: bool,
+    /// `purr`
+    pub purr: PurrOffer,
+    /// `purr_key_file`: what makes PURRs and reads them; made where it is missing.
+    pub purr_key_file: PathBuf,
 }
 
 impl SipSettings {
-    pub(super) fn from_raw(file: &Path, raw: &raw::Sip) -> Result<SipSettings, ConfigError> {
+    pub(super) fn from_raw(
+        file: &Path,
+        raw: &raw::Sip,
+        store_path: &Path,
+    ) -> Result<SipSettings, ConfigError> {
         // RFC 8599 §5.6.1.1: above 120
         let pnsreg_s = in_range(file, "[sip] pnsreg_seconds", raw.pnsreg_seconds, 121..=86_400)?;
         let lowest = raw.pnsreg_seconds + 1;
@@ -43,7 +63,21 @@ impl SipSettings {
                 &raw.keep_tokens,
                 ["until_dead", "while_registered"],
             )?,
+            purr: purr_offer(file, &raw.purr)?,
+            purr_key_file: match &raw.purr_key_file {
+                Some(named) => beside(file, named),
+                None => store_path.with_file_name("purr.key"),
+            },
         })
+    }
+}
+
+fn purr_offer(file: &Path, text: &str) -> Result<PurrOffer, ConfigError> {
+    match text {
+        "offer" => Ok(PurrOffer::All),
+        "asked" => Ok(PurrOffer::Asked),
+        "off" => Ok(PurrOffer::Nobody),
+        _ => Err(ConfigError::new(file, "[sip] purr", "is none of offer, asked and off")),
     }
 }
 

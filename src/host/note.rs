@@ -114,6 +114,8 @@ pub(super) enum What {
     Audio,
     Video,
     Message,
+    /// A request within a dialog with one device.
+    Dialog,
 }
 
 impl From<Media> for What {
@@ -123,8 +125,12 @@ impl From<Media> for What {
 }
 
 impl What {
-    const ALL: [(What, &str); 3] =
-        [(What::Audio, "audio"), (What::Video, "video"), (What::Message, "message")];
+    const ALL: [(What, &str); 4] = [
+        (What::Audio, "audio"),
+        (What::Video, "video"),
+        (What::Message, "message"),
+        (What::Dialog, "dialog"),
+    ];
 
     fn word(self) -> &'static str {
         What::ALL.iter().find(|(what, _)| *what == self).map_or("", |(_, word)| word)

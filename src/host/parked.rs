@@ -85,6 +85,11 @@ pub(super) enum Act {
     },
 }
 
+/// Whose phone a call waits for: what it waits for may be one device of the user, whose id follows on a line of its own.
+pub(super) fn user_of(key: &str) -> &str {
+    key.split('\n').next().unwrap_or_default()
+}
+
 struct Call {
     user: String,
     sip_call_id: String,
@@ -115,7 +120,7 @@ impl Call {
     }
 
     fn give_up(&self, why: Needless) -> Act {
-        Act::GiveUp { user: self.user.clone(), sip_call_id: self.sip_call_id.clone(), why }
+        Act::GiveUp { user: user_of(&self.user).to_owned(), sip_call_id: self.sip_call_id.clone(), why }
     }
 }
 
@@ -250,7 +255,7 @@ impl Parked {
                 self.waiting.leave(user);
             }
             let why = Needless::CallOver;
-            return is_over.then(|| Act::GiveUp { user: user.to_owned(), sip_call_id, why });
+            return is_over.then(|| Act::GiveUp { user: user_of(user).to_owned(), sip_call_id, why });
         }
         if !is_counted {
             self.waiting.arrive(user);
@@ -414,7 +419,7 @@ impl Parked {
         let act = Act::GoOn(GoOn {
             id,
             route: call.route.clone(),
-            user: call.user.clone(),
+            user: user_of(&call.user).to_owned(),
             sip_call_id: call.sip_call_id.clone(),
             why,
             push: call.push.clone(),

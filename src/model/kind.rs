@@ -18,6 +18,8 @@ pub enum Kind {
     Message(Show),
     /// The phone's registration ends soon.
     Refresh,
+    /// A request within a dialog waits for the phone to register.
+    Dialog,
 }
 
 /// How an iPhone takes what is not a call (Apple's `apns-push-type`).
@@ -46,7 +48,7 @@ pub const MISSED_KEPT_S: i64 = 86_400;
 
 impl Kind {
     /// Every kind, in the order of their numbers between processes.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::Call,
         Kind::Ended(Ended::Cancelled),
         Kind::Ended(Ended::AnsweredElsewhere),
@@ -55,6 +57,7 @@ impl Kind {
         Kind::Message(Show::Alert),
         Kind::Message(Show::Background),
         Kind::Refresh,
+        Kind::Dialog,
     ];
 
     /// Whether it is about a call that the device was pushed for before.
@@ -70,6 +73,7 @@ impl Kind {
             Kind::Missed => "missed",
             Kind::Message(_) => "message",
             Kind::Refresh => "refresh",
+            Kind::Dialog => "dialog",
         }
     }
 }

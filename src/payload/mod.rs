@@ -18,7 +18,7 @@ mod values;
 
 pub use chat::{apns_message, fcm_message};
 pub use ended::{apns_missed, fcm_ended, fcm_missed};
-pub use refresh::{apns_refresh, fcm_refresh};
+pub use refresh::{apns_refresh, fcm_dialog, fcm_refresh};
 
 use crate::config::{IosPushType, MAX_APNS_LEN, MAX_FCM_LEN, Profile};
 use crate::model::Push;

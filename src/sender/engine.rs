@@ -138,7 +138,9 @@ impl Engine {
         let own_patience = job.patience.filter(|_| devices == 1);
         let mut is_minded = false;
         let ticket = job.pushes.first().map(|(push, _)| match push.kind {
-            Kind::Call | Kind::Message(_) => self.stops.enter(&push.call, devices, job.handed_over),
+            Kind::Call | Kind::Message(_) | Kind::Dialog => {
+                self.stops.enter(&push.call, devices, job.handed_over)
+            }
             Kind::Ended(_) | Kind::Missed | Kind::Refresh => self.stops.ticket_for_the_end(),
         });
         for ((push, place), ticket) in job.pushes.into_iter().zip(std::iter::repeat(ticket).flatten()) {

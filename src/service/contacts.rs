@@ -76,6 +76,9 @@ const LONGEST_S: u32 = 315_360_000;
 /// One contact, understood.
 struct Binding {
     device_id: Option<String>,
+    /// The user of its URI.
+    user: Vec<u8>,
+    asks_for_purr: bool,
     ask: Ask,
     asked_s: u32,
     wakes_itself: bool,
@@ -157,13 +160,14 @@ impl Service {
         }
         let pnsreg =
             queries.iter().any(|binding| binding.wakes_itself).then_some(self.settings().sip.pnsreg_s);
-        let headers = ours.into_iter().map(|provider| feature_caps_line(provider, pnsreg)).collect();
+        let headers = ours.into_iter().map(|provider| feature_caps_line(provider, pnsreg, None)).collect();
         Offer::Push { devices: 0, headers }
     }
 
     /// §5.6.1.1.
     fn offer(&self, register: &SipRegister<'_>, bindings: &[Binding]) -> Offer {
-        let sip = self.settings().sip;
+        let settings = self.settings();
+        let sip = &settings.sip;
         let is_served = |binding: &&Binding| self.new_device(register, binding).is_some();
         let served: Vec<&Binding> = bindings.iter().filter(is_served).collect();
         if served.is_empty() {
@@ -183,14 +187,21 @@ impl Service {
         }
         let mut headers = String::new();
         for provider in Provider::ALL {
-            let mut of_it =
-                served.iter().filter(|binding| binding.ask.provider() == Some(provider)).peekable();
-            if of_it.peek().is_some() {
-                let pnsreg = of_it.any(|binding| binding.wakes_itself).then_some(sip.pnsreg_s);
-                headers.push_str(&feature_caps_line(provider, pnsreg));
+            let is_of_it = |binding: &&&Binding| binding.ask.provider() == Some(provider);
+            let of_it: Vec<&Binding> = served.iter().filter(is_of_it).copied().collect();
+            if !of_it.is_empty() {
+                let pnsreg = of_it.iter().any(|binding| binding.wakes_itself).then_some(sip.pnsreg_s);
+                let purr = self.purr_of(register, &of_it);
+                headers.push_str(&feature_caps_line(provider, pnsreg, purr.as_deref()));
             }
         }
         Offer::Push { devices: served.len(), headers }
+    }
+
+    /// The header of a service has room for one PURR: of several phones in one REGISTER none could know whose it is.
+    fn purr_of(&self, register: &SipRegister<'_>, bindings: &[&Binding]) -> Option<String> {
+        let [binding] = bindings else { return None };
+        self.purr(&self.new_device(register, binding)?, &binding.user, binding.asks_for_purr)
     }
 
     fn unsupported(&self) -> Offer {
@@ -230,6 +241,14 @@ impl Service {
             }
         }
         if done == (Stored { stored: 0, forgotten: 0 }) { Err(Error::NoDevice) } else { Ok(done) }
+    }
+
+    /// The devices that a REGISTER brings.
+    pub(super) fn new_devices(&self, register: &SipRegister<'_>) -> Vec<NewDevice> {
+        let Ok(Some(bindings)) = bindings(register) else { return Vec::new() };
+        let least_s = self.settings().sip.min_expires_s;
+        let kept = bindings.iter().filter(|binding| register.granted_s(binding) >= least_s);
+        kept.filter_map(|binding| self.new_device(register, binding)).collect()
     }
 
     /// Looks before it writes: most phones that register have nothing to be forgotten.
@@ -327,6 +346,8 @@ fn bindings(register: &SipRegister<'_>) -> Result<Option<Vec<Binding>>, Invalid>
         let ask = Ask::of(&contact.uri)?;
         Ok(Binding {
             device_id: device_id(contact, &ask),
+            user: contact.uri.user().to_vec(),
+            asks_for_purr: contact.asks_for_purr(),
             asked_s: contact.expires_s().or(expires_s).unwrap_or(DEFAULT_EXPIRES_S),
             wakes_itself: contact.wakes_itself(),
             ask,

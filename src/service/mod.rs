@@ -3,11 +3,13 @@
 //! It refuses unchecked text: whatever comes in is turned into the model's nouns first, and a refusal says what and why.
 
 mod contacts;
+mod dialogs;
 mod ends;
 mod error;
 mod installed;
 mod messages;
 mod named;
+mod purr;
 mod refreshes;
 mod reload;
 
@@ -56,6 +58,8 @@ pub struct Service {
     hub: OnceCell<Hub>,
     /// That process' pid, in that process; 0 elsewhere.
     sender_pid: AtomicU32,
+    /// Set where phones are woken for requests within dialogs.
+    purrs: OnceCell<purr::Purrs>,
 }
 
 /// A call, or a message, that was looked up and checked, and can be handed over.
@@ -69,6 +73,7 @@ impl Ready {
         match self.pushes.first().map(|push| push.kind) {
             Some(Kind::Message(_)) => Counter::Messages,
             Some(Kind::Refresh) => Counter::Refreshes,
+            Some(Kind::Dialog) => Counter::Dialogs,
             _ => Counter::Calls,
         }
     }
@@ -134,6 +139,7 @@ impl Service {
             sender: PerProcess::new(),
             hub: OnceCell::new(),
             sender_pid: AtomicU32::new(0),
+            purrs: OnceCell::new(),
         })
     }
 

@@ -31,9 +31,10 @@ pub struct Contact<'a> {
     params: Params<'a>,
 }
 
-/// A URI, as far as push is concerned: scheme and parameters.
+/// A URI, as far as push is concerned: user and parameters.
 #[derive(PartialEq, Eq)]
 pub struct Uri<'a> {
+    user: &'a [u8],
     params: Params<'a>,
 }
 
@@ -90,6 +91,11 @@ impl<'a> Contact<'a> {
         self.param("+sip.pnsreg").is_some()
     }
 
+    /// Whether the phone asks for a PURR, to be woken for requests within dialogs. RFC 8599 has no such tag and gives a PURR to all.
+    pub fn asks_for_purr(&self) -> bool {
+        self.param("+sip.pnspurr").is_some()
+    }
+
     fn param(&self, name: &str) -> Option<Option<&'a [u8]>> {
         self.params
             .iter()
@@ -117,6 +123,22 @@ impl<'a> Uri<'a> {
         value.map(Some).ok_or_else(|| malformed(format!("has a {name} that is wrongly escaped")))
     }
 
+    /// What is before the `@`, as it stands there; empty where there is none.
+    pub fn user(&self) -> &'a [u8] {
+        self.user
+    }
+
+    /// Reads a URI that stands alone, such as a Request-URI.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn read(text: &'a [u8]) -> Result<Uri<'a>, Invalid> {
+        if text.len() > MAX_LEN {
+            return Err(malformed("is longer than any phone makes it"));
+        }
+        Uri::parse(text)
+    }
+
     fn parse(text: &'a [u8]) -> Result<Uri<'a>, Invalid> {
         let colon = text.iter().position(|&byte| byte == b':').ok_or_else(|| malformed("has no URI"))?;
         let (scheme, rest) = (&text[..colon], &text[colon + 1..]);
@@ -126,11 +148,12 @@ impl<'a> Uri<'a> {
             return Err(malformed("has no URI"));
         }
         if ![&b"sip"[..], b"sips"].iter().any(|sip| scheme.eq_ignore_ascii_case(sip)) {
-            return Ok(Uri { params: Vec::new() });
+            return Ok(Uri { user: b"", params: Vec::new() });
         }
         // `;` and `?` may stand before the `@`, which itself stands nowhere else unescaped
         let host_at = rest.iter().position(|&byte| byte == b'@').map_or(0, |at| at + 1);
-        let rest = &rest[host_at..];
+        let (user, rest) = rest.split_at(host_at);
+        let user = user.strip_suffix(b"@").unwrap_or_default();
         if rest.contains(&b'@') {
             return Err(malformed("has a URI with two @"));
         }
@@ -139,7 +162,7 @@ impl<'a> Uri<'a> {
         if parts.next().is_none_or(<[u8]>::is_empty) {
             return Err(malformed("has a URI without a host"));
         }
-        Ok(Uri { params: parts.map(uri_param).collect::<Result<_, _>>()? }).and_then(few)
+        Ok(Uri { user, params: parts.map(uri_param).collect::<Result<_, _>>()? }).and_then(few)
     }
 }
 

@@ -9,10 +9,12 @@ use crate::model::Provider;
 /// seconds; more than 120 (RFC 8599 §5.6.1.1).
 pub type PnsReg = u32;
 
-/// The header's line for one provider, with CRLF; for a phone that can wake up by itself, with when it is to.
-pub fn feature_caps_line(provider: Provider, pnsreg: Option<PnsReg>) -> String {
+/// The header's line for one provider, with CRLF; for a phone that can wake up by itself, with when it is to; and with the PURR that
+/// it is to put into the Contacts of its dialogs (RFC 8599 §6.2.1).
+pub fn feature_caps_line(provider: Provider, pnsreg: Option<PnsReg>, purr: Option<&str>) -> String {
     let pnsreg = pnsreg.map(|seconds| format!(";+sip.pnsreg=\"{seconds}\"")).unwrap_or_default();
-    format!("Feature-Caps: *;+sip.pns=\"{}\"{pnsreg}\r\n", provider.as_str())
+    let purr = purr.map(|purr| format!(";+sip.pnspurr=\"{purr}\"")).unwrap_or_default();
+    format!("Feature-Caps: *;+sip.pns=\"{}\"{pnsreg}{purr}\r\n", provider.as_str())
 }
 
 /// The push services that other proxies say they serve, in lower case: the values of `+sip.pns`.
@@ -47,8 +49,10 @@ mod tests {
 
     #[test]
     fn other_proxies_are_understood_however_they_write_it() {
-        let own = feature_caps_line(Provider::Apns, Some(130));
+        let own = feature_caps_line(Provider::Apns, Some(130), None);
         assert_eq!(own, "Feature-Caps: *;+sip.pns=\"apns\";+sip.pnsreg=\"130\"\r\n");
+        let with_purr = feature_caps_line(Provider::Fcm, None, Some("Ab_-9"));
+        assert_eq!(with_purr, "Feature-Caps: *;+sip.pns=\"fcm\";+sip.pnspurr=\"Ab_-9\"\r\n");
         let headers: [&[u8]; 4] = [
             b"*;+sip.pns=\"apns\"",
             b"+sip.pns=\"FCM\"",

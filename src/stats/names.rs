@@ -25,6 +25,10 @@ pub enum Counter {
     Messages,
     /// Phones that were asked to renew their registration.
     Refreshes,
+    /// Requests within dialogs that were pushed.
+    Dialogs,
+    /// Requests within dialogs whose PURR wakes nobody.
+    UselessPurrs,
     /// Devices that were not pushed to at once, since the call went to them anyway.
     Spared,
     /// Those of them that said nothing and were pushed to after all.
@@ -114,6 +118,12 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
     (Counter::Calls, "calls_total", "Calls that were pushed"),
     (Counter::Messages, "messages_total", "SIP messages that were pushed"),
     (Counter::Refreshes, "refreshes_total", "Phones that were asked to renew their registration"),
+    (Counter::Dialogs, "dialogs_total", "Requests within dialogs that were pushed"),
+    (
+        Counter::UselessPurrs,
+        "useless_purrs_total",
+        "Requests within dialogs whose PURR is not ours or whose phone is gone",
+    ),
     (Counter::Spared, "spared_total", "Devices not pushed to at once, since the call went to them anyway"),
     (Counter::Silent, "silent_total", "Devices that were spared, said nothing, and were pushed to after all"),
     (

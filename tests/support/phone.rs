@@ -62,6 +62,14 @@ impl Message {
         wanted.map(|(_, value)| value.as_str())
     }
 
+    /// The same with the Contact of another: a dialog keeps its routes, and its target changes (RFC 3261 section 12.2.1.2).
+    pub fn with_contact_of(&self, other: &Message) -> Message {
+        let mut headers = self.headers.clone();
+        headers.retain(|(name, _)| !name.eq_ignore_ascii_case("Contact"));
+        headers.push(("Contact".to_owned(), other.must("Contact").to_owned()));
+        Message { headers, ..self.clone() }
+    }
+
     fn must(&self, name: &str) -> &str {
         self.header(name).unwrap_or_else(|| panic!("no {name} in {self:?}"))
     }
@@ -447,6 +455,11 @@ impl Message {
 }
 
 impl Sent {
+    /// The same as if one more request had been sent in its dialog.
+    pub fn next(&self) -> Sent {
+        Sent { cseq: self.cseq + 1, ..self.clone() }
+    }
+
     fn text_with(&self, extra: &str) -> String {
         let Sent { method, uri, via, from, to, call_id, cseq, .. } = self;
         format!(

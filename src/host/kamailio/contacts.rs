@@ -3,14 +3,15 @@
 //!
 //! It refuses to answer a REGISTER: what is to be said is in `$push(...)`, and the script says it.
 
-use super::arguments;
 use super::functions::{Msg, Param, call};
 use super::layout::{PARAM_INT, Str};
 use super::pseudo;
 use super::symbols::core;
+use super::{arguments, dialogs};
+use crate::host::last::Last;
 use crate::host::{INTERNAL, log_failure, panic_caught, script_code, verbs};
 use crate::model::Invalid;
-use crate::service::{Error, SipRegister};
+use crate::service::{Error, Service, SipRegister};
 use crate::sip::{hidden, push_params_of_header, push_params_of_uri, unescape};
 use std::ffi::{c_int, c_uint};
 use std::ops::Range;
@@ -36,15 +37,26 @@ pub unsafe extern "C" fn check_contact_1(msg: Msg, user: Param, _: Param) -> c_i
 pub unsafe extern "C" fn register_contact_0(msg: Msg, _: Param, _: Param) -> c_int {
     // SAFETY: as above.
     call("register_contact", msg, [], |service, []: [&str; 0]| unsafe {
-        with_register(msg, None, |register| verbs::register_contact(service, register))
+        with_register(msg, None, |register| register_contact(service, msg, register))
     })
 }
 
 pub unsafe extern "C" fn register_contact_1(msg: Msg, user: Param, _: Param) -> c_int {
     // SAFETY: as above.
     call("register_contact", msg, [("user", user)], |service, [user]| unsafe {
-        with_register(msg, Some(user), |register| verbs::register_contact(service, register))
+        with_register(msg, Some(user), |register| register_contact(service, msg, register))
     })
+}
+
+/// Requests within dialogs that wait for one of the devices go on when it is stored.
+///
+/// # Safety
+/// As Kamailio calls a script function.
+unsafe fn register_contact(service: &Service, msg: Msg, register: &SipRegister<'_>) -> Result<Last, Error> {
+    let done = verbs::register_contact(service, register)?;
+    // SAFETY: the caller's word.
+    unsafe { dialogs::registered(service, msg, register) };
+    Ok(done)
 }
 
 /// Reads the REGISTER in hand; in an onreply_route, the one that the reply in hand answers.

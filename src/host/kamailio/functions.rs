@@ -8,7 +8,7 @@ use super::late;
 use super::layout::{ANY_ROUTE, CmdExport, SipMsg};
 use super::pseudo;
 use super::tm;
-use super::{awaits, contacts, park, pushes, reach};
+use super::{awaits, contacts, dialogs, park, pushes, reach};
 use crate::host::table::Table;
 use crate::host::{last::Last, panic_caught, script_function, verbs};
 use crate::model::{Invalid, Media};
@@ -19,7 +19,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// All script functions, and a row of zeros.
-pub static TABLE: Table<[CmdExport; 34]> = Table::new([
+pub static TABLE: Table<[CmdExport; 40]> = Table::new([
     row(c"register_token", 3, register_token_3 as *const c_void),
     row(c"register_token", 4, register_token_4 as *const c_void),
     row(c"register_token", 5, register_token_5 as *const c_void),
@@ -48,6 +48,12 @@ pub static TABLE: Table<[CmdExport; 34]> = Table::new([
     row(c"register_contact", 1, contacts::register_contact_1 as *const c_void),
     row(c"strip_push_params", 0, contacts::strip_push_params_0 as *const c_void),
     row(c"strip_push_params", 1, contacts::strip_push_params_1 as *const c_void),
+    CmdExport { fixup: Some(fix_dialogs), ..row(c"lookup_purr", 0, dialogs::lookup_purr as *const c_void) },
+    parking(c"wake_dialog", 1, dialogs::wake_dialog_1 as *const c_void),
+    parking(c"wake_dialog", 2, dialogs::wake_dialog_2 as *const c_void),
+    row(c"follow_dialog", 0, dialogs::follow_dialog as *const c_void),
+    row(c"doubt_dialog", 0, dialogs::doubt_dialog as *const c_void),
+    row(c"is_dialog_phone", 0, dialogs::is_dialog_phone as *const c_void),
     row(c"cancel_voip_push", 3, cancel_voip_push as *const c_void),
     CmdExport { fixup: Some(fix_late), ..row(c"is_late_call", 0, late::is_late_call as *const c_void) },
     row(c"is_late_contact", 0, late::is_late_contact as *const c_void),
@@ -98,6 +104,10 @@ unsafe extern "C" fn fix_awaits(_: *mut *mut c_void, _: c_int) -> c_int {
     0
 }
 
+unsafe extern "C" fn fix_dialogs(_: *mut *mut c_void, _: c_int) -> c_int {
+    if panic_caught(false, dialogs::is_in_the_script) { 0 } else { -1 }
+}
+
 unsafe extern "C" fn fix_late(_: *mut *mut c_void, _: c_int) -> c_int {
     late::is_in_the_script();
     0
@@ -112,7 +122,7 @@ unsafe extern "C" fn fix_suspending(param: *mut *mut c_void, number: c_int) -> c
     let is_possible = panic_caught(false, || {
         let is_possible = tm::tm().is_some();
         if !is_possible && number == 1 {
-            ::log::error!("send_voip_push_async and park_call: {}", tm::NEEDED);
+            ::log::error!("send_voip_push_async, park_call and wake_dialog: {}", tm::NEEDED);
         }
         is_possible
     });

@@ -6,6 +6,7 @@ mod arguments;
 mod awaits;
 mod contacts;
 mod counters;
+mod dialogs;
 mod functions;
 mod http;
 mod late;

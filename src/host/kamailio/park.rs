@@ -11,6 +11,7 @@ use super::{awaits, pseudo, reach, sender};
 use crate::host::last::Last;
 use crate::host::limiter::Limiter;
 use crate::host::note::{CallId, Follow, Note, Park, Wake};
+use crate::host::parked::user_of;
 use crate::host::waiting::{Moment, Waiting};
 use crate::model::{Invalid, User};
 use crate::service::{Error, Service};
@@ -70,12 +71,17 @@ pub unsafe extern "C" fn park_call_2(msg: Msg, user: Param, route: Param) -> c_i
 pub unsafe extern "C" fn park_call_3(msg: Msg, user: Param, route: Param, seconds: Param) -> c_int {
     let params = [("user", user), ("route", route), ("seconds", seconds)];
     call("park_call", msg, params, |service, [user, route, seconds]| {
-        let seconds = seconds.parse().ok().filter(|seconds| (1..=MAX_SECONDS).contains(seconds));
-        let why = || Invalid::new("seconds", format!("is not a number from 1 to {MAX_SECONDS}"));
-        let within = Duration::from_secs(seconds.ok_or_else(why)?);
+        let within = self::seconds(seconds)?;
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
         unsafe { park(service, msg, user, route, Some(within)) }
     })
+}
+
+/// How long a script wants something to be held.
+pub fn seconds(text: &str) -> Result<Duration, Invalid> {
+    let seconds = text.parse().ok().filter(|seconds| (1..=MAX_SECONDS).contains(seconds));
+    let why = || Invalid::new("seconds", format!("is not a number from 1 to {MAX_SECONDS}"));
+    seconds.map(Duration::from_secs).ok_or_else(why)
 }
 
 unsafe fn park(
@@ -86,8 +92,54 @@ unsafe fn park(
     within: Option<Duration>,
 ) -> Result<Last, Error> {
     check_can_suspend(service, route)?;
-    let user = key(user)?;
+    // SAFETY: the caller's word.
+    unsafe {
+        let method = text(msg, "$rm")?;
+        let settings = service.settings();
+        let awaits = awaits::is_used() && is_in_failure_route(service);
+        // A call that was declined waits for what is left of the time of the phones that were pushed for it.
+        let left = if awaits { tm::current(msg)?.and_then(awaits::left) } else { None };
+        let usual = if method == "INVITE" { settings.wake } else { settings.message.wake };
+        let held = Held {
+            key: key(user)?,
+            sip_call_id: text(msg, "$ci")?,
+            route: route.to_owned(),
+            within: how_long(&method, within.or(left).unwrap_or(usual)),
+            looked_before_us: if awaits { 0 } else { LOOKED_BEFORE_US },
+            awaits,
+        };
+        hold(service, msg, held, |_| Ok(()))
+    }
+}
+
+/// A request that is to be held.
+pub struct Held {
+    /// Whose registration it waits for: a user's, by [`key`], or a device's.
+    pub key: String,
+    /// What its pushes are known by.
+    pub sip_call_id: String,
+    /// Where it goes on.
+    pub route: String,
+    /// How long it waits.
+    pub within: Duration,
+    /// How long ago a registration may have been that it has missed.
+    pub looked_before_us: Moment,
+    /// It waits for phones that were pushed and have not come yet, and for nothing else.
+    pub awaits: bool,
+}
+
+/// Holds the request in hand. `push` is called once it is sure that there is something to be held, and before.
+///
+/// # Safety
+/// On Kamailio's own thread, with the message that it has in hand.
+pub unsafe fn hold(
+    service: &Service,
+    msg: Msg,
+    held: Held,
+    push: impl FnOnce(CallId) -> Result<(), Error>,
+) -> Result<Last, Error> {
     let tm = tm().ok_or_else(|| Error::Internal(NEEDED.to_owned()))?;
+    let Held { key, sip_call_id, route, within, looked_before_us, awaits } = held;
     // SAFETY: the caller's word.
     unsafe {
         let Some(id) = tm.call_to_suspend(msg)? else {
@@ -97,48 +149,40 @@ unsafe fn park(
             }
             return Ok(Last::stop());
         };
-        if let Some(refused) = one_too_many(service, &user, id) {
+        if let Some(refused) = one_too_many(service, &key, id) {
             return Ok(refused);
         }
+        push(id)?;
         if !sender::knows(id) {
             tm.watch(msg, id)?;
         }
-        let awaits = awaits::is_used() && is_in_failure_route(service);
-        let left = awaits::left(id).filter(|_| awaits);
-        let within = how_long(service, &text(msg, "$rm")?, within, left);
-        let sip_call_id = text(msg, "$ci")?;
         // A call that was followed before it looked for contacts knows what it may have missed; another one guesses.
         let (missed_since, is_counted) = match sender::take_followed(id) {
             Some(followed) => (followed.missed_since, followed.is_counted),
             None => {
-                let (now, is_counted) = count_in(&user, id);
-                let looked_before = if awaits { 0 } else { LOOKED_BEFORE_US };
-                (now.saturating_sub(looked_before), is_counted)
+                let (now, is_counted) = count_in(&key, id);
+                (now.saturating_sub(looked_before_us), is_counted)
             }
         };
         if let Err(error) = tm.suspend(msg, within + SAFETY_NET) {
-            count_out(&user, is_counted);
+            count_out(&key, is_counted);
             return Err(error);
         }
-        let (about, name) = ((user.clone(), sip_call_id.clone()), route.to_owned());
+        let (about, name) = ((key.clone(), sip_call_id.clone()), route.clone());
         let note =
-            Note::Park(Park { user, sip_call_id, id, route: name, within, missed_since, is_counted, awaits });
+            Note::Park(Park { user: key, sip_call_id, id, route, within, missed_since, is_counted, awaits });
         if let Err(error) = sender::try_tell(&note) {
             count_out(&about.0, is_counted);
-            go_on_here(tm, msg, id, route, &error, [&about.0, &about.1]);
+            go_on_here(tm, msg, id, &name, &error, [user_of(&about.0), &about.1]);
         }
     }
     Ok(Last::stop())
 }
 
 /// How long a request waits. Whoever has sent anything but an INVITE hears nothing meanwhile and gives up after 32 s (RFC 3261
-/// §17.1.2.2, timer F). A call that was declined waits for what is `left` of the time of the phones that were pushed for it.
-fn how_long(service: &Service, method: &str, asked: Option<Duration>, left: Option<Duration>) -> Duration {
-    let settings = service.settings();
-    if method == "INVITE" {
-        return asked.or(left).unwrap_or(settings.wake);
-    }
-    asked.unwrap_or(settings.message.wake).min(MOST_WITHOUT_100)
+/// §17.1.2.2, timer F).
+pub fn how_long(method: &str, wanted: Duration) -> Duration {
+    if method == "INVITE" { wanted } else { wanted.min(MOST_WITHOUT_100) }
 }
 
 /// Whether phones have declined the call in hand. A route in which a call goes on is of the same type, and runs in the sender's process.
@@ -193,29 +237,41 @@ pub fn one_too_many_to(service: &Service, user: &str, id: CallId) -> Result<Opti
 pub unsafe extern "C" fn follow_call(msg: Msg, user: Param, _: Param) -> c_int {
     call("follow_call", msg, [("user", user)], |service, [user]| {
         let user = key(user)?;
-        if !service.has_sender_process() {
-            return Err(Error::Internal("there is no sender's process; Kamailio does not fork".to_owned()));
-        }
-        let tm = tm().ok_or_else(|| Error::Internal(NEEDED.to_owned()))?;
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
         unsafe {
-            let InHand::Call(id) = tm.call_in_hand(msg)? else {
-                return Ok(Last::nothing("the caller has hung up"));
-            };
-            if !sender::knows(id) {
-                tm.watch(msg, id)?;
-            }
-            sender::follow_no_more(id);
-            if !service.is_sender() {
+            let done = follow(service, msg, user, text(msg, "$ci")?)?;
+            if let Some(id) = tm::current(msg)?.filter(|id| sender::is_followed(*id) && !service.is_sender())
+            {
                 awaits::decide(service, id);
             }
-            let sip_call_id = text(msg, "$ci")?;
-            let (missed_since, is_counted) = count_in(&user, id);
-            let follow = Follow { user, sip_call_id, id, missed_since, is_counted, rung: Vec::new() };
-            sender::tell_of_followed(follow);
+            Ok(done)
         }
-        Ok(Last::new(1))
     })
+}
+
+/// The request in hand is going to contacts; who registers under this key from here on is of interest to it.
+///
+/// # Safety
+/// On Kamailio's own thread, with the message that it has in hand.
+pub unsafe fn follow(service: &Service, msg: Msg, key: String, sip_call_id: String) -> Result<Last, Error> {
+    if !service.has_sender_process() {
+        return Err(Error::Internal("there is no sender's process; Kamailio does not fork".to_owned()));
+    }
+    let tm = tm().ok_or_else(|| Error::Internal(NEEDED.to_owned()))?;
+    // SAFETY: the caller's word.
+    unsafe {
+        let InHand::Call(id) = tm.call_in_hand(msg)? else {
+            return Ok(Last::nothing("the caller has hung up"));
+        };
+        if !sender::knows(id) {
+            tm.watch(msg, id)?;
+        }
+        sender::follow_no_more(id);
+        let (missed_since, is_counted) = count_in(&key, id);
+        let follow = Follow { user: key, sip_call_id, id, missed_since, is_counted, rung: Vec::new() };
+        sender::tell_of_followed(follow);
+    }
+    Ok(Last::new(1))
 }
 
 pub unsafe extern "C" fn wake_calls(msg: Msg, user: Param, _: Param) -> c_int {
@@ -249,7 +305,10 @@ pub unsafe extern "C" fn wake_calls(msg: Msg, user: Param, _: Param) -> c_int {
 
 /// All contacts of the user as `save()` leaves them, where the registrar is told to, and how many of them, which are the first,
 /// stand in the REGISTER in hand.
-unsafe fn contacts(msg: Msg, header: &str) -> (Vec<String>, usize) {
+///
+/// # Safety
+/// On Kamailio's own thread, with the message that it has in hand.
+pub unsafe fn contacts(msg: Msg, header: &str) -> (Vec<String>, usize) {
     let read = |name: &'static str| {
         // SAFETY: the caller's word.
         let value = unsafe { pseudo::read(msg, name) }.ok().flatten()?;

@@ -8,7 +8,7 @@ use super::functions::{Msg, Param, call, media_of};
 use super::late;
 use super::sender::has_event_route;
 use super::tm::{self, NEEDED, tm};
-use super::{awaits, park, reach, sender};
+use super::{awaits, dialogs, park, reach, sender};
 use crate::host::last::{self, Last};
 use crate::host::note::{CallId, Doubt, Note, What};
 use crate::host::{log_failure, script_code, verbs};
@@ -79,6 +79,8 @@ impl Asked<'_> {
         let Asked { user, caller, call_id, what } = self;
         match what {
             What::Message => service.ready_message(user, caller, call_id),
+            // That one device is known to whoever asks.
+            What::Dialog => Err(Error::NoDevice),
             What::Audio => service.ready(user, caller, call_id, Media::Audio),
             What::Video => service.ready(user, caller, call_id, Media::Video),
         }
@@ -88,6 +90,7 @@ impl Asked<'_> {
     fn patience(&self, service: &Service) -> Duration {
         match self.what {
             What::Message => service.settings().message.wake,
+            What::Dialog => service.settings().wake,
             What::Audio | What::Video => service.settings().ring,
         }
     }
@@ -107,7 +110,7 @@ unsafe fn queue(service: &Service, msg: Msg, asked: &Asked<'_>) -> Result<(Last,
     let devices = ready.devices();
     let awake = id.map(|id| leave_out_the_awake(service, asked, id, &ready)).unwrap_or_default();
     let is_pushed = |device: &Device| !awake.contains(&device.device_id);
-    let awaited = id.filter(|_| asked.what != What::Message);
+    let awaited = id.filter(|_| matches!(asked.what, What::Audio | What::Video));
     if let Some(id) = awaited {
         awaits::expect(service, id, reach::elsewhere(id, ready.each_device(), is_pushed));
     }
@@ -163,7 +166,10 @@ pub fn push_silent(service: &Service, doubt: &Doubt) -> Result<usize, Error> {
     let Doubt { user, sip_call_id, id, caller, what, phones, .. } = doubt;
     let asked = Asked { user, caller, call_id: sip_call_id, what: *what };
     let is_silent = |device: &Device| phones.iter().any(|phone| phone.device_id == device.device_id);
-    let ready = asked.ready(service)?.only(is_silent);
+    let ready = match what {
+        What::Dialog => dialogs::ready_again(service, doubt)?,
+        _ => asked.ready(service)?.only(is_silent),
+    };
     let devices = ready.devices();
     if devices > 0 {
         service.stats().add(Counter::Silent, devices as u64);

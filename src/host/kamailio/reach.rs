@@ -46,6 +46,28 @@ pub fn registered(contacts: &[String], transport: &str, phone: Option<&str>) {
     contacts.iter().for_each(|contact| fresh.note(contact, is_connected, phone));
 }
 
+/// The branches of the call in hand that were watched and were sent to a contact, by their numbers.
+pub fn branches_of(id: CallId) -> Vec<u32> {
+    let sent_to = sender::rung_in_hand(id);
+    BRANCHES.with_borrow(|branches| {
+        let its = branches
+            .contacts
+            .iter()
+            .filter(|(_, contact)| branches.call == Some(id) && sent_to.contains(contact));
+        its.map(|(number, _)| *number).collect()
+    })
+}
+
+/// What is known of a contact, or of what else was noted by [`registered`].
+pub fn known(contact: &str) -> Option<Known> {
+    FRESH.get()?.look(contact)
+}
+
+/// The number that a phone has in what is known.
+pub fn number_of(phone: &str) -> Option<u16> {
+    Some(FRESH.get()?.phone(phone))
+}
+
 /// The branches of the call in hand, and the contacts that they go to.
 struct Branches {
     call: Option<CallId>,

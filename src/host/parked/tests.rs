@@ -308,3 +308,42 @@ fn a_call_that_was_declined_waits_for_phones_that_were_pushed_and_for_nothing_el
     assert_eq!(rig.park(other), None);
     assert_eq!(rig.parked.nobody_else(other, rig.now), None);
 }
+
+#[test]
+fn a_request_that_waits_for_one_device_is_woken_by_no_other_and_its_pushes_are_its_users() {
+    let mut rig = rig();
+    let key = "bob\nsip:urn:x:1";
+    let missed_since = rig.parked.waiting.arrive(key);
+    let (user, sip_call_id, route) = (key.to_owned(), "c1/2".to_owned(), "WOKEN".to_owned());
+    let park = Park {
+        user,
+        sip_call_id,
+        id: ID,
+        route,
+        within: 15 * SECOND,
+        missed_since,
+        is_counted: true,
+        awaits: false,
+    };
+    assert_eq!(rig.parked.park(park, rig.now), None);
+    // Another device of the user, and the user's calls.
+    assert_eq!(rig.wake(&["tablet"]), []);
+    let wake = |rig: &mut Rig, contacts: &[&str]| {
+        let moment = rig.parked.waiting.wake(key).unwrap();
+        let contacts: Vec<_> = contacts.iter().map(|contact| (*contact).to_owned()).collect();
+        let (aor, phone) = ("sip:bob@x".to_owned(), String::new());
+        let wake =
+            Wake { user: key.to_owned(), aor, moment, tells_contacts: true, contacts, phone, registered: 0 };
+        rig.parked.wake(&wake, rig.now)
+    };
+    let woken = wake(&mut rig, &[]);
+    let [Act::GoOn(go_on)] = woken.as_slice() else { panic!("{woken:?}") };
+    assert_eq!((go_on.why, go_on.user.as_str(), go_on.sip_call_id.as_str()), (Why::Woken, "bob", "c1/2"));
+    assert_eq!(wake(&mut rig, &[]), [], "it is where the request went");
+    let moved = Act::Append { id: ID, aor: "sip:bob@x".to_owned() };
+    assert_eq!(wake(&mut rig, &["192.0.2.1:5060"]), [moved]);
+    let over = rig.parked.over(ID, rig.now);
+    let (user, sip_call_id, why) = ("bob".to_owned(), "c1/2".to_owned(), Needless::CallOver);
+    assert_eq!(over, Some(Act::GiveUp { user, sip_call_id, why }));
+    assert!(rig.is_empty() && rig.parked.waiting.count(key) == 0);
+}

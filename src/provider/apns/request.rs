@@ -64,7 +64,7 @@ pub(super) fn build(
         Kind::Missed => {
             (ALERT, AT_ONCE, push.expires_at_s + MISSED_KEPT_S, payload::apns_missed(profile, push))
         }
-        Kind::Message(_) | Kind::Refresh if topic.ends_with(".voip") => {
+        Kind::Message(_) | Kind::Refresh | Kind::Dialog if topic.ends_with(".voip") => {
             let reason = "only a call is told by a VoIP push".to_owned();
             return Err(Outcome::Rejected { reason });
         }
@@ -74,7 +74,7 @@ pub(super) fn build(
             let text = HeaderValue::from_static;
             (text(push_type), text(priority), push.expires_at_s, body)
         }
-        Kind::Refresh => {
+        Kind::Refresh | Kind::Dialog => {
             let (push_type, priority) = (Show::Background.as_str(), Show::Background.priority());
             let text = HeaderValue::from_static;
             (text(push_type), text(priority), push.expires_at_s, payload::apns_refresh())

@@ -43,6 +43,7 @@ fn body(push: &Push, credential: &FcmCredential) -> Result<Bytes, Outcome> {
             .ok_or_else(|| refuse("the app's profile has no word for the end of a call")),
         (Kind::Missed, Platform::Ios) => Ok(payload::fcm_missed(profile, push)),
         (Kind::Refresh, _) => Ok(payload::fcm_refresh(push)),
+        (Kind::Dialog, _) => Ok(payload::fcm_dialog(push)),
         (Kind::Message(show), _) => payload::fcm_message(profile, push, show)
             .ok_or_else(|| refuse("the app's profile has no word for messages")),
         (Kind::Ended(_), Platform::Ios) | (Kind::Missed, Platform::Android) => {
