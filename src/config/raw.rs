@@ -19,6 +19,7 @@ pub(super) struct File {
     pub rest: Option<Rest>,
     pub sip: Sip,
     pub message: Message,
+    pub alerts: Alerts,
     pub refresh: Refresh,
     pub reachable: Reachable,
     pub timeline: Timeline,
@@ -192,6 +193,15 @@ impl Default for Message {
     fn default() -> Self {
         Message { wake_seconds: 25, ios_push_type: "alert".to_owned() }
     }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Alerts {
+    pub missed_call: Option<String>,
+    pub missed_call_loc_key: Option<String>,
+    pub message: Option<String>,
+    pub message_loc_key: Option<String>,
 }
 
 #[derive(Deserialize)]

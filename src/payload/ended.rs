@@ -7,7 +7,7 @@
 
 use super::values::Values;
 use super::{fitted, json, message, sylk, template};
-use crate::config::{MAX_FCM_LEN, Piece, Profile};
+use crate::config::{AlertWords, MAX_FCM_LEN, Piece, Profile};
 use crate::model::{Ended, Push};
 use bytes::Bytes;
 use serde::Serialize;
@@ -110,36 +110,42 @@ struct Aps<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
 struct Alert<'a> {
-    title: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<&'a str>,
+    /// A key in the app's `Localizable.strings`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title_loc_key: Option<&'a str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     body: &'a str,
 }
 
 /// An APNs alert about a missed call.
-pub fn apns_missed(profile: &Profile, push: &Push) -> Bytes {
+pub fn apns_missed(profile: &Profile, push: &Push, words: &AlertWords) -> Bytes {
     let values = Values::new(push);
     let mut out = Vec::new();
-    json(&mut out, &missed(profile, &values));
+    json(&mut out, &missed(profile, &values, words));
     out.into()
 }
 
 /// The same for an iPhone that is reached through FCM.
-pub fn fcm_missed(profile: &Profile, push: &Push) -> Bytes {
+pub fn fcm_missed(profile: &Profile, push: &Push, words: &AlertWords) -> Bytes {
     let values = Values::new(push);
     let mut out = Vec::with_capacity(values.expected_len());
     message::start(&mut out, &push.device.token);
     json(&mut out, &Minimal { r#type: "missed", reason: "cancelled", id: values.id() });
-    message::end_alert(&mut out, push, &missed(profile, &values));
+    message::end_alert(&mut out, push, &missed(profile, &values, words));
     debug_assert!(out.len() < 2 * MAX_FCM_LEN, "the texts of a call are shorter");
     out.into()
 }
 
-fn missed<'a>(profile: &Profile, values: &'a Values<'_>) -> Missed<'a> {
+fn missed<'a>(profile: &Profile, values: &'a Values<'_>, words: &'a AlertWords) -> Missed<'a> {
     let is_private = matches!(profile, Profile::Minimal);
     let (body, call_id) = if is_private { ("", "") } else { (values.name, &*values.call.call_id) };
+    let (title, title_loc_key) = (words.missed_call.text(), words.missed_call.key());
     Missed {
-        aps: Aps { alert: Alert { title: "Missed call", body }, sound: "default", mutable_content: 1 },
+        aps: Aps { alert: Alert { title, title_loc_key, body }, sound: "default", mutable_content: 1 },
         r#type: "missed",
         id: values.id(),
         call_id,
