@@ -60,9 +60,11 @@ impl Ward {
     }
 }
 
-/// A program that answers as Kamailio does to `-v`, and knows no other option.
+/// A program that answers as both servers do to `-V`, and tells where it was asked for more than that.
 fn server(scratch: &Scratch, version: &str) -> PathBuf {
-    let script = format!("#!/bin/sh\n[ \"$1\" = -v ] && echo 'version: {version} '\n");
+    let script = format!(
+        "#!/bin/sh\ncase \"$1\" in -V) echo 'version: {version} ' ;; -I) ;; *) touch \"$0.started\" ;; esac\n"
+    );
     let path = scratch.write("server", script);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     path
@@ -114,6 +116,7 @@ fn against_the_simulator_all_is_right_line_by_line() {
     let (code, lines) = ward.check();
     assert_eq!((code, lines), (0, expected.to_vec()));
     assert!(!ward.file("tokens.db").exists(), "who looks makes nothing");
+    assert!(!ward.scratch.path().join("server.started").exists(), "a server is asked, not started");
     let stats = ward.simulator.get("/stats");
     assert_eq!(
         stats["violations"],
@@ -462,6 +465,38 @@ fn a_database_that_cannot_be_made_or_written_is_told() {
     let (code, lines) = check();
     assert!(code == 1 && lines[0].starts_with(&format!("broken   database: {}", new.display())), "{lines:?}");
     fs::set_permissions(new.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Only root can look with another's eyes; everybody else sees with their own, and there is no such line.
+#[test]
+fn root_is_told_what_the_servers_user_may_not_read() {
+    let ward = Ward::new("check-user", &[]);
+    let directory = ward.file("db");
+    fs::create_dir(&directory).unwrap();
+    let db = directory.join("tokens.db");
+    ward.simulator.change_config(&[(ward.file("tokens.db").to_str().unwrap(), db.to_str().unwrap())]);
+    let user_lines =
+        || ward.check().1.into_iter().filter(|line| line.contains(" server user: ")).collect::<Vec<_>>();
+    assert_eq!(user_lines(), [] as [String; 0], "whoever asks owns the directory");
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    chown(&directory, Some(65_534), Some(65_534)).unwrap();
+    let place = directory.parent().unwrap().display().to_string();
+    let closed = |what: &str, mode: &str, wanted: &str| {
+        format!(
+            "broken   server user: nobody may not read {what} (mode {mode}); run: chgrp nogroup {what} && chmod {wanted} {what}"
+        )
+    };
+    assert_eq!(user_lines()[0], closed(&place, "0700", "0750"));
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+    let (key, account) = (format!("{place}/AuthKey_KEY1234567.p8"), format!("{place}/service-account.json"));
+    assert_eq!(user_lines(), [closed(&key, "0600", "0640"), closed(&account, "0600", "0640")]);
+    for file in [&key, &account] {
+        chown(file, None, Some(65_534)).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o640)).unwrap();
+    }
+    assert_eq!(user_lines(), ["ok       server user: nobody may read the configuration and the keys"]);
 }
 
 /// Lets another user read the configuration and what it names.

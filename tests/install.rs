@@ -87,6 +87,7 @@ fn what_is_installed_is_taken_away_again_but_for_settings_and_tokens() {
         ("/usr/local/share/voip-push/kamailio/voip-push.cfg", 0o644),
         ("/usr/local/share/voip-push/opensips/voip-push.cfg", 0o644),
         ("/usr/local/share/doc/voip-push/README.md", 0o644),
+        ("/usr/local/lib/systemd/system/voip-push-serve.service", 0o644),
         ("/usr/local/share/man/man1/voip-push.1", 0o644),
         ("/usr/local/share/man/man7/voip_push.7", 0o644),
         ("/etc/voip-push", 0o750),

@@ -12,9 +12,15 @@
 
 #[path = "opensips_real/acts.rs"]
 mod acts;
+#[path = "opensips_real/middle.rs"]
+mod middle;
+#[path = "opensips_real/silent.rs"]
+mod silent;
 mod support;
 #[path = "opensips_real/traffic.rs"]
 mod traffic;
+#[path = "opensips_real/twice.rs"]
+mod twice;
 
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -95,6 +101,7 @@ impl Rig {
     /// The call rings, is answered, and ends.
     fn talk(&self, caller: &mut Phone, call: &Sent, phone: &mut Phone) {
         let invite = phone.expect_request("INVITE");
+        assert!(!invite.start.contains("pn-prid"), "{}", invite.start);
         assert_eq!(invite.header("Call-ID"), Some(call.call_id.as_str()));
         phone.answer(&invite, 180);
         phone.answer(&invite, 200);
@@ -150,10 +157,32 @@ tests! {
 tests! {
     scripts in crate::acts:
     wrong_arguments_get_a_number_and_wrong_scripts_are_not_taken
+    our_event_may_be_named_without_us
     where_there_is_no_event_loop_the_function_waits
     the_script_is_reloaded_while_pushes_are_under_way
     nobody_is_stuck_when_the_sender_dies
     five_hundred_calls_keep_no_worker
+}
+
+tests! {
+    moments in crate::twice:
+    a_phone_that_registers_while_it_rings_rings_once
+    a_phone_that_registers_in_the_very_moment_rings_once
+    another_phone_that_registers_while_one_rings_rings_too
+    a_phone_that_registers_during_the_push_rings_at_once
+}
+
+tests! {
+    without_ringing in crate::silent:
+    a_message_wakes_a_phone_and_is_delivered_once
+    a_registration_that_runs_out_wakes_silently_or_not_at_all
+    a_request_inside_a_call_wakes_silently
+}
+
+tests! {
+    before_a_registrar in crate::middle:
+    a_phone_at_mid_registrar_is_woken
+    a_registration_at_mid_registrar_that_runs_out_wakes_silently
 }
 
 tests! {

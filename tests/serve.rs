@@ -19,6 +19,8 @@ use support::settings::{self, API_KEY};
 use support::shipped::{Shipped, apns_token};
 use support::sip::Answer;
 use support::{DEADLINE, Scratch, ends_with_us, poll};
+use voip_push::config::ApiKey;
+use voip_push::model::Scope;
 
 /// A running `voip-push serve`; it ends with this value.
 struct Serve {
@@ -306,6 +308,27 @@ fn told_to_stop_it_answers_what_is_under_way_and_ends() {
     assert!(serve.ended().success());
     assert!(begin.elapsed() < DEADLINE / 2, "{:?}", begin.elapsed());
     assert!(!serve.log().contains(&apns_token(1)), "a token is in the log");
+}
+
+#[test]
+fn api_keys_are_read_again_on_sighup_and_a_broken_file_keeps_the_old_ones() {
+    let serve = Serve::start(&[]);
+    let status = |key: &str| {
+        let request = format!(
+            "GET /api/user/nobody/push-token HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
+        );
+        serve.raw(request.as_bytes())[9..12].to_owned()
+    };
+    let new = "another-key-0123456789abcdef";
+    let line = ApiKey::new("other", &[Scope::Admin], new).unwrap().line();
+    settings::secret(&serve.scratch.write("api-keys", format!("{line}\nhalf a line")));
+    serve.signal(libc::SIGHUP);
+    poll(DEADLINE, || serve.log().contains("reload refused").then_some(())).expect("it says so");
+    assert_eq!((status(API_KEY), status(new)), ("404".to_owned(), "401".to_owned()));
+    settings::secret(&serve.scratch.write("api-keys", format!("{line}\n")));
+    serve.signal(libc::SIGHUP);
+    poll(DEADLINE, || serve.log().contains("generation 1").then_some(())).expect("it says so");
+    assert_eq!((status(API_KEY), status(new)), ("401".to_owned(), "404".to_owned()));
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub use per_process::PerProcess;
 pub use shared::SharedCounters;
 pub use shelf::Shelf;
 pub use sockets::bound_udp_sockets;
-pub use stop_signal::{StopSignal, end_with_parent, end_within};
+pub use stop_signal::{HangUpSignal, StopSignal, end_with_parent, end_within};
 pub use watch::Watched;
 
 use std::io;

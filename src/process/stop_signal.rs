@@ -1,10 +1,11 @@
-//! Being told to stop, in a process of our own: as something that can be waited for, not as a handler.
+//! Being told to stop, or to read the configuration again, in a process of our own: as something that can be waited for, not as a
+//! handler.
 //!
 //! It refuses to leave the host's handlers in charge of that process: Kamailio's ends it at once, with pushes under way.
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 /// Readable once this process has been told to stop (SIGTERM or SIGINT).
@@ -19,20 +20,7 @@ impl StopSignal {
     /// # Errors
     /// The system refuses.
     pub fn take_over() -> io::Result<StopSignal> {
-        let mut stops = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: sigemptyset initialises the set that the other calls then read; the fd is new and ours.
-        let fd = unsafe {
-            libc::sigemptyset(stops.as_mut_ptr());
-            libc::sigaddset(stops.as_mut_ptr(), libc::SIGTERM);
-            libc::sigaddset(stops.as_mut_ptr(), libc::SIGINT);
-            libc::pthread_sigmask(libc::SIG_BLOCK, stops.as_ptr(), std::ptr::null_mut());
-            libc::signalfd(-1, stops.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
-        };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor is open and owned by nobody else.
-        Ok(StopSignal { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
+        Ok(StopSignal { fd: take_over(&[libc::SIGTERM, libc::SIGINT])? })
     }
 }
 
@@ -40,6 +28,52 @@ impl AsFd for StopSignal {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Readable once this process has been told to read its configuration again (SIGHUP).
+pub struct HangUpSignal {
+    fd: OwnedFd,
+}
+
+impl HangUpSignal {
+    /// Takes SIGHUP away from whoever handled it, as [`StopSignal::take_over`] does its signals.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn take_over() -> io::Result<HangUpSignal> {
+        Ok(HangUpSignal { fd: take_over(&[libc::SIGHUP])? })
+    }
+
+    /// Whether it came since this was last asked, however often.
+    pub fn came(&self) -> bool {
+        let mut what = [0_u8; size_of::<libc::signalfd_siginfo>()];
+        // SAFETY: the descriptor is open, and as many bytes are read as there is room for.
+        unsafe { libc::read(self.fd.as_raw_fd(), what.as_mut_ptr().cast(), what.len()) > 0 }
+    }
+}
+
+impl AsFd for HangUpSignal {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn take_over(signals: &[libc::c_int]) -> io::Result<OwnedFd> {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set that the other calls then use; the fd is new and ours.
+    let fd = unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), *signal);
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
+        libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open and owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Lets this process be told to stop (SIGTERM) when the process that forked it dies. `server` is the server's first process, or one

@@ -30,6 +30,8 @@ pub struct Probed {
     pub status: Option<u16>,
     /// The answer's headers.
     pub headers: HeaderMap,
+    /// The answer's body, as far as it was read.
+    pub body: Bytes,
     /// What it means to the sender.
     pub outcome: Outcome,
     /// From the request to the answer; the first one's includes the connection.
@@ -142,10 +144,14 @@ impl Probe {
                 let asked = Asked { request, headers: RefCell::default() };
                 let start = Instant::now();
                 let done = client.send(&asked, (start + ATTEMPT_TIMEOUT).into()).await;
-                let status = done.as_ref().ok().map(|response| response.status);
+                let (status, body) = match &done {
+                    Ok(response) => (Some(response.status), response.body.clone()),
+                    Err(_) => (None, Bytes::new()),
+                };
                 probed.push(Probed {
                     status,
                     headers: asked.headers.take(),
+                    body,
                     outcome: judge(&**provider, done).outcome,
                     took: start.elapsed(),
                     answered_at_s: now_s(),

@@ -12,13 +12,15 @@ mod named;
 mod purr;
 mod refreshes;
 mod reload;
+mod trial;
 
 pub use crate::config::LogLevel;
 pub use crate::sender::{Authorization, Blame, Next, Probe, Probed, Reached, Unreached};
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
-use crate::store::Limits;
+pub use crate::store::Limits;
 pub use crate::store::{
-    Inspection, MadeBy, Registered, SCHEMA, SqliteStore, StoreError, TimelineFile, TokenStore,
+    Imported, Inspection, MadeBy, Registered, SCHEMA, SqliteStore, StoreError, TimelineFile, ToImport,
+    TokenStore,
 };
 pub use crate::timeline::verdict;
 pub use contacts::{Offer, SipRegister, Stored};

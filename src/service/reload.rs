@@ -57,7 +57,7 @@ impl Service {
             log::warn!("reload: the new value of {key} takes effect when the server is started again");
         }
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
-        log::info!("reloaded {}, {generation} times since the start", settings.file.display());
+        log::info!("reloaded {}: generation {generation}", settings.file.display());
         self.tell_of_change();
         Reloaded { generation, after_restart, warnings }
     }

@@ -7,6 +7,7 @@ mod apps;
 mod histogram;
 mod history;
 mod names;
+mod timings;
 
 pub use histogram::{BOUNDS_MS as WAKE_BOUNDS_MS, Timing};
 pub use history::{Failure, Minute};

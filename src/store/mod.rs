@@ -2,12 +2,14 @@
 //!
 //! It refuses to know who asks: users and devices come in checked, and what goes wrong is one error.
 
+mod bulk;
 mod inspect;
 mod refresh;
 mod schema;
 mod sqlite;
 mod timeline;
 
+pub use bulk::{Imported, ToImport};
 pub use inspect::{Inspection, MadeBy, SCHEMA};
 pub use refresh::Refresh;
 pub use sqlite::SqliteStore;

@@ -18,17 +18,18 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const MMAP_LEN: i64 = 256 << 20;
 
 /// Both take the same twelve values. What is proven holds as long as the token: a token never changes its environment.
-const RENEW: &str = "UPDATE push_tokens
+pub(super) const RENEW: &str = "UPDATE push_tokens
     SET proven_environment = iif(provider = ?5 AND token = ?3, proven_environment, NULL),
         token = ?3, platform = ?4, provider = ?5, app = ?6, environment = ?7,
         registered_at_ms = max(registered_at_ms, ?8), expires_at_ms = ?9,
         alert_provider = ?10, alert_token = ?11, alert_app = ?12, updated_at = CURRENT_TIMESTAMP
     WHERE user_id = ?1 AND device_id = ?2";
-const ADD: &str = "INSERT INTO push_tokens (user_id, device_id, token, platform, provider, app, environment,
+pub(super) const ADD: &str =
+    "INSERT INTO push_tokens (user_id, device_id, token, platform, provider, app, environment,
         registered_at_ms, expires_at_ms, alert_provider, alert_token, alert_app)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 /// Of the other users who have the token, ?5 keep it. One user has a token once.
-const TAKE_FROM_OTHERS: &str = "DELETE FROM push_tokens
+pub(super) const TAKE_FROM_OTHERS: &str = "DELETE FROM push_tokens
     WHERE provider = ?1 AND token = ?2 AND NOT (user_id = ?3 AND device_id = ?4)
         AND (user_id = ?3 OR user_id NOT IN (
             SELECT user_id FROM push_tokens WHERE provider = ?1 AND token = ?2 AND user_id <> ?3
@@ -95,12 +96,22 @@ impl SqliteStore {
         &mut self.connection
     }
 
+    /// The same for reading.
+    pub(super) fn reading(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// For the store's other parts.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Proves that a write would work, by taking and giving back the write lock.
     fn check_writable(&self) -> Result<(), StoreError> {
         self.connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").map_err(|error| self.named(error))
     }
 
-    fn named(&self, error: rusqlite::Error) -> StoreError {
+    pub(super) fn named(&self, error: rusqlite::Error) -> StoreError {
         StoreError::new(format!("{}: {}", self.path.display(), failed(error)))
     }
 }
@@ -251,7 +262,7 @@ fn add_or_renew(
 }
 
 /// A row as a device. Somebody may have written the row by hand, so it is checked as a registration is.
-fn device(user: &User, row: &Row<'_>) -> Result<Device, Invalid> {
+pub(super) fn device(user: &User, row: &Row<'_>) -> Result<Device, Invalid> {
     let provider = Provider::parse(text(row, 3)?)?;
     Ok(Device {
         user: user.clone(),
@@ -286,7 +297,7 @@ fn odd() -> Invalid {
     Invalid::new("row", "has a column of an unexpected type")
 }
 
-fn log_odd_row(path: &Path, why: &Invalid) {
+pub(super) fn log_odd_row(path: &Path, why: &Invalid) {
     log::warn!("{}: a row of push_tokens is left out: {why}", path.display());
 }
 

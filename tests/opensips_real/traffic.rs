@@ -58,7 +58,8 @@ fn write_wake(scratch: &Scratch, file: &Path, server_port: u16, phone_port: u16)
 fn store_tokens(rig: &Rig) {
     for number in 0..CALLS {
         let mut phone = rig.phone(&format!("user{number}"));
-        let token = token(u8::try_from(number).unwrap());
+        // one of zeros only is none
+        let token = token(u8::try_from(number + 1).unwrap());
         rig.register(&mut phone, "", &format!("X-Push-Token: {token}\r\nX-Push-Platform: ios\r\n"), 600);
         rig.register(&mut phone, "", "", 0);
     }

@@ -59,7 +59,9 @@ pub struct Opensips {
 fn complete(place: &mut Place, installation: &Installation, config: &str) -> (String, u16) {
     let management = place.hold_port();
     let module = place.scratch.path().join("voip_push.so");
-    std::os::unix::fs::symlink(built_library(), &module).expect("the directory is ours");
+    // figures are worth something with a release build only
+    let library = std::env::var_os("VOIP_PUSH_MODULE").map_or_else(built_library, PathBuf::from);
+    std::os::unix::fs::symlink(library, &module).expect("the directory is ours");
     let more = format!(
         "loadmodule \"mi_datagram.so\"\nmodparam(\"mi_datagram\", \"socket_name\", \"udp:127.0.0.1:{management}\")\n"
     );

@@ -5,11 +5,16 @@
 
 mod call;
 mod check;
+mod completions;
 mod config_file;
 mod key;
 mod man;
+mod progress;
+mod send;
 mod serve;
 mod simulate;
+mod token;
+mod watch;
 
 use std::fmt;
 use std::io::Write;
@@ -30,9 +35,14 @@ enum Command {
     Call(call::CallArgs),
     User(call::UserArgs),
     Check(check::Args),
+    Send(Box<send::Args>),
+    Watch(watch::Args),
     Simulate(Box<simulate::Args>),
     #[command(subcommand)]
     Key(key::Args),
+    #[command(subcommand)]
+    Token(token::Args),
+    Completions(completions::Args),
     #[command(hide = true)]
     Man(man::Args),
     Serve(serve::Args),
@@ -73,8 +83,12 @@ fn main() -> ExitCode {
         Command::Call(args) => call::call(&args),
         Command::User(args) => call::user(&args),
         Command::Check(args) => check::run(&args),
+        Command::Send(args) => send::run(&args),
+        Command::Watch(args) => watch::run(&args),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
         Command::Simulate(args) => simulate::run(&args),
         Command::Key(args) => key::run(&args),
+        Command::Token(args) => token::run(&args),
         Command::Man(args) => man::run(&args, Cli::command()),
         Command::Serve(args) => serve::run(&args),
     };

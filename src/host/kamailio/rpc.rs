@@ -15,8 +15,9 @@ use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr;
 
 /// The RPC commands, and a row of zeros.
-pub static RPC: Table<[RpcExport; 6]> = Table::new([
+pub static RPC: Table<[RpcExport; 7]> = Table::new([
     row(c"voip_push.stats", stats, &STATS_DOC),
+    row(c"voip_push.latency", latency, &LATENCY_DOC),
     row(c"voip_push.calls", calls, &CALLS_DOC),
     row(c"voip_push.quarantine", quarantine, &QUARANTINE_DOC),
     row(c"voip_push.reload", reload, &RELOAD_DOC),
@@ -27,6 +28,7 @@ pub static RPC: Table<[RpcExport; 6]> = Table::new([
 type Doc = Table<[*const c_char; 2]>;
 
 static STATS_DOC: Doc = doc(c"All counters of voip_push, of all processes together.");
+static LATENCY_DOC: Doc = doc(c"How long pushes took: buckets of Prometheus' histograms.");
 static CALLS_DOC: Doc = doc(
     c"How many calls wait for a phone; with 'release', all go on in their routes, as when the server stops.",
 );
@@ -59,6 +61,16 @@ unsafe extern "C" fn stats(rpc: *const Rpc, context: *mut c_void) {
             for Reading { name, labels, value, .. } in service.stats().read() {
                 answer.add(&format!("{name}{labels}"), value);
             }
+            Ok(())
+        })
+    };
+}
+
+unsafe extern "C" fn latency(rpc: *const Rpc, context: *mut c_void) {
+    // SAFETY: as Kamailio calls an RPC command.
+    unsafe {
+        answer(rpc, context, |service, answer| {
+            service.stats().timings().iter().for_each(|(name, value)| answer.add(name, *value));
             Ok(())
         })
     };
@@ -102,11 +114,12 @@ unsafe extern "C" fn reload(rpc: *const Rpc, context: *mut c_void) {
         answer(rpc, context, |service, answer| {
             let done = service.reload(None)?;
             answer.add("generation", done.generation);
-            for key in done.after_restart {
-                answer.add_text("after_restart", key);
-            }
-            for warning in done.warnings {
-                answer.add_text("warning", &warning);
+            for (name, texts) in
+                [("after_restart", done.after_restart.join(", ")), ("warnings", done.warnings.join("; "))]
+            {
+                if !texts.is_empty() {
+                    answer.add_text(name, &texts);
+                }
             }
             Ok(())
         })

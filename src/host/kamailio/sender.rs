@@ -10,7 +10,7 @@ use crate::host::doubts::Doubts;
 use crate::host::last::{self, Last};
 use crate::host::limiter::Limiter;
 use crate::host::note::{CallId, End, Follow, Note};
-use crate::host::parked::{Act, GoOn, Parked, Verdict, Why};
+use crate::host::parked::{Act, GoOn, Parked, Verdict, Why, user_of};
 use crate::host::remembered::Remembered;
 use crate::host::{log_failure, panic_caught, script_code, verbs};
 use crate::model::{Event, Report};
@@ -470,7 +470,7 @@ impl SenderHost {
     /// Something happened to a call, for whoever asks later why a phone did not ring.
     fn note(&self, user: &str, sip_call_id: &str, event: Event, detail: impl FnOnce() -> String) {
         if let Some(pushes) = self.pushes.borrow().as_ref() {
-            pushes.note(user, sip_call_id, event, detail);
+            pushes.note(user_of(user), sip_call_id, event, detail);
         }
     }
 

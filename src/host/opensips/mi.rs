@@ -23,11 +23,18 @@ struct Row {
     needed: usize,
 }
 
-const ROWS: [Row; 6] = [
+const ROWS: [Row; 7] = [
     Row {
         name: c"voip_push:stats",
         help: c"All counters of voip_push, of all processes together.",
         command: stats,
+        parameters: &[],
+        needed: 0,
+    },
+    Row {
+        name: c"voip_push:latency",
+        help: c"How long pushes took: buckets of Prometheus' histograms.",
+        command: latency,
         parameters: &[],
         needed: 0,
     },
@@ -105,6 +112,16 @@ unsafe extern "C" fn stats(params: *const c_void, _: *mut c_void) -> *mut c_void
             for Reading { name, labels, value, .. } in service.stats().read() {
                 item.number(&format!("{name}{labels}"), value);
             }
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn latency(params: *const c_void, _: *mut c_void) -> *mut c_void {
+    // SAFETY: as OpenSIPS calls an MI command.
+    unsafe {
+        answer(params, |service, _, item| {
+            service.stats().timings().iter().for_each(|(name, value)| item.number(name, *value));
             Ok(())
         })
     }

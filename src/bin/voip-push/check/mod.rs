@@ -11,6 +11,7 @@ mod fcm;
 mod files;
 mod module;
 mod report;
+mod server_user;
 
 use std::path::PathBuf;
 
@@ -63,6 +64,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
     };
     if let Some(settings) = &settings {
+        server_user::check(&mut report, settings);
         providers(&mut report, settings, args.offline);
         database::check(&mut report, &settings.store_path);
     }

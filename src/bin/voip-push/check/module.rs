@@ -48,23 +48,26 @@ fn installed(name: &str) -> Option<PathBuf> {
 /// Asks a server for its version, and gives the directory of its modules where that is known.
 fn look_at(report: &mut Report, server: &Path) -> Option<PathBuf> {
     let shown = server.display();
-    let said = [said(server, "-v"), said(server, "-V")];
-    let line =
-        said.iter().flatten().flat_map(|text| text.lines()).find_map(|line| line.strip_prefix("version: "));
-    let Some(version) = line.map(str::trim) else {
+    // Both know it. OpenSIPS' -v is another option, with which it would start.
+    let version = said(server, "-V").and_then(|text| version_line(&text));
+    let Some(version) = version else {
         report.broken("server", format!("{shown} does not tell its version; is it kamailio or opensips?"));
         return None;
     };
-    match check_version(version) {
+    match check_version(&version) {
         Ok(()) => report.ok("server", format!("{shown}, {version}")),
         Err(why) => report.broken("server", format!("{shown}: {why}")),
     }
     if version.starts_with("opensips") {
         return OPENSIPS_MODULES.iter().map(PathBuf::from).find(|place| place.is_dir());
     }
-    let internals = self::said(server, "-I")?;
+    let internals = said(server, "-I")?;
     let place = internals.lines().find_map(|line| line.trim().strip_prefix("Default paths to modules: "))?;
     Some(PathBuf::from(place.split(':').next()?))
+}
+
+fn version_line(text: &str) -> Option<String> {
+    text.lines().find_map(|line| line.strip_prefix("version: ")).map(|version| version.trim().to_owned())
 }
 
 fn said(server: &Path, option: &str) -> Option<String> {

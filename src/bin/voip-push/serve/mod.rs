@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
-use voip_push::process::{StopSignal, Watched, is_root, raise_descriptor_limit};
+use voip_push::process::{HangUpSignal, StopSignal, Watched, is_root, raise_descriptor_limit};
 use voip_push::service::Service;
 
 pub use args::Args;
@@ -40,12 +40,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     start_log();
     // Before other threads are started, which inherit it.
     let stop = StopSignal::take_over().map_err(cannot("wait for signals"))?;
+    let again = HangUpSignal::take_over().map_err(cannot("wait for signals"))?;
     let server = Arc::new(prepare(args)?);
     let socket = TcpListener::bind(args.listen).map_err(cannot(&format!("listen on {}", args.listen)))?;
     raise_descriptor_limit();
     let runtime =
         Builder::new_current_thread().enable_all().build().map_err(cannot("start an event loop"))?;
-    let done = runtime.block_on(serve(server, socket, &stop, args.max_connections as usize));
+    let done = runtime.block_on(serve(server, socket, (&stop, &again), args.max_connections as usize));
     // What a disk still holds up is not waited for.
     runtime.shutdown_background();
     done
@@ -77,7 +78,7 @@ fn prepare(args: &Args) -> Result<Server, Failure> {
 async fn serve(
     server: Arc<Server>,
     socket: TcpListener,
-    stop: &StopSignal,
+    (stop, again): (&StopSignal, &HangUpSignal),
     most: usize,
 ) -> Result<(), Failure> {
     let failed = cannot("use the listening socket");
@@ -85,6 +86,7 @@ async fn serve(
     let address = socket.local_addr().map_err(&failed)?;
     let listener = tokio::net::TcpListener::from_std(socket).map_err(&failed)?;
     let stopped = Watched::new(stop).map_err(cannot("wait for signals"))?;
+    let asked_again = Watched::new(again).map_err(cannot("wait for signals"))?;
     let scheme = if server.tls.is_some() { "https" } else { "http" };
     log::info!("serves the REST API on {scheme}://{address}");
     let places = Arc::new(Semaphore::new(most));
@@ -99,8 +101,18 @@ async fn serve(
             });
         }
     };
+    let reload = async {
+        while let Ok(mut ready) = asked_again.readable().await {
+            if again.came() {
+                // What is wrong is in the log, and nothing has changed then.
+                let _ = server.service.reload(None);
+            }
+            ready.clear_ready();
+        }
+    };
     tokio::select! {
         () = accept => {}
+        () = reload => {}
         // An error is an end as well.
         _ = stopped.readable() => {}
     }

@@ -1,0 +1,197 @@
+//! `voip-push token import`: the devices of a file into the database, beside a running server.
+//!
+//! It refuses to write anything before every line was looked at: one bad line in a million, and nothing has happened.
+
+use std::fs::File;
+use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use voip_push::service::{Imported, SqliteStore, ToImport};
+
+use super::format::Format;
+use super::{Database, now_ms};
+use crate::Failure;
+use crate::progress::Progress;
+
+/// So many devices are written in one transaction: some milliseconds, for which the server's writers wait.
+const BATCH: usize = 500;
+
+/// `import`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = COLUMNS)]
+pub struct Import {
+    /// Where from; - is standard input, which is read into memory first
+    file: PathBuf,
+    /// How [default: as the file's name ends: .csv or .jsonl]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Look at every line and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Begin at this line of the file, to go on after an import that was broken off
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    from_line: u64,
+    #[command(flatten)]
+    database: Database,
+}
+
+const COLUMNS: &str = "\
+Columns of CSV (the first line names them, in any order) and names in JSON lines:
+  user, token, platform (ios or android)           must be there
+  provider, device_id, app, environment, alert_token, alert_app   as in a registration; empty is absent
+  registered_at_ms, expires_at_ms                  ms since 1970; absent is now, and never
+
+All lines are looked at before anything is written; a bad one is told by its number. Then 500 devices at a time are
+written, all or none of each 500. What has registered later than the file says stays as it is, so that an import can be
+repeated at any time.";
+
+/// What is read twice: a file, or what standard input held.
+enum Input {
+    File(File),
+    Memory(Vec<u8>),
+}
+
+impl Input {
+    fn open(path: &Path) -> Result<Input, Failure> {
+        let broken = |error: std::io::Error| Failure::Failed(format!("{}: {error}", path.display()));
+        if path == Path::new("-") {
+            let mut held = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut held).map_err(broken)?;
+            return Ok(Input::Memory(held));
+        }
+        let file = File::open(path).map_err(broken)?;
+        let metadata = file.metadata().map_err(broken)?;
+        if metadata.is_file() {
+            return Ok(Input::File(file));
+        }
+        // A pipe can be read once only.
+        let mut held = Vec::new();
+        (&file).read_to_end(&mut held).map_err(broken)?;
+        Ok(Input::Memory(held))
+    }
+
+    fn reread(&self) -> std::io::Result<Box<dyn Read + '_>> {
+        match self {
+            Input::File(file) => {
+                let mut file = file;
+                file.seek(SeekFrom::Start(0))?;
+                Ok(Box::new(file))
+            }
+            Input::Memory(held) => Ok(Box::new(Cursor::new(held))),
+        }
+    }
+}
+
+/// Looks at every line, then writes.
+pub fn run(args: &Import) -> Result<(), Failure> {
+    let format = Format::of(args.format, &args.file)?;
+    let job = Job {
+        input: Input::open(&args.file)?,
+        format,
+        shown: args.file.display().to_string(),
+        from_line: args.from_line,
+        now_ms: now_ms(),
+    };
+    let count = job.look()?;
+    if args.dry_run {
+        return super::edit::say(&format!(
+            "{}: {count} devices are in order; nothing was written",
+            job.shown
+        ));
+    }
+    let Imported { new, renewed, left } = job.write(&mut args.database.open()?, count)?;
+    super::edit::say(&format!(
+        "{}: {count} devices: {new} new, {renewed} renewed, {left} left as they were",
+        job.shown
+    ))
+}
+
+struct Job {
+    input: Input,
+    format: Format,
+    shown: String,
+    from_line: u64,
+    now_ms: i64,
+}
+
+impl Job {
+    /// Every device of the file, with its line, or what is wrong there.
+    fn lines(&self) -> Result<impl Iterator<Item = (u64, Result<ToImport, String>)> + '_, Failure> {
+        let input = self.input.reread();
+        let input = input.map_err(|error| Failure::Failed(format!("{}: {error}", self.shown)))?;
+        let lines = self.format.read(input).filter(|(line, read)| *line >= self.from_line || read.is_err());
+        Ok(lines.map(|(line, record)| {
+            (line, record.and_then(|record| record.check(self.now_ms).map_err(|invalid| invalid.to_string())))
+        }))
+    }
+
+    /// How many devices there are, where every line is in order.
+    fn look(&self) -> Result<u64, Failure> {
+        let mut progress = Progress::of_unknown("looked at");
+        let (mut count, mut bad, mut first) = (0, 0u64, None);
+        for (line, device) in self.lines()? {
+            match device {
+                Ok(_) => count += 1,
+                Err(why) => {
+                    bad += 1;
+                    first.get_or_insert((line, why));
+                }
+            }
+            progress.at(count + bad);
+        }
+        drop(progress);
+        let Some((line, why)) = first else { return Ok(count) };
+        let more = match bad {
+            1 => "the only bad line".to_owned(),
+            _ => format!("the first of {bad} bad lines"),
+        };
+        Err(Failure::Failed(format!("{}: line {line}: {why} ({more}); nothing was imported", self.shown)))
+    }
+
+    fn write(&self, store: &mut SqliteStore, count: u64) -> Result<Imported, Failure> {
+        let mut progress = Progress::new("imported", count);
+        let mut total = Imported::default();
+        let mut batch = Vec::with_capacity(BATCH);
+        let (mut first_line, mut done) = (None, 0);
+        for (line, device) in self.lines()? {
+            // Every line was in order when it was looked at.
+            let device = device.map_err(|why| self.broken_off(line, &why))?;
+            first_line.get_or_insert(line);
+            batch.push(device);
+            if batch.len() == BATCH {
+                self.flush(store, &mut batch, first_line.take(), &mut total)?;
+                done += BATCH as u64;
+                progress.at(done);
+            }
+        }
+        self.flush(store, &mut batch, first_line, &mut total)?;
+        Ok(total)
+    }
+
+    /// Writes a batch, and leaves the database to others for a while: who waits for the lock looks for it only now and then.
+    fn flush(
+        &self,
+        store: &mut SqliteStore,
+        batch: &mut Vec<ToImport>,
+        first_line: Option<u64>,
+        total: &mut Imported,
+    ) -> Result<(), Failure> {
+        let Some(first_line) = first_line else { return Ok(()) };
+        let start = Instant::now();
+        let done = store.import(batch).map_err(|error| self.broken_off(first_line, &error.to_string()))?;
+        total.new += done.new;
+        total.renewed += done.renewed;
+        total.left += done.left;
+        batch.clear();
+        std::thread::sleep((start.elapsed() / 2).min(Duration::from_millis(100)));
+        Ok(())
+    }
+
+    fn broken_off(&self, line: u64, why: &str) -> Failure {
+        let shown = &self.shown;
+        Failure::Failed(format!(
+            "{shown}: {why}; everything before line {line} is imported, nothing from there on: go on with --from-line {line}"
+        ))
+    }
+}

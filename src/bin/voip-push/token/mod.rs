@@ -1,0 +1,95 @@
+//! `voip-push token`: the token database by hand, beside a running server.
+//!
+//! It refuses to show a whole token unless it is asked to, and to hold the database for longer than a moment.
+
+mod csv;
+mod edit;
+mod export;
+mod format;
+mod import;
+mod record;
+mod show;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use voip_push::config::Settings;
+use voip_push::service::{SqliteStore, StoreError};
+
+use crate::Failure;
+use crate::config_file::ConfigFile;
+
+/// Look at registered devices, add and delete them, and carry them over from and to files; a server may run meanwhile.
+#[derive(Subcommand, Debug)]
+#[command(after_help = EXIT_CODES)]
+pub enum Args {
+    /// List devices, those of all users or of one, a line each
+    List(show::List),
+    /// Show all that is known of one user's devices
+    Show(show::Show),
+    /// Register a device, as its app would
+    Add(edit::Add),
+    /// Forget one device of a user, or all
+    Delete(edit::Delete),
+    /// Register the devices of a CSV or JSON lines file
+    Import(import::Import),
+    /// Write all devices to a file that import takes
+    Export(export::Export),
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 it was done, 1 it was not (one line on standard error says why; also: no such device), 2 wrong usage.";
+
+/// Which database a subcommand is about.
+#[derive(clap::Args, Debug)]
+pub struct Database {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// The database itself, where there is no configuration
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    database: Option<PathBuf>,
+}
+
+impl Database {
+    /// Opens it, making it where it is not there yet.
+    pub fn open(&self) -> Result<SqliteStore, Failure> {
+        let path = match &self.database {
+            Some(named) => named.clone(),
+            None => self.configured()?.store_path,
+        };
+        SqliteStore::prepare(&path).and_then(|()| SqliteStore::open(&path)).map_err(failed)
+    }
+
+    /// Keys that are not in order are no reason to refuse a look at the tokens.
+    fn configured(&self) -> Result<Settings, Failure> {
+        let read = Settings::examine(&self.config.path());
+        let (settings, _) = read.map_err(|error| Failure::Failed(error.to_string()))?;
+        Ok(settings)
+    }
+
+    /// How many users may have one token: one, where there is no configuration.
+    pub fn users_per_token(&self) -> Result<u32, Failure> {
+        if self.database.is_some() { Ok(1) } else { Ok(self.configured()?.users_per_token) }
+    }
+}
+
+/// Does it.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    match args {
+        Args::List(list) => show::list(list),
+        Args::Show(user) => show::show(user),
+        Args::Add(device) => edit::add(device),
+        Args::Delete(which) => edit::delete(which),
+        Args::Import(file) => import::run(file),
+        Args::Export(file) => export::run(file),
+    }
+}
+
+fn failed(error: StoreError) -> Failure {
+    Failure::Failed(error.to_string())
+}
+
+fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
