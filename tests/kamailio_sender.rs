@@ -184,11 +184,12 @@ fn the_result_of_a_queued_push_comes_as_an_event(installation: &Installation) {
 
 fn a_call_goes_on_when_the_answers_are_in(installation: &Installation) {
     let rig = start(installation, &[("wait_ms = 800", "wait_ms = 300")]);
-    for (number, user) in ["bob", "dead", "slow"].into_iter().enumerate() {
-        rig.register(user, number as u8);
+    // a token of zeros is nobody's, which the simulator knows
+    for (number, user) in [(1, "bob"), (2, "dead"), (3, "slow")] {
+        rig.register(user, number);
     }
-    rig.simulator.behave(&token(1), json!([{ "status": 410, "reason": "Unregistered" }]));
-    rig.simulator.behave(&token(2), json!([{ "delay_ms": 2000 }]));
+    rig.simulator.behave(&token(2), json!([{ "status": 410, "reason": "Unregistered" }]));
+    rig.simulator.behave(&token(3), json!([{ "delay_ms": 2000 }]));
     let sender = rig.sender().to_string();
     for (how, user, status, about) in [
         ("async", "bob", "1", "1 1 bob "),
