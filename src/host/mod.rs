@@ -3,6 +3,7 @@
 //!
 //! It refuses to do anything in a program that is not a SIP server whose layouts are known: no output, no thread, no file.
 
+mod awaited;
 mod doubts;
 mod fresh;
 mod kamailio;

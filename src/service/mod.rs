@@ -18,6 +18,7 @@ mod trial;
 pub use crate::config::LogLevel;
 pub use crate::sender::{Authorization, Blame, Next, Probe, Probed, Reached, Unreached};
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
+pub use crate::store::Limits;
 pub use crate::store::{
     Imported, Inspection, MadeBy, Registered, SCHEMA, SqliteStore, StoreError, TimelineFile, ToImport,
     TokenStore,
@@ -211,9 +212,11 @@ impl Service {
     }
 
     fn store(&self, device: &NewDevice) -> Result<Registered, Error> {
-        let limit = self.settings().devices_per_user;
-        let most = if limit == 0 { u32::MAX } else { limit };
-        let registered = self.with_store(|store| store.register(device, now_ms(), most))?;
+        let settings = self.settings();
+        let limit = settings.devices_per_user;
+        let devices_per_user = if limit == 0 { u32::MAX } else { limit };
+        let limits = Limits { devices_per_user, users_per_token: settings.users_per_token };
+        let registered = self.with_store(|store| store.register(device, now_ms(), limits))?;
         let registered = registered.ok_or(Error::TooManyDevices { limit })?;
         self.stats.count(Counter::Registered);
         log::info!("registered user={} token={:?} {registered:?}", device.user.shortened(), device.token);

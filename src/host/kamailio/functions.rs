@@ -8,7 +8,7 @@ use super::late;
 use super::layout::{ANY_ROUTE, CmdExport, SipMsg};
 use super::pseudo;
 use super::tm;
-use super::{contacts, dialogs, park, pushes, reach};
+use super::{awaits, contacts, dialogs, park, pushes, reach};
 use crate::host::table::Table;
 use crate::host::{last::Last, panic_caught, script_function, verbs};
 use crate::model::{Invalid, Media};
@@ -20,7 +20,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// All script functions, and a row of zeros.
-pub static TABLE: Table<[CmdExport; 39]> = Table::new([
+pub static TABLE: Table<[CmdExport; 40]> = Table::new([
     row(c"register_token", 3, register_token_3 as *const c_void),
     row(c"register_token", 4, register_token_4 as *const c_void),
     row(c"register_token", 5, register_token_5 as *const c_void),
@@ -40,6 +40,7 @@ pub static TABLE: Table<[CmdExport; 39]> = Table::new([
     parking(c"follow_call", 1, park::follow_call as *const c_void),
     row(c"wake_calls", 1, park::wake_calls as *const c_void),
     row(c"was_rung", 0, park::was_rung as *const c_void),
+    CmdExport { fixup: Some(fix_awaits), ..row(c"awaits_phone", 0, awaits::awaits_phone as *const c_void) },
     reaching(c"watch_phone", reach::watch_phone as *const c_void),
     reaching(c"phone_answers", reach::phone_answers as *const c_void),
     row(c"check_contact", 0, contacts::check_contact_0 as *const c_void),
@@ -96,6 +97,11 @@ const fn reaching(name: &'static CStr, function: *const c_void) -> CmdExport {
 
 unsafe extern "C" fn fix_reaching(_: *mut *mut c_void, _: c_int) -> c_int {
     reach::is_in_the_script();
+    0
+}
+
+unsafe extern "C" fn fix_awaits(_: *mut *mut c_void, _: c_int) -> c_int {
+    awaits::is_in_the_script();
     0
 }
 

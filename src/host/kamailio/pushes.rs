@@ -8,7 +8,7 @@ use super::functions::{Msg, Param, call, media_of, number_of};
 use super::late;
 use super::sender::has_event_route;
 use super::tm::{self, NEEDED, tm};
-use super::{dialogs, park, reach, sender};
+use super::{awaits, dialogs, park, reach, sender};
 use crate::host::last::{self, Last};
 use crate::host::note::{CallId, Doubt, Note, What};
 use crate::host::{log_failure, script_code, verbs};
@@ -125,10 +125,18 @@ unsafe fn queue(service: &Service, msg: Msg, asked: &Asked<'_>) -> Result<(Last,
     let ready = asked.ready(service, || unsafe { number_of(msg) })?;
     let devices = ready.devices();
     let awake = id.map(|id| leave_out_the_awake(service, asked, id, &ready)).unwrap_or_default();
-    let ready = ready.only(|device| !awake.contains(&device.device_id));
+    let is_pushed = |device: &Device| !awake.contains(&device.device_id);
+    let awaited = id.filter(|_| matches!(asked.what, What::Audio | What::Video));
+    if let Some(id) = awaited {
+        awaits::expect(service, id, reach::elsewhere(id, ready.each_device(), is_pushed));
+    }
+    let ready = ready.only(is_pushed);
     let pushed = ready.devices();
-    if pushed > 0 {
-        hand_over_queued(service, ready, id, asked)?;
+    if pushed > 0
+        && let Err(error) = hand_over_queued(service, ready, id, asked)
+    {
+        awaited.into_iter().for_each(awaits::forget);
+        return Err(error);
     }
     Ok((verbs::counted(devices), pushed))
 }
