@@ -13,6 +13,7 @@ use std::time::Duration;
 const DEADLINE: Duration = Duration::from_secs(240);
 
 /// Runs the blocks of one document in one shell, one after the other, and compares what they print with what the document says.
+#[allow(clippy::print_stderr, reason = "what was not run must be seen")]
 pub fn run(name: &str, blocks: &[Block]) {
     let out = target_dir().join("docs").join(format!("{name}-{}", std::process::id()));
     prepare(&out);
