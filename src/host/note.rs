@@ -288,7 +288,9 @@ impl Note {
             return Remember::decode(rest).map(Note::Remember);
         }
         let text = std::str::from_utf8(bytes).ok()?;
-        let parts: Vec<&str> = text.split('\0').collect();
+        // Room for what most notes have, or it would be made three times.
+        let mut parts: Vec<&str> = Vec::with_capacity(8);
+        parts.extend(text.split('\0'));
         Some(match parts.as_slice() {
             ["queued", user, call, ""] => {
                 Note::Queued { user: owned(user), sip_call_id: owned(call), id: None }

@@ -128,17 +128,19 @@ impl TokenStore for SqliteStore {
 
     fn devices(&mut self, user: &User, now_ms: i64) -> Result<Vec<Device>, StoreError> {
         // Sorted here: SQLite would make a sorter for each lookup, which is dearer than the few devices that a user has.
-        let sql =
-            "SELECT device_id, token, platform, provider, app, coalesce(proven_environment, environment),
-                registered_at_ms, expires_at_ms, alert_provider, alert_token, alert_app
-            FROM push_tokens WHERE user_id = ?1 AND (expires_at_ms IS NULL OR expires_at_ms > ?2)";
+        let sql = "SELECT device_id, token, platform, provider, app, coalesce(proven_environment, environment), \
+             registered_at_ms, expires_at_ms, alert_provider, alert_token, alert_app \
+             FROM push_tokens WHERE user_id = ?1 AND (expires_at_ms IS NULL OR expires_at_ms > ?2)";
         let mut statement = self.connection.prepare_cached(sql).map_err(|error| self.named(error))?;
-        let rows = statement.query_map(params![user.as_str(), now_ms], |row| Ok(device(user, row)));
-        let rows =
-            rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|error| self.named(error))?;
-        let readable =
-            rows.into_iter().filter_map(|row| row.inspect_err(|why| log_odd_row(&self.path, why)).ok());
-        let mut devices: Vec<Device> = readable.collect();
+        let mut rows = statement.query(params![user.as_str(), now_ms]).map_err(|error| self.named(error))?;
+        // Most users have one; room for more is made when there are more.
+        let mut devices = Vec::with_capacity(1);
+        while let Some(row) = rows.next().map_err(|error| self.named(error))? {
+            match device(user, row) {
+                Ok(device) => devices.push(device),
+                Err(why) => log_odd_row(&self.path, &why),
+            }
+        }
         devices.sort_by(|one, other| {
             let by_time = other.registered_at_ms.cmp(&one.registered_at_ms);
             by_time.then_with(|| one.device_id.cmp(&other.device_id))

@@ -20,6 +20,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_uint, c_void};
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -564,9 +565,11 @@ fn why_it_goes_on(go_on: &GoOn) -> Last {
     last.with_counts(devices, accepted).with_call(&go_on.user, &go_on.sip_call_id)
 }
 
-/// Whether the script wants to be told results of `queue_voip_push`.
+/// Whether the script wants to be told results of `queue_voip_push`. Asked once: routes do not change after the configuration was
+/// read, which the first call of a script function comes after.
 pub fn has_event_route() -> bool {
-    forking().is_some_and(|forking| event_route(forking).is_some())
+    static HAS_IT: OnceLock<bool> = OnceLock::new();
+    *HAS_IT.get_or_init(|| forking().is_some_and(|forking| event_route(forking).is_some()))
 }
 
 fn event_route(forking: &Forking) -> Option<usize> {
