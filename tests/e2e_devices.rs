@@ -254,6 +254,8 @@ fn a_call_that_the_desk_declines_waits_for_the_phone_that_was_pushed() {
     for (pushes, status) in (1..).zip([486, 480, 408, 503]) {
         let mut desk = Phone::udp("bob", shipped.port());
         desk.register();
+        // The desk's registration was not just before the call.
+        desk.pause(Duration::from_millis(700));
         let mut caller = Phone::udp("alice", shipped.port());
         let invite = caller.invite("bob");
         decline(&mut desk, status);

@@ -79,6 +79,8 @@ pub(super) struct Remember {
     pub user: String,
     pub sip_call_id: String,
     pub id: CallId,
+    /// Registrations before this moment were before its pushes.
+    pub since: Moment,
     /// How many devices were pushed to.
     pub devices: usize,
     /// The INVITE as it came in.
@@ -356,18 +358,18 @@ const REMEMBER: &[u8] = b"remember\0";
 impl Remember {
     fn encode(&self) -> Vec<u8> {
         let received_on = self.received_on.map(|address| address.to_string()).unwrap_or_default();
-        let (id, devices) = (self.id.words(), self.devices.to_string());
-        let text = [&self.user, &self.sip_call_id, &id, &devices, &received_on, ""].join("\0");
+        let (id, since, devices) = (self.id.words(), self.since.to_string(), self.devices.to_string());
+        let text = [&self.user, &self.sip_call_id, &id, &since, &devices, &received_on, ""].join("\0");
         [REMEMBER, text.as_bytes(), &self.invite].concat()
     }
 
     fn decode(bytes: &[u8]) -> Option<Remember> {
-        let mut parts = bytes.splitn(6, |byte| *byte == 0);
+        let mut parts = bytes.splitn(7, |byte| *byte == 0);
         let mut text = || std::str::from_utf8(parts.next()?).ok();
         let (user, sip_call_id, id) = (owned(text()?), owned(text()?), CallId::parse(text()?)?);
-        let (devices, received_on) = (text()?.parse().ok()?, text()?);
+        let (since, devices, received_on) = (text()?.parse().ok()?, text()?.parse().ok()?, text()?);
         let received_on = if received_on.is_empty() { None } else { Some(received_on.parse().ok()?) };
-        Some(Remember { user, sip_call_id, id, devices, invite: parts.next()?.to_vec(), received_on })
+        Some(Remember { user, sip_call_id, id, since, devices, invite: parts.next()?.to_vec(), received_on })
     }
 }
 
@@ -419,6 +421,7 @@ mod tests {
                 user: user.clone(),
                 sip_call_id: sip_call_id.clone(),
                 id,
+                since: 7,
                 devices: 3,
                 invite: b"\xff\0x\0\0".to_vec(),
                 received_on: None,
@@ -427,6 +430,7 @@ mod tests {
                 user: user.clone(),
                 sip_call_id: sip_call_id.clone(),
                 id,
+                since: 0,
                 devices: 0,
                 invite: Vec::new(),
                 received_on: Some(([127, 0, 0, 1], 5060).into()),

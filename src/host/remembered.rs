@@ -5,7 +5,7 @@
 //! who they are, and never more of them than were pushed to.
 
 use super::note::{CallId, End, Remember, Wake};
-use super::waiting::Waiting;
+use super::waiting::{Moment, Waiting};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -48,6 +48,8 @@ struct Call {
     reached: HashSet<String>,
     /// The phones of those among them that had woken for it.
     phones: HashSet<String>,
+    /// Registrations before this moment say nothing of the phones that were pushed, however late word of them comes.
+    since: Moment,
     /// How many devices were pushed to that did not wake yet.
     missing: usize,
     /// Phones that have registered since.
@@ -104,7 +106,7 @@ impl Remembered {
 
     /// Phones were pushed for a call.
     pub fn remember(&mut self, call: Remember, now: Instant) {
-        let Remember { user, sip_call_id, id, devices, invite, received_on } = call;
+        let Remember { user, sip_call_id, id, since, devices, invite, received_on } = call;
         if self.keep.is_zero() || self.calls.contains_key(&id) {
             return;
         }
@@ -125,6 +127,7 @@ impl Remembered {
             received_on,
             reached: HashSet::new(),
             phones: HashSet::new(),
+            since,
             missing: devices,
             woken: Vec::new(),
             ended: None,
@@ -280,7 +283,7 @@ impl Remembered {
 
 impl Call {
     fn wake(&mut self, wake: &Wake) {
-        if self.missing == 0 || self.phones.contains(&wake.phone) {
+        if self.missing == 0 || wake.moment < self.since || self.phones.contains(&wake.phone) {
             return;
         }
         let (known, new): (Vec<_>, Vec<_>) =

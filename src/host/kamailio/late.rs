@@ -163,8 +163,16 @@ unsafe fn remember(
             tm.watch(msg, id)?;
         }
         let (user, sip_call_id) = (park::key(user)?, sip_call_id.to_owned());
-        let received_on = received_on(msg)?;
-        sender::try_tell(&Note::Remember(Remember { user, sip_call_id, id, devices, invite, received_on }))?;
+        let (received_on, since) = (received_on(msg)?, park::waiting().now());
+        sender::try_tell(&Note::Remember(Remember {
+            user,
+            sip_call_id,
+            id,
+            since,
+            devices,
+            invite,
+            received_on,
+        }))?;
     }
     Ok(true)
 }

@@ -19,7 +19,15 @@ fn rig() -> Rig {
 
 fn call(id: CallId, invite_len: usize) -> Remember {
     let (user, sip_call_id) = ("bob".to_owned(), "c1".to_owned());
-    Remember { user, sip_call_id, id, devices: 3, invite: vec![b'x'; invite_len], received_on: None }
+    Remember {
+        user,
+        sip_call_id,
+        id,
+        since: 0,
+        devices: 3,
+        invite: vec![b'x'; invite_len],
+        received_on: None,
+    }
 }
 
 impl Rig {
@@ -152,4 +160,15 @@ fn a_call_without_an_end_is_forgotten_and_memory_has_a_bound() {
     rig.all.keep = Duration::ZERO;
     rig.all.remember(call(CallId { index: 2, label: 0 }, 1), rig.now);
     assert_eq!(rig.all.calls.len(), most, "0 is off");
+}
+
+#[test]
+fn a_registration_from_before_the_pushes_is_no_phone_that_was_pushed() {
+    let mut rig = rig();
+    rig.all.remember(Remember { since: u64::MAX, ..call(ID, 10) }, rig.now);
+    assert_eq!(rig.wakes(&["desk"]), []);
+    assert!(!rig.all.rung(ID, "desk", rig.now));
+    rig.over(End::Answered);
+    rig.now += SECOND;
+    assert_eq!(rig.told(), []);
 }
