@@ -478,7 +478,7 @@ int32_t send_voip_push_to(const char *provider,
 /**
  * Says that a call is over. What was not sent yet of its pushes is given up, retries too, and the
  * devices that were pushed for it are told, as far as they can be: an Android phone by an FCM data
- * message, unless the profile of its app has no word for it (linphone, seed, template). An iPhone
+ * message, unless the profile of its app has no word for it (linphone, some templates). An iPhone
  * never gets a second VoIP push, for which Apple would end the app; where
  * call.missed_call_alert is set, one that registered a token for alerts shows a missed call.
  * Devices that were not pushed for this call by this program within five minutes, and calls that

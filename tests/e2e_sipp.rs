@@ -86,7 +86,7 @@ impl Plan {
 fn register_tokens(shipped: &Shipped, calls: usize) {
     for number in 0..calls {
         let (token, platform) = if number % 2 == 0 {
-            (apns_token(number as u8), "ios")
+            (apns_token(number as u8 + 1), "ios")
         } else {
             (fcm_token(number as u8), "android")
         };

@@ -152,7 +152,7 @@ fn the_worker_serves_others_meanwhile(version: &str) {
     let host = registered(&Setup { config: &[("wait_ms = 800", "wait_ms = 5000")], ..Setup::of(version) });
     assert_eq!(host.ask("call send_voip_push bob alice c0"), "called rc=1");
     let before = host.ask("fds");
-    host.simulator.put("/behaviour/apns", &json!([{ "times": 0, "delay_ms": 700 }]));
+    host.simulator.put("/behaviour/apns", &json!([{ "times": 0, "delay_ms": 2000 }]));
     let start = Instant::now();
     for number in 1..=40 {
         let how = if number % 2 == 0 { "launch" } else { "async 0" };
@@ -160,14 +160,14 @@ fn the_worker_serves_others_meanwhile(version: &str) {
         assert_eq!(started, format!("started {number}"));
     }
     assert_eq!(host.ask("call lookup_token bob - - $provider"), "called rc=1 provider=apns");
-    assert!(start.elapsed() < Duration::from_millis(700), "the worker waited: {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(2000), "the worker waited: {:?}", start.elapsed());
     host.tell("wait");
     for _ in 1..=40 {
         let resumed = host.next("> resumed ");
         assert!(resumed.ends_with(" rc=1 accepted=1 why=ok"), "{resumed}");
     }
     host.next("> idle");
-    assert!(start.elapsed() < Duration::from_secs(5), "not one after the other: {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(20), "not one after the other: {:?}", start.elapsed());
     assert_eq!(host.ask("fds"), before, "descriptors are left");
     // Nothing to wait for: the result is there at once, and the report route is run all the same.
     for how in ["launch", "async 2", "sync"] {
@@ -244,7 +244,7 @@ fn a_sender_that_is_gone_or_stopped_holds_nobody_up(version: &str) {
 
 /// launch() has no timeout of OpenSIPS'.
 fn a_stopped_sender_keeps_no_launched_call(version: &str) {
-    let host = registered(&Setup { config: &[("wait_ms = 800", "wait_ms = 100")], ..Setup::of(version) });
+    let host = registered(&Setup { config: &[("wait_ms = 800", "wait_ms = 1500")], ..Setup::of(version) });
     assert_eq!(host.ask("call send_voip_push bob alice c0"), "called rc=1");
     let before = host.ask("fds");
     host.signal_sender(libc::SIGSTOP);

@@ -126,6 +126,25 @@ fn a_dead_token_is_deleted_and_one_registered_again_since_is_kept() {
 }
 
 #[test]
+fn the_accounts_of_one_phone_share_its_token_until_it_dies() {
+    let rig = Rig::with("push-accounts", &[], &[("[call]", "[limits]\nusers_per_token = 2\n[call]")]);
+    for user in ["alice", "bob", "carol"] {
+        rig.register(user, &iphone(1), "ios");
+    }
+    assert!(matches!(rig.service.lookup("alice"), Err(Error::NoDevice)), "the oldest leaves");
+    for (user, call_id) in [("bob", "c1"), ("carol", "c2")] {
+        assert_eq!(rig.service.send(user, "Dave", call_id).unwrap().accepted(), 1);
+    }
+    let dead = json!({ "state": "dead", "dead_since_ms": 4_000_000_000_000_i64 });
+    rig.simulator.put(&format!("/tokens/{}", iphone(1)), &dead);
+    assert!(matches!(rig.service.send("bob", "Dave", "c3"), Err(Error::AllRejected(_))));
+    for user in ["bob", "carol"] {
+        assert!(matches!(rig.service.lookup(user), Err(Error::NoDevice)), "{user}");
+    }
+    assert_eq!(count(&rig, Counter::Retired), 2);
+}
+
+#[test]
 fn a_token_that_fcm_does_not_know_is_deleted() {
     let rig = Rig::new("push-fcm-dead");
     rig.register("bob", &android(1), "android");
@@ -647,6 +666,42 @@ fn a_call_that_is_over_is_told_to_android_and_missed_on_an_iphone_by_an_alert() 
     rig.service.cancel("bob", "c1", "cancelled").unwrap();
     wait_until_queued(&rig, 0);
     assert_eq!(rig.simulator.pushes().len(), 5);
+}
+
+/// The device ids of bob that have a token for alerts.
+fn alerted(rig: &Rig) -> Vec<String> {
+    let devices = rig.service.lookup("bob").unwrap();
+    assert_eq!(devices.len(), 3, "no device goes with its token for alerts");
+    devices.into_iter().filter(|device| device.alert.is_some()).map(|device| device.device_id).collect()
+}
+
+#[test]
+fn a_dead_token_for_alerts_is_forgotten_and_the_device_rings_on() {
+    for (name, status, reason) in [("alert-gone", 410, "Unregistered"), ("alert-bad", 400, "BadDeviceToken")]
+    {
+        let rig = three_phones_that_ring(name, &[ALERT]);
+        assert_eq!(alerted(&rig), ["1"]);
+        rig.simulator.behave(&iphone(9), json!([{ "times": 0, "status": status, "reason": reason }]));
+        rig.service.cancel("bob", "c1", "cancelled").unwrap();
+        support::poll(support::DEADLINE, || alerted(&rig).is_empty().then_some(())).expect(reason);
+        assert_eq!(count(&rig, Counter::Retired), 0);
+        assert_eq!(rig.service.send("bob", "Alice", "c2").unwrap().accepted(), 3, "{reason}");
+    }
+}
+
+#[test]
+fn a_token_for_alerts_that_was_registered_again_since_it_died_is_kept() {
+    let rig = three_phones_that_ring("alert-again", &[ALERT]);
+    // An hour ago, in ms.
+    let died_at_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()
+        as u64
+        - 3_600_000;
+    let gone = json!([{ "status": 410, "reason": "Unregistered", "timestamp_ms": died_at_ms }]);
+    rig.simulator.behave(&iphone(9), gone);
+    rig.service.cancel("bob", "c1", "cancelled").unwrap();
+    rig.simulator.wait_for_pushes(0, 5);
+    wait_until_queued(&rig, 0);
+    assert_eq!(alerted(&rig), ["1"]);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{Scratch, run};
-use voip_push::model::{Device, Environment, Extra, NewDevice, Provider, Token, User};
-use voip_push::store::{Registered, SqliteStore, TokenStore};
+use voip_push::model::{Alert, Device, Environment, Extra, NewDevice, Provider, Token, User};
+use voip_push::store::{Limits, Registered, SqliteStore, TokenStore};
 
 fn file(scratch: &Scratch) -> PathBuf {
     scratch.path().join("tokens.db")
@@ -33,7 +33,7 @@ fn phone_with(user: &str, device_id: &str, number: usize, extra: Extra<'_>) -> N
 }
 
 /// More than any test registers, where the limit is not what it is about.
-const MANY: u32 = u32::MAX;
+const MANY: Limits = Limits { devices_per_user: u32::MAX, users_per_token: 1 };
 
 /// Registers without a limit, and it works.
 fn register(store: &mut SqliteStore, device: &NewDevice, now_ms: i64) -> Registered {
@@ -90,11 +90,34 @@ fn a_dead_token_goes_unless_it_was_registered_again_or_is_another_one() {
     let mut store = open(&file(&scratch));
     let token = |number| Token::parse(Provider::Apns, &hex(number)).unwrap();
     register(&mut store, &phone("bob", "", 1), 2000);
-    assert!(!store.retire(&user("bob"), "", &token(1), 1999).unwrap(), "registered after it was found dead");
-    assert!(!store.retire(&user("bob"), "", &token(2), 9999).unwrap(), "another token by now");
-    assert!(!store.retire(&user("eve"), "", &token(1), 9999).unwrap(), "another user");
-    assert!(store.retire(&user("bob"), "", &token(1), 2000).unwrap());
+    assert_eq!(store.retire(&token(1), 1999).unwrap(), 0, "registered after it was found dead");
+    assert_eq!(store.retire(&token(2), 9999).unwrap(), 0, "another token by now");
+    let of_fcm = Token::parse(Provider::Fcm, &hex(1)).unwrap();
+    assert_eq!(store.retire(&of_fcm, 9999).unwrap(), 0, "another provider's");
+    assert_eq!(store.retire(&token(1), 2000).unwrap(), 1);
     assert!(devices(&mut store, "bob").is_empty());
+}
+
+#[test]
+fn a_dead_token_for_alerts_goes_alone_unless_it_was_registered_again_or_is_another_one() {
+    let scratch = Scratch::new("store-dead-alert");
+    let mut store = open(&file(&scratch));
+    let token = |number| Token::parse(Provider::Apns, &hex(number)).unwrap();
+    let alert = Some(Box::new(Alert { token: token(9), app: Some("org.example.phone".to_owned()) }));
+    let with_alert = NewDevice { alert, ..phone("bob", "", 1) };
+    register(&mut store, &with_alert, 2000);
+    assert!(
+        !store.retire_alert(&user("bob"), "", &token(9), 1999).unwrap(),
+        "registered after it was found dead"
+    );
+    assert!(!store.retire_alert(&user("bob"), "", &token(1), 9999).unwrap(), "the token for calls");
+    assert!(!store.retire_alert(&user("eve"), "", &token(9), 9999).unwrap(), "another user");
+    assert!(devices(&mut store, "bob")[0].alert.is_some());
+    assert!(store.retire_alert(&user("bob"), "", &token(9), 2000).unwrap());
+    let device = devices(&mut store, "bob").remove(0);
+    assert_eq!((device.alert, device.token.expose()), (None, hex(1).as_str()));
+    register(&mut store, &with_alert, 3000);
+    assert!(devices(&mut store, "bob")[0].alert.is_some());
 }
 
 #[test]
@@ -155,7 +178,7 @@ fn the_seeds_own_table_is_taken_over() {
     assert_eq!(devices(&mut store, "droid")[0].provider(), Provider::Fcm);
     assert!(devices(&mut store, "odd").is_empty());
     drop(store);
-    assert_eq!(sqlite(&file(&scratch), "PRAGMA user_version"), "3");
+    assert_eq!(sqlite(&file(&scratch), "PRAGMA user_version"), "4");
     register(&mut open(&file(&scratch)), &phone("ios", "", 3), 1);
 }
 
@@ -176,7 +199,7 @@ fn a_token_of_several_users_of_the_seeds_table_stays_the_last_ones() {
     let left = ["older", "last", "old"].map(|name| devices(&mut store, name).len());
     assert_eq!(left, [0, 1, 0]);
     let token = Token::parse(Provider::Apns, &hex(0xab)).unwrap();
-    assert!(store.retire(&user("last"), "", &token, i64::MAX).unwrap(), "capital letters are no other token");
+    assert_eq!(store.retire(&token, i64::MAX).unwrap(), 1, "capital letters are no other token");
 }
 
 /// `store/v1.db` was written by the version that had schema 1.
@@ -205,7 +228,7 @@ fn a_file_of_schema_1_is_taken_over() {
     assert_eq!(register(&mut store, &phone("alice", "", 7), 1_800_000_000_000), Registered::New);
     assert!(devices(&mut store, "dave").is_empty());
     drop(store);
-    assert_eq!(sqlite(&file(&scratch), "PRAGMA user_version"), "3");
+    assert_eq!(sqlite(&file(&scratch), "PRAGMA user_version"), "4");
     assert_eq!(sqlite(&file(&scratch), "PRAGMA integrity_check"), "ok");
 }
 
@@ -213,9 +236,9 @@ fn a_file_of_schema_1_is_taken_over() {
 fn a_schema_of_a_later_version_is_not_touched() {
     let scratch = Scratch::new("store-later");
     drop(open(&file(&scratch)));
-    sqlite(&file(&scratch), "PRAGMA user_version = 4");
+    sqlite(&file(&scratch), "PRAGMA user_version = 5");
     let refused = SqliteStore::open(&file(&scratch)).err().unwrap().to_string();
-    assert!(refused.contains("schema 4") && refused.contains("install a newer one"), "{refused}");
+    assert!(refused.contains("schema 5") && refused.contains("install a newer one"), "{refused}");
 }
 
 #[test]
@@ -232,7 +255,7 @@ fn a_token_that_moves_to_another_user_leaves_the_old_one() {
     assert_eq!(devices(&mut store, "bob").len(), 1);
     // An old rejection of the token, meant for alice, takes nothing from bob.
     let token = Token::parse(Provider::Apns, &hex(1)).unwrap();
-    assert!(!store.retire(&user("alice"), "handset", &token, i64::MAX).unwrap());
+    assert_eq!(store.retire(&token, 2999).unwrap(), 0, "registered since");
     assert_eq!(devices(&mut store, "bob").len(), 1);
 }
 
@@ -257,21 +280,24 @@ fn a_device_that_has_expired_is_not_found_and_goes_with_the_next_registration() 
     assert_eq!(found(&mut store, i64::MAX), 2);
 }
 
+/// At most two devices.
+const TWO: Limits = Limits { devices_per_user: 2, users_per_token: 1 };
+
 #[test]
 fn a_user_has_so_many_devices_and_no_more_and_a_refusal_changes_nothing() {
     let scratch = Scratch::new("store-limit");
     let mut store = open(&file(&scratch));
     let minute = Extra { expires_s: Some(60), ..Extra::default() };
-    assert!(store.register(&phone("bob", "a", 1), 0, 2).unwrap().is_some());
-    assert!(store.register(&phone_with("bob", "b", 2, minute), 0, 2).unwrap().is_some());
+    assert!(store.register(&phone("bob", "a", 1), 0, TWO).unwrap().is_some());
+    assert!(store.register(&phone_with("bob", "b", 2, minute), 0, TWO).unwrap().is_some());
     register(&mut store, &phone("alice", "", 3), 0);
-    assert_eq!(store.register(&phone("bob", "c", 3), 1, 2).unwrap(), None);
+    assert_eq!(store.register(&phone("bob", "c", 3), 1, TWO).unwrap(), None);
     assert_eq!(devices(&mut store, "alice").len(), 1, "her token was not taken for nothing");
     assert_eq!(devices(&mut store, "bob").len(), 2);
-    assert_eq!(store.register(&phone("bob", "a", 4), 1, 2).unwrap(), Some(Registered::Renewed));
+    assert_eq!(store.register(&phone("bob", "a", 4), 1, TWO).unwrap(), Some(Registered::Renewed));
     // What has expired makes room, and so does a phone that only changes its name.
-    assert_eq!(store.register(&phone("bob", "c", 3), 60_000, 2).unwrap(), Some(Registered::New));
-    assert_eq!(store.register(&phone("bob", "d", 3), 60_000, 2).unwrap(), Some(Registered::New));
+    assert_eq!(store.register(&phone("bob", "c", 3), 60_000, TWO).unwrap(), Some(Registered::New));
+    assert_eq!(store.register(&phone("bob", "d", 3), 60_000, TWO).unwrap(), Some(Registered::New));
 }
 
 #[test]
@@ -386,9 +412,69 @@ fn a_file_of_version_2_is_brought_up_to_date() {
     let scratch = Scratch::new("store-v2");
     let path = file(&scratch);
     register(&mut open(&path), &phone("bob", "1", 1), 1000);
-    sqlite(&path, "DROP TABLE refreshes; PRAGMA user_version = 2");
+    let unique = "DROP INDEX push_tokens_by_token; CREATE UNIQUE INDEX push_tokens_by_token ON push_tokens (provider, token)";
+    sqlite(&path, &format!("{unique}; DROP TABLE refreshes; PRAGMA user_version = 2"));
     let mut store = open(&path);
     assert_eq!(devices(&mut store, "bob").len(), 1);
     store.plan_refresh(&user("bob"), "1", 1, 9000).unwrap();
     assert_eq!(store.take_refreshes(2, 1000, 10).unwrap().len(), 1);
+}
+
+/// Three accounts of one phone.
+const THREE: Limits = Limits { devices_per_user: u32::MAX, users_per_token: 3 };
+
+/// Who has the token of this number.
+fn owners(store: &mut SqliteStore, number: usize) -> Vec<&'static str> {
+    let token = hex(number);
+    let mut has = |name: &str| devices(store, name).iter().any(|device| device.token.expose() == token);
+    ["alice", "bob", "carol", "dave"].into_iter().filter(|name| has(name)).collect()
+}
+
+#[test]
+fn as_many_users_have_a_token_as_they_may_and_the_oldest_leaves() {
+    let scratch = Scratch::new("store-accounts");
+    let mut store = open(&file(&scratch));
+    for (at_ms, name) in [(1000, "alice"), (2000, "bob"), (3000, "carol")] {
+        assert_eq!(store.register(&phone(name, "x", 1), at_ms, THREE).unwrap(), Some(Registered::New));
+    }
+    assert_eq!(owners(&mut store, 1), ["alice", "bob", "carol"]);
+    // A renewal takes nothing from anybody, and makes its user the newest.
+    assert_eq!(store.register(&phone("alice", "x", 1), 4000, THREE).unwrap(), Some(Registered::Renewed));
+    assert_eq!(owners(&mut store, 1), ["alice", "bob", "carol"]);
+    store.register(&phone("dave", "x", 1), 5000, THREE).unwrap();
+    assert_eq!(owners(&mut store, 1), ["alice", "carol", "dave"]);
+    // One user has it once, whatever his devices are called.
+    store.register(&phone("dave", "y", 1), 6000, THREE).unwrap();
+    assert_eq!(devices(&mut store, "dave").len(), 1);
+    assert_eq!(owners(&mut store, 1), ["alice", "carol", "dave"]);
+    // Where it is one again, the others leave.
+    register(&mut store, &phone("bob", "x", 1), 7000);
+    assert_eq!(owners(&mut store, 1), ["bob"]);
+}
+
+#[test]
+fn a_dead_token_goes_from_all_its_users_but_those_who_registered_it_again() {
+    let scratch = Scratch::new("store-accounts-dead");
+    let mut store = open(&file(&scratch));
+    for (at_ms, name) in [(1000, "alice"), (2000, "bob"), (3000, "carol")] {
+        store.register(&phone(name, "x", 1), at_ms, THREE).unwrap();
+    }
+    store.register(&phone("dave", "x", 2), 1000, THREE).unwrap();
+    let token = Token::parse(Provider::Apns, &hex(1)).unwrap();
+    assert_eq!(store.retire(&token, 2000).unwrap(), 2);
+    assert_eq!((owners(&mut store, 1), owners(&mut store, 2)), (vec!["carol"], vec!["dave"]));
+}
+
+#[test]
+fn in_a_file_of_version_3_a_token_had_one_owner_and_may_have_more_from_then_on() {
+    let scratch = Scratch::new("store-v3");
+    let path = file(&scratch);
+    register(&mut open(&path), &phone("alice", "x", 1), 1000);
+    let unique = "DROP INDEX push_tokens_by_token; CREATE UNIQUE INDEX push_tokens_by_token ON push_tokens (provider, token)";
+    sqlite(&path, &format!("{unique}; PRAGMA user_version = 3"));
+    let mut store = open(&path);
+    store.register(&phone("bob", "x", 1), 2000, THREE).unwrap();
+    assert_eq!(owners(&mut store, 1), ["alice", "bob"]);
+    assert_eq!(sqlite(&path, "PRAGMA user_version"), "4");
+    assert_eq!(sqlite(&path, "PRAGMA integrity_check"), "ok");
 }

@@ -1,24 +1,22 @@
 //! Memory: what the module adds to a worker, and what a push in flight takes in the sender.
 //!
-//! It refuses to count shared pages: only what a process has written itself (Private_Dirty) is its own.
+//! It refuses to count shared memory: only what a process has written into mappings of its own (their Private_Dirty) is counted.
 
 use crate::Effort;
 use crate::caller::{Caller, Load};
 use crate::machine;
 use crate::raw::Job;
 use crate::report::{Report, median};
-use crate::server::{Script, Server, memory_kb};
+use crate::server::{Script, Server, private_kb};
 use crate::sip::{USERS, without_limits};
 use crate::support::Scratch;
 use crate::support::simulator::Simulator;
 use std::process::Command;
 use std::time::Duration;
 
-const FIELD: &str = "Private_Dirty";
-
 /// Both figures.
 pub fn measure(_effort: Effort, report: &mut Report) {
-    report.title("Memory (Private_Dirty)");
+    report.title("Memory (Private_Dirty of private mappings)");
     report.columns(&["what", "value"]);
     worker(report);
     in_flight(report);
@@ -54,7 +52,7 @@ fn after_calls(script: &Script, caller: &Caller) -> Result<f64, String> {
     caller.call(server.port(), Load { rate: 1000, open: 1000, calls: 2000 });
     let workers = server.pids_of("udp receiver");
     assert_eq!(workers.len(), 4, "4 UDP workers are configured");
-    Ok(median(workers.into_iter().map(|pid| memory_kb(pid, FIELD))))
+    Ok(median(workers.into_iter().map(private_kb)))
 }
 
 /// Pushes in flight at once for the sender's figure.

@@ -155,11 +155,22 @@ fn parent_of(pid: libc::pid_t) -> Option<libc::pid_t> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// A field of a process' `smaps_rollup`, in KB.
-pub fn memory_kb(pid: libc::pid_t, field: &str) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse().unwrap()
+/// What a process has written into memory that is its own, in KB: Private_Dirty of its private mappings. That of shared ones is left
+/// out: the kernel calls a page of Kamailio's shared memory private, too, as long as no other process has looked at it.
+pub fn private_kb(pid: libc::pid_t) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
+    let mut is_own = false;
+    let mut sum_kb = 0.0;
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next()) {
+            (Some("Private_Dirty:"), Some(kb)) if is_own => sum_kb += kb.parse::<f64>().unwrap(),
+            // A mapping's head: `55d0c0a00000-55d0c0a21000 rw-p …`.
+            (Some(range), Some(rights)) if range.contains('-') => is_own = rights.ends_with('p'),
+            _ => {}
+        }
+    }
+    sum_kb
 }
 
 const COMMON: &str = r#"#!KAMAILIO

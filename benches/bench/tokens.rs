@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use voip_push::service::Service;
 
-/// The token of a user: 64 hexadecimal digits.
+/// The token of a user: 64 hexadecimal digits. Never zeros alone, which the simulator takes for nobody's.
 pub fn token(number: usize) -> String {
-    format!("{number:08x}").repeat(8)
+    format!("f{number:07x}").repeat(8)
 }
 
 /// Makes the configuration's store as the library makes it and fills it through SQLite's own program.
@@ -21,7 +21,7 @@ pub fn fill(config: &Path, users: usize) -> PathBuf {
         "DELETE FROM push_tokens;
          WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {users})
          INSERT INTO push_tokens (user_id, device_id, token, platform, provider, registered_at_ms)
-         SELECT 'user' || i, '', replace(printf('%.8c', 'x'), 'x', printf('%08x', i)), 'ios', 'apns', 1 FROM n;
+         SELECT 'user' || i, '', replace(printf('%.8c', 'x'), 'x', printf('f%07x', i)), 'ios', 'apns', 1 FROM n;
          PRAGMA wal_checkpoint(TRUNCATE);"
     );
     run(Command::new("sqlite3").arg(&path).arg(sql), "sqlite3");

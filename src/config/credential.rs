@@ -3,7 +3,7 @@
 //! It refuses keys that could never sign what their provider asks for, while an operator is still looking.
 
 use super::files::Files;
-use super::{ConfigError, Profile, raw};
+use super::{AlertWords, ConfigError, Profile, raw};
 use crate::model::Environment;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use std::fmt;
@@ -111,6 +111,8 @@ pub struct ApnsCredential {
     pub topics: Vec<String>,
     /// What pushes to the app of each topic hold, in the order of the topics.
     pub profiles: Vec<Profile>,
+    /// The words of alerts.
+    pub alerts: Arc<AlertWords>,
     /// Production or sandbox.
     pub environment: Environment,
     /// The host to send to.
@@ -145,6 +147,8 @@ pub struct FcmCredential {
     pub ios_push_type: IosPushType,
     /// What pushes to the project's apps hold.
     pub profile: Profile,
+    /// The words of alerts.
+    pub alerts: Arc<AlertWords>,
     /// The host to send to.
     pub origin: Origin,
 }
@@ -185,6 +189,7 @@ impl ApnsCredential {
             team_id: raw.team_id,
             key_id: raw.key_id,
             profiles: vec![Profile::default(); raw.topics.len()],
+            alerts: Arc::default(),
             topics: raw.topics,
             environment,
         })
@@ -209,6 +214,7 @@ impl FcmCredential {
             )
             .map_err(|(key, why)| refuse(key, why))?,
             account_file: beside(files.main(), &raw.service_account_file),
+            alerts: Arc::default(),
             project_id: account.project_id,
             client_email: account.client_email,
             key_id: account.private_key_id,

@@ -2,6 +2,7 @@
 //!
 //! It refuses values out of range instead of bending them.
 
+use super::AlertWords;
 use super::credential::beside;
 use super::files::Files;
 use super::{
@@ -11,6 +12,7 @@ use super::{
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) fn load(files: &Files) -> Result<Settings, ConfigError> {
@@ -44,6 +46,7 @@ pub(super) fn examine(files: &Files) -> Result<(Settings, Vec<ConfigError>), Con
         caller_per_minute: number("[limits] caller_per_minute", raw.limits.caller_per_minute, 0..=1_000_000)?
             as u32,
         calls_per_user: number("[limits] calls_per_user", raw.limits.calls_per_user, 0..=10_000)? as u32,
+        users_per_token: number("[limits] users_per_token", raw.limits.users_per_token, 1..=8)? as u32,
         devices_per_user: number("[limits] devices_per_user", raw.limits.devices_per_user, 0..=1_000)? as u32,
         quarantine: Quarantine {
             dead_tokens: number("[quarantine] dead_tokens", raw.quarantine.dead_tokens, 1..=100_000)?
@@ -81,6 +84,9 @@ pub(super) fn examine(files: &Files) -> Result<(Settings, Vec<ConfigError>), Con
         Err(_) if !faults.is_empty() => {}
         applied => applied?,
     }
+    let alerts = Arc::new(AlertWords::from_raw(file, raw.alerts)?);
+    settings.apns.iter_mut().for_each(|apns| apns.alerts = Arc::clone(&alerts));
+    settings.fcm.iter_mut().for_each(|fcm| fcm.alerts = Arc::clone(&alerts));
     settings.timeline = TimelineSettings::from_raw(file, raw.timeline, &settings.store_path)?;
     settings.warnings = warnings(&settings);
     Ok((settings, faults))

@@ -3,6 +3,7 @@
 //! It refuses to go on with half a configuration: whatever is wrong is one line that names the file, the key and what to
 //! do. Secrets are read from files of their own and are never shown.
 
+mod alerts;
 mod api_keys;
 mod credential;
 mod error;
@@ -19,6 +20,7 @@ mod sip;
 mod template;
 mod timeline;
 
+pub use alerts::{AlertWords, Words};
 pub use api_keys::{ApiKey, ApiKeys};
 pub use credential::{ApnsCredential, FcmCredential, IosPushType, Origin, SigningKey, alert_topic};
 pub use error::ConfigError;
@@ -67,6 +69,8 @@ pub struct Settings {
     pub calls_per_user: u32,
     /// `[limits] devices_per_user`: devices that one user may have; 0 is no limit.
     pub devices_per_user: u32,
+    /// `[limits] users_per_token`: users who may have one token at a time.
+    pub users_per_token: u32,
     /// `[quarantine]`.
     pub quarantine: Quarantine,
     /// `[sender] stop_ms`: how long pushes under way may still be answered when the server stops.

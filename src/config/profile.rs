@@ -41,8 +41,10 @@ impl Profile {
     /// Whether an app with this profile is told by a push that a call is over.
     pub fn tells_of_ends(&self) -> bool {
         match self {
-            Profile::Callkit | Profile::Sylk | Profile::Minimal => true,
-            Profile::Linphone | Profile::Seed | Profile::Template(_) => false,
+            Profile::Callkit | Profile::Sylk | Profile::Minimal | Profile::Seed => true,
+            // Its apps register at every push, and are told by INVITE and CANCEL.
+            Profile::Linphone => false,
+            Profile::Template(template) => template.cancel().is_some(),
         }
     }
 }
@@ -87,11 +89,11 @@ fn unknown(settings: &Settings) -> String {
 }
 
 fn profile(app: &raw::App, provider: Provider) -> Result<Profile, (&'static str, String)> {
-    if app.profile != "template" && app.template.is_some() {
-        return Err((
-            "template",
-            format!("is not used by the profile {}; set profile = \"template\"", app.profile),
-        ));
+    for (key, text) in [("template", &app.template), ("cancel_template", &app.cancel_template)] {
+        if app.profile != "template" && text.is_some() {
+            let why = format!("is not used by the profile {}; set profile = \"template\"", app.profile);
+            return Err((key, why));
+        }
     }
     Ok(match app.profile.as_str() {
         "callkit" => Profile::Callkit,
@@ -103,7 +105,10 @@ fn profile(app: &raw::App, provider: Provider) -> Result<Profile, (&'static str,
             let missing = || ("template", "is missing; give the payload as JSON".to_owned());
             let text = app.template.as_deref().ok_or_else(missing)?;
             let template = Template::compile(text, provider).map_err(|why| ("template", why))?;
-            Profile::Template(Arc::new(template))
+            Profile::Template(Arc::new(match app.cancel_template.as_deref() {
+                None => template,
+                Some(text) => template.with_cancel(text, provider).map_err(|why| ("cancel_template", why))?,
+            }))
         }
         _ => return Err(("profile", format!("is none of {NAMES}"))),
     })

@@ -19,6 +19,7 @@ pub(super) struct File {
     pub rest: Option<Rest>,
     pub sip: Sip,
     pub message: Message,
+    pub alerts: Alerts,
     pub refresh: Refresh,
     pub reachable: Reachable,
     pub timeline: Timeline,
@@ -74,11 +75,18 @@ pub(super) struct Limits {
     pub caller_per_minute: i64,
     pub calls_per_user: i64,
     pub devices_per_user: i64,
+    pub users_per_token: i64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { device_per_minute: 30, caller_per_minute: 300, calls_per_user: 8, devices_per_user: 20 }
+        Limits {
+            device_per_minute: 30,
+            caller_per_minute: 300,
+            calls_per_user: 8,
+            devices_per_user: 20,
+            users_per_token: 1,
+        }
     }
 }
 
@@ -133,6 +141,7 @@ pub(super) struct App {
     pub name: String,
     pub profile: String,
     pub template: Option<String>,
+    pub cancel_template: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -184,6 +193,15 @@ impl Default for Message {
     fn default() -> Self {
         Message { wake_seconds: 25, ios_push_type: "alert".to_owned() }
     }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Alerts {
+    pub missed_call: Option<String>,
+    pub missed_call_loc_key: Option<String>,
+    pub message: Option<String>,
+    pub message_loc_key: Option<String>,
 }
 
 #[derive(Deserialize)]

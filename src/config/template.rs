@@ -29,9 +29,11 @@ pub enum Field {
     Media,
     /// `{video}`: `true` or `false`.
     Video,
+    /// `{reason}`: how the call ended; only in what says so.
+    Reason,
 }
 
-const FIELDS: [(&str, Field); 8] = [
+const FIELDS: [(&str, Field); 9] = [
     ("id", Field::Id),
     ("call_id", Field::CallId),
     ("name", Field::Name),
@@ -40,7 +42,11 @@ const FIELDS: [(&str, Field); 8] = [
     ("user", Field::User),
     ("media", Field::Media),
     ("video", Field::Video),
+    ("reason", Field::Reason),
 ];
+
+/// Longest word for how a call ended.
+const MAX_REASON_LEN: usize = 20;
 
 impl Field {
     /// The most that it can take in JSON, where every character may need a backslash; a name can be shortened to nothing.
@@ -53,6 +59,7 @@ impl Field {
             Field::Host => 2 * MAX_HOST_LEN,
             Field::User => 2 * MAX_USER_LEN,
             Field::Media | Field::Video => 5,
+            Field::Reason => MAX_REASON_LEN,
         }
     }
 }
@@ -70,6 +77,8 @@ pub enum Piece {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     pieces: Vec<Piece>,
+    /// What says to an Android phone that the call is over.
+    cancel: Option<Vec<Piece>>,
 }
 
 impl Template {
@@ -78,13 +87,34 @@ impl Template {
     /// # Errors
     /// What is wrong with it and what is expected.
     pub fn compile(text: &str, provider: Provider) -> Result<Template, String> {
+        let template = Template::read(text, provider)?;
+        if template.pieces.contains(&Piece::Field(Field::Reason)) {
+            return Err("has the placeholder {reason}, which is for cancel_template".to_owned());
+        }
+        Ok(template)
+    }
+
+    /// The same with another template for the end of a call, which Android phones get.
+    ///
+    /// # Errors
+    /// As [`Template::compile`], about the other one.
+    pub fn with_cancel(self, text: &str, provider: Provider) -> Result<Template, String> {
+        if provider != Provider::Fcm {
+            return Err(
+                "is for Android phones; iPhones are told by INVITE and CANCEL, never by push".to_owned()
+            );
+        }
+        Ok(Template { cancel: Some(Template::read(text, provider)?.pieces), ..self })
+    }
+
+    fn read(text: &str, provider: Provider) -> Result<Template, String> {
         let value = serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
         let Value::Object(mut object) = value else { return Err("is not a JSON object".to_owned()) };
         match provider {
             Provider::Apns => check_apns(&mut object)?,
             Provider::Fcm => check_fcm(&object)?,
         }
-        let mut template = Template { pieces: Vec::new() };
+        let mut template = Template { pieces: Vec::new(), cancel: None };
         template.add(&Value::Object(object), provider)?;
         template.check_size(provider)?;
         Ok(template)
@@ -93,6 +123,11 @@ impl Template {
     /// The pieces, in their order.
     pub fn pieces(&self) -> &[Piece] {
         &self.pieces
+    }
+
+    /// The pieces of what says that the call is over, where something does.
+    pub fn cancel(&self) -> Option<&[Piece]> {
+        self.cancel.as_deref()
     }
 
     fn add(&mut self, value: &Value, provider: Provider) -> Result<(), String> {
@@ -241,6 +276,18 @@ mod tests {
         assert_eq!(pieces, expected);
         let fcm = Template::compile(r#"{"v":"{video}"}"#, Provider::Fcm).unwrap().pieces;
         assert_eq!(fcm, [json(r#"{"v":""#), Piece::Field(Field::Video), json(r#""}"#)]);
+    }
+
+    #[test]
+    fn the_end_of_a_call_has_a_template_of_its_own_for_android() {
+        let call = || Template::compile("{}", Provider::Fcm).unwrap();
+        let cancel = |text| call().with_cancel(text, Provider::Fcm);
+        let with = cancel(r#"{"why":"{reason}"}"#).unwrap();
+        assert_eq!(with.cancel().unwrap()[1], Piece::Field(Field::Reason));
+        assert_eq!(call().cancel(), None);
+        assert!(cancel(r#"{"why":1}"#).unwrap_err().contains("no text"));
+        assert!(call().with_cancel("{}", Provider::Apns).unwrap_err().contains("for Android phones"));
+        assert!(refusal(r#"{"why":"{reason}"}"#, Provider::Fcm).contains("for cancel_template"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! It refuses to do anything in a program that is not a SIP server whose layouts are known: no output, no thread, no file.
 
+mod awaited;
 mod doubts;
 mod fresh;
 mod kamailio;
@@ -142,7 +143,8 @@ fn argument(name: &'static str, value: Vec<u8>) -> Result<String, Invalid> {
         return Ok(String::new());
     }
     if name == CALLER {
-        return Ok(String::from_utf8_lossy(&value).into_owned());
+        return Ok(String::from_utf8(value)
+            .unwrap_or_else(|odd| String::from_utf8_lossy(odd.as_bytes()).into_owned()));
     }
     if value.contains(&0) {
         return Err(Invalid::new(name, "has a NUL byte"));

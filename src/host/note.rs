@@ -31,6 +31,8 @@ pub(super) struct Park {
     pub missed_since: Moment,
     /// It was counted in [`super::waiting::Waiting`] for this note.
     pub is_counted: bool,
+    /// A phone has declined it, and it waits for others that were pushed and have not come yet, and for nothing else.
+    pub awaits: bool,
 }
 
 /// A call that rings; phones that register are to ring too.
@@ -241,10 +243,11 @@ impl Note {
             Note::Async { user, sip_call_id, id, route } => {
                 ["async", user, sip_call_id, &id.words(), route].join("\0")
             }
-            Note::Park(Park { user, sip_call_id, id, route, within, missed_since, is_counted }) => {
+            Note::Park(Park { user, sip_call_id, id, route, within, missed_since, is_counted, awaits }) => {
                 let (within, at) = (within.as_millis().to_string(), missed_since.to_string());
                 let id = id.words();
-                ["park", user, sip_call_id, &id, route, &within, &at, flag(*is_counted)].join("\0")
+                let (counted, awaits) = (flag(*is_counted), flag(*awaits));
+                ["park", user, sip_call_id, &id, route, &within, &at, counted, awaits].join("\0")
             }
             Note::Follow(Follow { user, sip_call_id, id, missed_since, is_counted, rung }) => {
                 let (id, since) = (id.words(), missed_since.to_string());
@@ -283,7 +286,9 @@ impl Note {
             return Remember::decode(rest).map(Note::Remember);
         }
         let text = std::str::from_utf8(bytes).ok()?;
-        let parts: Vec<&str> = text.split('\0').collect();
+        // Room for what most notes have, or it would be made three times.
+        let mut parts: Vec<&str> = Vec::with_capacity(8);
+        parts.extend(text.split('\0'));
         Some(match parts.as_slice() {
             ["queued", user, call, ""] => {
                 Note::Queued { user: owned(user), sip_call_id: owned(call), id: None }
@@ -297,7 +302,7 @@ impl Note {
                 id: CallId::parse(id)?,
                 route: owned(route),
             },
-            ["park", user, call, id, route, within, at, counted] => Note::Park(Park {
+            ["park", user, call, id, route, within, at, counted, awaits] => Note::Park(Park {
                 user: owned(user),
                 sip_call_id: owned(call),
                 id: CallId::parse(id)?,
@@ -305,6 +310,7 @@ impl Note {
                 within: Duration::from_millis(within.parse().ok()?),
                 missed_since: at.parse().ok()?,
                 is_counted: *counted == "1",
+                awaits: *awaits == "1",
             }),
             ["follow", user, call, id, since, counted, rung @ ..] => Note::Follow(Follow {
                 user: owned(user),
@@ -465,6 +471,7 @@ mod tests {
                 within: Duration::from_secs(15),
                 missed_since: 9,
                 is_counted: false,
+                awaits: true,
             }),
             Note::Async { user, sip_call_id, id, route: "PUSHED".into() },
         ] {

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// What came before its call is kept for so long.
 const EARLY: Duration = Duration::from_secs(10);
+/// Word that a call rings comes so long after word that it was declined and waits, at most: each process has its own way to us.
+const FOLLOWS_WITHIN: Duration = Duration::from_secs(1);
 /// A call whose end nobody told is forgotten after so long; longer than any call rings.
 const FORGOTTEN: Duration = Duration::from_secs(900);
 
@@ -93,6 +95,10 @@ struct Call {
     sip_call_id: String,
     route: String,
     state: State,
+    /// It waits for phones that were pushed and have not come, and for nothing else.
+    awaits: bool,
+    /// Until then word is to come of what it rang, and since when: it was declined before that was told.
+    follows_until: Option<Instant>,
     /// The last registration that it has acted on.
     seen: Moment,
     /// The contacts that it went to, as the registrar names them.
@@ -169,29 +175,37 @@ impl Parked {
 
     /// A worker has suspended a call; it was told in [`Waiting`], once for each note.
     pub fn park(&mut self, park: Park, now: Instant) -> Option<Act> {
-        let Park { user, sip_call_id, id, route, within, missed_since, is_counted } = park;
+        let Park { user, sip_call_id, id, route, within, missed_since, is_counted, awaits } = park;
         // Read now: what was told before this note was read has been read before it, too.
         let last_wake = self.waiting.last_wake(&user);
         let verdict = match self.early.get(&id) {
             Some(Early::Verdict(verdict, at)) => Some((verdict.clone(), *at)),
             Some(Early::Over) | None => None,
         };
+        let is_new = !self.calls.contains_key(&id);
         if let Some(over) = self.enlist(&user, sip_call_id, id, is_counted, now) {
             return Some(over);
         }
         let call = self.calls.get_mut(&id)?;
+        if is_new && awaits {
+            call.follows_until = Some(now + FOLLOWS_WITHIN);
+        }
         let deadline = *call.deadline.get_or_insert(now + within);
         if call.state != State::Parked {
             self.stats.add(Counter::ParkedNow, 1);
             self.stats.count(Counter::Parked);
         }
-        (call.state, call.route) = (State::Parked, route);
+        (call.state, call.route, call.awaits) = (State::Parked, route, awaits);
         if let Some((verdict, at)) = verdict {
             call.learn(verdict, at);
         }
         self.set_time(id, deadline);
         let call = self.calls.get_mut(&id)?;
-        call.seen = call.seen.max(missed_since.saturating_sub(1));
+        // A call that phones have declined was followed before: the note about that says what it may have missed, also where it comes
+        // after this one.
+        if !awaits {
+            call.seen = call.seen.max(missed_since.saturating_sub(1));
+        }
         if last_wake > call.seen && last_wake >= missed_since {
             call.seen = last_wake;
             return self.go_on(id, Why::Woken, now);
@@ -208,11 +222,14 @@ impl Parked {
         if let Some(over) = self.enlist(&user, sip_call_id, id, is_counted, now) {
             return vec![over];
         }
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.follows_until = None;
+        }
         let came = rung.into_iter().filter_map(|contact| self.rung(id, contact, now)).last();
         came.into_iter().chain(self.catch_up(&user, id, missed_since, now)).collect()
     }
 
-    /// A call that rings gets the phone that has registered since it has looked for contacts.
+    /// A call gets the phone that has registered since it has looked for contacts.
     fn catch_up(&mut self, user: &str, id: CallId, missed_since: Moment, now: Instant) -> Option<Act> {
         let call = self.calls.get_mut(&id)?;
         call.seen = call.seen.max(missed_since.saturating_sub(1));
@@ -220,7 +237,7 @@ impl Parked {
         // A registration that was told before this was.
         let told = self.recent.iter().rev().find(|(_, wake)| wake.user == user);
         let wake = told.map(|(_, wake)| wake.clone()).filter(|wake| wake.moment >= missed_since)?;
-        if state == State::Rings { self.wake_call(id, &wake, now) } else { None }
+        if state == State::Missed { None } else { self.wake_call(id, &wake, now) }
     }
 
     /// Puts a call on its user's list, unless it is over. Where it is on it already, it was counted once too often.
@@ -250,6 +267,8 @@ impl Parked {
             sip_call_id,
             route: String::new(),
             state: State::Rings,
+            awaits: false,
+            follows_until: None,
             seen: 0,
             rung: HashSet::new(),
             push: None,
@@ -272,7 +291,8 @@ impl Parked {
 
     fn wake_call(&mut self, id: CallId, wake: &Wake, now: Instant) -> Option<Act> {
         let call = self.calls.get_mut(&id)?;
-        if wake.moment <= call.seen {
+        // What it rang, and what it has missed since, is told in a moment.
+        if wake.moment <= call.seen || call.follows_until.is_some_and(|until| now < until) {
             return None;
         }
         call.seen = wake.moment;
@@ -290,10 +310,13 @@ impl Parked {
         }
     }
 
-    /// A call went to a contact. One that has waited has found its phone so.
+    /// A call went to a contact. One that has waited has found its phone so, unless it waits again, since that one has declined.
     pub fn rung(&mut self, id: CallId, contact: String, now: Instant) -> Option<Act> {
         let call = self.calls.get_mut(&id)?;
         call.rung.insert(contact);
+        if call.state != State::Rings {
+            return None;
+        }
         if let Some(accepted_at) = call.accepted_at.take()
             && call.deadline.is_some()
         {
@@ -326,6 +349,12 @@ impl Parked {
         let is_over = call.state == State::Parked && verdict.is_hopeless;
         call.learn(verdict, now);
         if is_over { self.go_on(id, Why::Hopeless, now) } else { None }
+    }
+
+    /// Every phone that was pushed for this call has come, or will not.
+    pub fn nobody_else(&mut self, id: CallId, now: Instant) -> Option<Act> {
+        self.calls.get(&id).filter(|call| call.awaits)?;
+        self.go_on(id, Why::Hopeless, now)
     }
 
     /// The caller has a final answer, or has hung up.

@@ -146,7 +146,7 @@ impl Remembered {
         for early in self.early.remove(&id).unwrap_or_default() {
             match early {
                 Early::Over(end) => self.over(id, &end, now),
-                Early::Rung(contact) => self.rung(id, &contact, now),
+                Early::Rung(contact) => drop(self.rung(id, &contact, now)),
             }
         }
     }
@@ -171,12 +171,13 @@ impl Remembered {
         }
     }
 
-    /// A call went to a contact.
-    pub fn rung(&mut self, id: CallId, contact: &str, now: Instant) {
-        match self.calls.get_mut(&id) {
-            Some(call) => call.rung(contact),
-            None => self.keep_early(id, Early::Rung(contact.to_owned()), now),
+    /// A call went to a contact. True where that is a phone that was pushed, as far as we know, and had not come before.
+    pub fn rung(&mut self, id: CallId, contact: &str, now: Instant) -> bool {
+        if let Some(call) = self.calls.get_mut(&id) {
+            return call.rung(contact);
         }
+        self.keep_early(id, Early::Rung(contact.to_owned()), now);
+        false
     }
 
     /// A call is over. Of several ends that are told, one that is nearer to what happened counts: that it was answered, or who hung
@@ -296,22 +297,24 @@ impl Call {
         }
     }
 
-    fn rung(&mut self, contact: &str) {
+    fn rung(&mut self, contact: &str) -> bool {
         if self.reached.len() < MAX_CONTACTS {
             self.reached.insert(contact.to_owned());
         }
         let at = self.woken.iter().position(|woken| woken.contacts.iter().any(|its| its == contact));
-        if let Some(at) = at {
+        at.is_some_and(|at| {
             let woken = self.woken.swap_remove(at);
-            self.reach(woken.phone);
-        }
+            self.reach(woken.phone)
+        })
     }
 
-    /// A phone that has woken knows of the call.
-    fn reach(&mut self, phone: String) {
-        if self.phones.insert(phone) {
+    /// A phone that has woken knows of the call. True where it did not before.
+    fn reach(&mut self, phone: String) -> bool {
+        let is_new = self.phones.insert(phone);
+        if is_new {
             self.missing = self.missing.saturating_sub(1);
         }
+        is_new
     }
 }
 

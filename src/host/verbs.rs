@@ -3,7 +3,7 @@
 //! It refuses to know how a server passes arguments.
 
 use super::last::Last;
-use crate::model::{Extra, Media, Report};
+use crate::model::{Device, Extra, Media, Report};
 use crate::service::{Error, Offer, Service, SipRegister, Target};
 
 /// `register_token(user, token, platform [, device_id [, app]])`; empty means absent.
@@ -16,11 +16,11 @@ pub(super) fn register_token(
     Ok(Last::new(1))
 }
 
-/// `lookup_token(user)`.
-pub(super) fn lookup_token(service: &Service, user: &str) -> Result<Last, Error> {
+/// `lookup_token(user)`; gives the devices, too.
+pub(super) fn lookup_token(service: &Service, user: &str) -> Result<(Last, Vec<Device>), Error> {
     let devices = service.lookup(user)?;
     let newest = devices.first().ok_or(Error::NoDevice)?;
-    Ok(counted(devices.len()).with_device(newest))
+    Ok((counted(devices.len()).with_device(newest), devices))
 }
 
 /// `delete_token(user [, device_id])`; an empty device id means the device that was registered without one.

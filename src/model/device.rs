@@ -54,10 +54,12 @@ impl Provider {
     /// # Errors
     /// Any other text.
     pub fn parse(text: &str) -> Result<Provider, Invalid> {
-        match text.to_ascii_lowercase().as_str() {
-            "apns" => Ok(Provider::Apns),
-            "fcm" => Ok(Provider::Fcm),
-            "webpush" => Err(Invalid::new("provider", "webpush is not supported yet; use apns or fcm")),
+        match text {
+            text if text.eq_ignore_ascii_case("apns") => Ok(Provider::Apns),
+            text if text.eq_ignore_ascii_case("fcm") => Ok(Provider::Fcm),
+            text if text.eq_ignore_ascii_case("webpush") => {
+                Err(Invalid::new("provider", "webpush is not supported yet; use apns or fcm"))
+            }
             _ => Err(Invalid::new("provider", "is neither apns nor fcm")),
         }
     }

@@ -71,7 +71,8 @@ impl fmt::Debug for Token {
 
 fn check_apns(text: &str) -> Result<(), Invalid> {
     let len = text.len();
-    if !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+    // All of them are looked at, good or bad: the compiler makes sixteen steps one of that, and each lookup comes by here.
+    if !text.bytes().fold(true, |good, b| good & b.is_ascii_hexdigit()) {
         return Err(Invalid::new("token", "an APNs token has hexadecimal digits only"));
     }
     if !APNS_LEN.contains(&len) || !len.is_multiple_of(2) {

@@ -8,7 +8,7 @@
 
 use super::values::Values;
 use super::{json, linphone, message, sylk};
-use crate::config::{MAX_FCM_LEN, Profile};
+use crate::config::{AlertWords, MAX_FCM_LEN, Profile};
 use crate::model::{Platform, Push, Show};
 use bytes::Bytes;
 use serde::Serialize;
@@ -62,21 +62,25 @@ enum Alert<'a> {
     Text {
         #[serde(skip_serializing_if = "str::is_empty")]
         title: &'a str,
-        body: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        body: Option<&'a str>,
+        /// A key in the app's `Localizable.strings`.
+        #[serde(rename = "loc-key", skip_serializing_if = "Option::is_none")]
+        loc_key: Option<&'a str>,
     },
     Linphone(linphone::Alert<'a>),
 }
 
 /// The payload for an iPhone's token for alerts.
-pub fn apns_message(profile: &Profile, push: &Push, show: Show) -> Bytes {
+pub fn apns_message(profile: &Profile, push: &Push, show: Show, words: &AlertWords) -> Bytes {
     let values = Values::new(push);
     let mut out = Vec::with_capacity(values.expected_len());
-    write_apns(&mut out, profile, &values, show);
+    write_apns(&mut out, profile, &values, show, words);
     out.into()
 }
 
 /// The body of an FCM request; `None` for an Android app whose profile has no word for messages.
-pub fn fcm_message(profile: &Profile, push: &Push, show: Show) -> Option<Bytes> {
+pub fn fcm_message(profile: &Profile, push: &Push, show: Show, words: &AlertWords) -> Option<Bytes> {
     let values = Values::new(push);
     let mut out = Vec::with_capacity(values.expected_len());
     message::start(&mut out, &push.device.token);
@@ -93,7 +97,7 @@ pub fn fcm_message(profile: &Profile, push: &Push, show: Show) -> Option<Bytes> 
         message::end_android(&mut out, push);
     } else {
         let mut payload = Vec::new();
-        write_apns(&mut payload, profile, &values, show);
+        write_apns(&mut payload, profile, &values, show, words);
         message::end_iphone(&mut out, show, push.expires_at_s, &payload);
     }
     debug_assert!(out.len() < 2 * MAX_FCM_LEN, "the texts of a call are shorter");
@@ -117,10 +121,10 @@ fn minimal<'a>(values: &'a Values<'_>) -> Minimal<'a> {
     Minimal { r#type: "message", id: values.id() }
 }
 
-fn write_apns(out: &mut Vec<u8>, profile: &Profile, values: &Values<'_>, show: Show) {
+fn write_apns(out: &mut Vec<u8>, profile: &Profile, values: &Values<'_>, show: Show, words: &AlertWords) {
     let is_private = matches!(profile, Profile::Minimal);
     let (title, call_id) = if is_private { ("", "") } else { (values.name, &*values.call.call_id) };
-    let text = Alert::Text { title, body: "New message" };
+    let text = Alert::Text { title, body: words.message.text(), loc_key: words.message.key() };
     match profile {
         Profile::Linphone => {
             json(out, &linphone::message(values, aps(show, Alert::Linphone(linphone::Alert::of(values)))));

@@ -3,7 +3,7 @@
 //! It refuses to compare with what wrote it: the expected payloads stand here as text.
 
 use super::*;
-use crate::config::Template;
+use crate::config::{AlertWords, Template, Words};
 use crate::model::{Call, Caller, Ended, Kind, Media, Provider, Show};
 use crate::provider::tests::push_to;
 use proptest::prelude::*;
@@ -217,11 +217,20 @@ fn an_android_phone_is_told_that_the_call_is_over() {
     let sylk = json!({ "id": ID, "event": "cancel", "call-id": "call-1", "session-id": SESSION_ID,
         "reason": "declined_elsewhere" });
     assert_eq!(of(&Profile::Sylk, Ended::DeclinedElsewhere), Some(sylk));
-    for silent in [Profile::Linphone, Profile::Seed, template(FCM_TEMPLATE, Provider::Fcm)] {
+    // What says that a call rings is not true any more.
+    let seed = json!({ "call_id": "call-1", "sip_user": "564612", "type": "cancel", "reason": "cancelled",
+        "voip": "false" });
+    assert_eq!(of(&Profile::Seed, Ended::Cancelled), Some(seed));
+    let call = Template::compile(FCM_TEMPLATE, Provider::Fcm).unwrap();
+    let words = r#"{"over":"{id}","why":"{reason}","who":"{name} {user}"}"#;
+    let own = Profile::Template(Arc::new(call.with_cancel(words, Provider::Fcm).unwrap()));
+    let expected = json!({ "over": ID, "why": "answered_elsewhere", "who": "Alice Müller 564612" });
+    assert_eq!(of(&own, Ended::AnsweredElsewhere), Some(expected));
+    for silent in [Profile::Linphone, template(FCM_TEMPLATE, Provider::Fcm)] {
         assert_eq!(of(&silent, Ended::Cancelled), None);
         assert!(!silent.tells_of_ends());
     }
-    for telling in [Profile::Callkit, Profile::Minimal, Profile::Sylk] {
+    for telling in [Profile::Callkit, Profile::Minimal, Profile::Sylk, Profile::Seed, own] {
         assert!(telling.tells_of_ends());
     }
 }
@@ -230,12 +239,21 @@ fn an_android_phone_is_told_that_the_call_is_over() {
 fn an_iphone_shows_a_missed_call_and_a_private_one_not_whose() {
     let missed = ended("ios", &"ab".repeat(32), Kind::Missed);
     let expected = r#"{"aps":{"alert":{"title":"Missed call","body":"Alice Müller"},"sound":"default","mutable-content":1},"type":"missed","id":"ID","call_id":"call-1"}"#;
-    assert_eq!(text(&apns_missed(&Profile::Callkit, &missed)), expected.replace("ID", ID));
+    assert_eq!(
+        text(&apns_missed(&Profile::Callkit, &missed, &AlertWords::default())),
+        expected.replace("ID", ID)
+    );
     let private = r#"{"aps":{"alert":{"title":"Missed call"},"sound":"default","mutable-content":1},"type":"missed","id":"ID"}"#;
-    assert_eq!(text(&apns_missed(&Profile::Minimal, &missed)), private.replace("ID", ID));
-    let body: Value =
-        serde_json::from_slice(&fcm_missed(&Profile::Seed, &ended("ios", &fcm_token(), Kind::Missed)))
-            .unwrap();
+    assert_eq!(
+        text(&apns_missed(&Profile::Minimal, &missed, &AlertWords::default())),
+        private.replace("ID", ID)
+    );
+    let body: Value = serde_json::from_slice(&fcm_missed(
+        &Profile::Seed,
+        &ended("ios", &fcm_token(), Kind::Missed),
+        &AlertWords::default(),
+    ))
+    .unwrap();
     let message = &body["message"];
     assert_eq!(message["data"], json!({ "type": "missed", "reason": "cancelled", "id": ID }));
     let headers =
@@ -248,7 +266,9 @@ fn an_iphone_shows_a_missed_call_and_a_private_one_not_whose() {
 fn a_message_that_waits_is_told_in_the_words_of_the_profile() {
     let push = ended("android", &fcm_token(), Kind::Message(Show::Alert));
     let data = |profile: &Profile| -> Option<Value> {
-        let body: Value = serde_json::from_slice(&fcm_message(profile, &push, Show::Alert)?).unwrap();
+        let body: Value =
+            serde_json::from_slice(&fcm_message(profile, &push, Show::Alert, &AlertWords::default())?)
+                .unwrap();
         assert_eq!(body["message"]["android"], json!({ "priority": "HIGH", "ttl": "30s" }));
         let data = body["message"]["data"].clone();
         assert!(data.as_object().unwrap().values().all(Value::is_string), "{data}");
@@ -268,7 +288,7 @@ fn a_message_that_waits_is_told_in_the_words_of_the_profile() {
 fn an_iphone_shows_that_a_message_waits_or_nothing() {
     let push = ended("ios", &"ab".repeat(32), Kind::Message(Show::Alert));
     let apns = |profile: &Profile, show| -> Value {
-        serde_json::from_slice(&apns_message(profile, &push, show)).unwrap()
+        serde_json::from_slice(&apns_message(profile, &push, show, &AlertWords::default())).unwrap()
     };
     let aps = |alert: Value| json!({ "alert": alert, "sound": "default", "mutable-content": 1, "content-available": 1 });
     let callkit = json!({ "aps": aps(json!({ "title": "Alice Müller", "body": "New message" })),
@@ -281,10 +301,31 @@ fn an_iphone_shows_that_a_message_waits_or_nothing() {
     assert_eq!(linphone["call-id"], "call-1");
     assert_eq!(apns(&Profile::Seed, Show::Background)["aps"], json!({ "content-available": 1 }));
     let through_fcm = ended("ios", &fcm_token(), Kind::Message(Show::Background));
-    let body: Value =
-        serde_json::from_slice(&fcm_message(&Profile::Seed, &through_fcm, Show::Background).unwrap())
-            .unwrap();
+    let body: Value = serde_json::from_slice(
+        &fcm_message(&Profile::Seed, &through_fcm, Show::Background, &AlertWords::default()).unwrap(),
+    )
+    .unwrap();
     let headers =
         json!({ "apns-priority": "5", "apns-push-type": "background", "apns-expiration": "1900000030" });
     assert_eq!(body["message"]["apns"]["headers"], headers);
+}
+
+#[test]
+fn the_app_or_the_administrator_may_have_the_words_of_alerts() {
+    let key = |key: &str| Words::Key(key.to_owned());
+    let keys = AlertWords { missed_call: key("MISSED"), message: key("WAITS") };
+    let german = Words::Text("Verpasst".to_owned());
+    let texts = AlertWords { missed_call: german.clone(), message: german };
+    let push = ended("ios", &"ab".repeat(32), Kind::Missed);
+    let alert = |body: Bytes| serde_json::from_slice::<Value>(&body).unwrap()["aps"]["alert"].clone();
+    let missed = |words| alert(apns_missed(&Profile::Callkit, &push, words));
+    assert_eq!(missed(&keys), json!({ "title-loc-key": "MISSED", "body": "Alice Müller" }));
+    assert_eq!(missed(&texts), json!({ "title": "Verpasst", "body": "Alice Müller" }));
+    let message = |words| alert(apns_message(&Profile::Callkit, &push, Show::Alert, words));
+    assert_eq!(message(&keys), json!({ "title": "Alice Müller", "loc-key": "WAITS" }));
+    assert_eq!(message(&texts), json!({ "title": "Alice Müller", "body": "Verpasst" }));
+    let through_fcm = fcm_missed(&Profile::Callkit, &ended("ios", &fcm_token(), Kind::Missed), &keys);
+    let body: Value = serde_json::from_slice(&through_fcm).unwrap();
+    let alert = &body["message"]["apns"]["payload"]["aps"]["alert"];
+    assert_eq!(*alert, json!({ "title-loc-key": "MISSED", "body": "Alice Müller" }));
 }

@@ -7,6 +7,7 @@ mod event;
 mod guesses;
 mod handover;
 mod per_process;
+mod pid;
 pub mod seqpacket;
 mod shared;
 mod shelf;
@@ -18,6 +19,7 @@ pub use event::Event;
 pub use guesses::Guesses;
 pub use handover::{Handover, MOST_LEN as MOST_HANDED_OVER, Stamp, Turn};
 pub use per_process::PerProcess;
+pub use pid::own_pid;
 pub use shared::SharedCounters;
 pub use shelf::Shelf;
 pub use sockets::bound_udp_sockets;
@@ -81,6 +83,15 @@ pub fn raise_descriptor_limit() {
     }
 }
 
+/// Lets others go first where this thread has to share a CPU with them (SCHED_BATCH of sched(7)): when it is woken it does not take the
+/// CPU away from whoever runs. For a process that is ours alone: else a worker that hands something over is stopped in the middle of
+/// it, and everybody's calls wait for a push.
+pub fn let_others_go_first() {
+    let priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: a valid sched_param, which is only read. Should the system refuse, nothing is lost but the favour.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &priority) };
+}
+
 /// Whether there is a process of this number.
 fn is_alive(pid: u32) -> bool {
     // SAFETY: signal 0 is none; it is only asked whether one could be sent.
@@ -97,6 +108,16 @@ pub fn is_root() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_that_lets_others_go_first_says_so_to_the_kernel() {
+        let policy = std::thread::spawn(|| {
+            let_others_go_first();
+            // SAFETY: asks for this thread's own policy.
+            unsafe { libc::sched_getscheduler(0) }
+        });
+        assert_eq!(policy.join().unwrap(), libc::SCHED_BATCH);
+    }
 
     #[test]
     fn a_quiet_thread_has_signals_blocked_and_the_caller_keeps_its_mask() {

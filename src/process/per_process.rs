@@ -3,6 +3,7 @@
 //! It refuses to touch or drop what another process made: threads, sockets and database handles do not survive a
 //! fork (SQLite, "How To Corrupt", §2.6; tokio: "fork() is not supported once the runtime has started").
 
+use super::own_pid;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,7 +59,7 @@ impl<T> PerProcess<T> {
     }
 
     fn own_entry(&self) -> &Entry<T> {
-        let pid = std::process::id();
+        let pid = own_pid();
         let mut newest = self.newest.load(Ordering::Acquire);
         loop {
             // SAFETY: the pointer is null or comes from Box::into_raw below, and entries are never freed.

@@ -181,6 +181,7 @@ pub(crate) mod tests {
             token_uri: "https://oauth2.googleapis.com/token".to_owned(),
             ios_push_type: IosPushType::Alert,
             profile: Profile::default(),
+            alerts: std::sync::Arc::default(),
             origin: Origin { host: "fcm.googleapis.com".to_owned(), port: 443, ca_pem: None },
         }
     }

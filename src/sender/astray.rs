@@ -1,9 +1,9 @@
 //! What follows when a provider says that a push went to the wrong place: Apple's other host is tried once, and what was
 //! learned is kept.
 //!
-//! It refuses to delete anything for it.
+//! It refuses to delete a device for it. A token for alerts that no environment knows is forgotten, since the device stays and rings.
 
-use super::deliver::{Delivery, attempt_until_done};
+use super::deliver::{Delivery, attempt_until_done, goes_to_alerts, retire};
 use super::lane::Lane;
 use crate::model::{Outcome, PushResult};
 use crate::provider::Blame;
@@ -23,6 +23,12 @@ pub(super) async fn follow_up(delivery: &Delivery<'_>, lane: &Rc<Lane>, result: 
         && let Some(there) = Box::pin(try_elsewhere(delivery, lane, result.attempts)).await
     {
         return there;
+    }
+    if blame == Blame::Environment && goes_to_alerts(delivery.push) {
+        // Unless the device has registered again since this push was made for it.
+        let since_ms = delivery.push.device.registered_at_ms;
+        Box::pin(retire(delivery, lane, Some(since_ms), since_ms)).await;
+        return result;
     }
     delivery.pairs.note(lane, delivery.push, blame, reason);
     result

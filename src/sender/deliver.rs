@@ -11,7 +11,7 @@ use super::policy::next_attempt;
 use super::records::Records;
 use super::stops::Ticket;
 use crate::http2::Lost;
-use crate::model::{Outcome, Push, PushResult};
+use crate::model::{Kind, Outcome, Push, PushResult};
 use crate::stats::{Counter, Stats};
 use crate::timeline::Timeline;
 use std::cell::Cell;
@@ -85,7 +85,7 @@ pub(super) async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>)
         let next = next_attempt(&outcome, tries, now, deadline.into_std(), crate::random::fraction());
         let Some(due) = next else {
             if let Outcome::TokenGone { since_ms } = outcome
-                && push.is_stored
+                && (push.is_stored || goes_to_alerts(push))
             {
                 // Boxed: rare, and every push under way would keep room for it.
                 Box::pin(retire(delivery, lane, since_ms, asked_at_ms)).await;
@@ -112,9 +112,15 @@ fn count_lost(stats: &Stats, how: Lost) {
     });
 }
 
+/// Whether a push goes to an iPhone's token for alerts, as far as the store has it: a call that is pushed to a device which no store
+/// knows is the one that does not.
+pub(super) fn goes_to_alerts(push: &Push) -> bool {
+    !push.is_stored && push.kind != Kind::Call
+}
+
 /// The token is dead. Without a time from the provider: unless it was registered after we asked. With one, a provider whose clock
 /// is ahead must not outvote a registration that is still to come.
-async fn retire(delivery: &Delivery<'_>, lane: &Lane, since_ms: Option<i64>, asked_at_ms: i64) {
+pub(super) async fn retire(delivery: &Delivery<'_>, lane: &Lane, since_ms: Option<i64>, asked_at_ms: i64) {
     let since_ms = since_ms.map_or(asked_at_ms, |since_ms| since_ms.min(now_ms()));
     delivery.graveyard.retire(delivery.push, since_ms, &lane.name()).await;
 }

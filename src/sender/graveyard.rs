@@ -45,6 +45,8 @@ struct Ward {
 struct Dead {
     device: Device,
     since_ms: i64,
+    /// It is the token of the device for alerts, and not its own.
+    is_for_alerts: bool,
 }
 
 impl Graveyard {
@@ -60,7 +62,8 @@ impl Graveyard {
 
     /// Deletes the pushed token if it was registered at or before `since_ms`, unless this credential has seen too many die.
     pub(super) async fn retire(&self, push: &Push, since_ms: i64, credential: &str) {
-        let dead = Dead { device: push.device.clone(), since_ms };
+        // A push that the store knows by another token, and that is no call, went to the token for alerts.
+        let dead = Dead { device: push.device.clone(), since_ms, is_for_alerts: !push.is_stored };
         if let Some(dead) = self.admit(credential, dead) {
             self.bury(dead).await;
         }
@@ -106,17 +109,24 @@ impl Graveyard {
     }
 
     async fn bury(&self, dead: Dead) {
-        let Dead { device, since_ms } = dead;
+        let Dead { device, since_ms, is_for_alerts } = dead;
         let (user, token) = (device.user.shortened(), device.token.clone());
         let deleting = self.records.write("a dead token's end", move |store| {
-            store.retire(&device.user, &device.device_id, &device.token, since_ms)
+            if is_for_alerts {
+                let done = store.retire_alert(&device.user, &device.device_id, &device.token, since_ms);
+                return done.map(usize::from);
+            }
+            store.retire(&device.token, since_ms)
         });
         match deleting.await {
-            Some(true) => {
-                self.stats.count(Counter::Retired);
+            Some(1..) if is_for_alerts => {
+                log::info!("forgot the token for alerts user={user} token={token:?}")
+            }
+            Some(devices @ 1..) => {
+                self.stats.add(Counter::Retired, devices as u64);
                 log::info!("retired user={user} token={token:?}");
             }
-            Some(false) => log::info!("kept {token:?}: it was registered again after it was found dead"),
+            Some(0) => log::info!("kept {token:?}: it was registered again after it was found dead"),
             None => {}
         }
     }

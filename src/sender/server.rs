@@ -10,7 +10,9 @@ use super::{Hub, depth, runtime};
 use crate::config::InForce;
 use crate::model::{Event, Report};
 use crate::process::seqpacket::{BATCH, Batch, Link, Listener};
-use crate::process::{StopSignal, Watched, end_with_parent, end_within, raise_descriptor_limit};
+use crate::process::{
+    StopSignal, Watched, end_with_parent, end_within, let_others_go_first, raise_descriptor_limit,
+};
 use crate::stats::{Counter, Stats};
 use std::cell::RefCell;
 use std::io;
@@ -90,6 +92,7 @@ pub(super) fn serve(
     let stop = StopSignal::take_over()?;
     end_with_parent(hub.made_by)?;
     raise_descriptor_limit();
+    let_others_go_first();
     let listener = hub.take_listener().ok_or_else(|| io::Error::other("another process is the sender"))?;
     let runtime = runtime()?;
     loop {

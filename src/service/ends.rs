@@ -31,16 +31,17 @@ impl Service {
 
     /// What a device is told of the end of a call, if anything.
     fn last_word(&self, call: &Call, device: Device, ended: Ended) -> Option<Push> {
-        let (kind, device, is_stored) = match device.platform {
-            Platform::Android if self.knows_ends(&device) => (Kind::Ended(ended), device, true),
+        // The store knows an iPhone by its token for calls.
+        let stored = device.token.clone();
+        let (kind, device) = match device.platform {
+            Platform::Android if self.knows_ends(&device) => (Kind::Ended(ended), device),
             Platform::Android => return None,
             Platform::Ios if self.settings().missed_call_alert && ended == Ended::Cancelled => {
-                // The store knows the device by its other token.
-                (Kind::Missed, self.for_alerts(device)?, false)
+                (Kind::Missed, self.for_alerts(device)?)
             }
             Platform::Ios => return None,
         };
-        let ring = self.settings().ring;
+        let (ring, is_stored) = (self.settings().ring, device.token == stored);
         let expires_at_s = now_ms() / 1000 + ring.as_secs() as i64;
         Some(Push::new(call.clone(), device, expires_at_s, ring, is_stored).of_kind(kind))
     }

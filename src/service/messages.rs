@@ -6,17 +6,24 @@ use super::{Error, Ready, Service, now_ms};
 use crate::model::{Call, Caller, Device, Kind, Media, Push};
 
 impl Service {
-    /// The first half of pushing for a MESSAGE, as [`Service::ready`] is for a call; `caller` is who sends it. Android phones get data
+    /// The first half of pushing for a MESSAGE, as [`Service::ready_for`] is for a call; `caller` is who sends it. Android phones get data
     /// unless their app's profile has no word for messages, iPhones what `[message] ios_push_type` says, by their token for
     /// alerts.
     ///
     /// # Errors
     /// `Argument`, `Store`, or `NoDevice` where none of the user's devices can be woken so.
-    pub fn ready_message(&self, user: &str, caller: &str, call_id: &str) -> Result<Ready, Error> {
+    pub fn ready_message(
+        &self,
+        request: impl FnOnce() -> Option<u32>,
+        user: &str,
+        caller: &str,
+        call_id: &str,
+    ) -> Result<Ready, Error> {
         self.counted(|| {
             let call = Call::new(user, Caller::parse(caller), call_id, Media::Audio)?;
             let to = |device| self.message_to(&call, device);
-            let pushes: Vec<Push> = self.devices_of(&call.callee)?.into_iter().filter_map(to).collect();
+            let pushes: Vec<Push> =
+                self.devices_for(&call.callee, request)?.into_iter().filter_map(to).collect();
             if pushes.is_empty() { Err(Error::NoDevice) } else { Ok(Ready { pushes }) }
         })
     }

@@ -7,6 +7,7 @@ mod dialogs;
 mod ends;
 mod error;
 mod installed;
+mod known;
 mod messages;
 mod named;
 mod purr;
@@ -17,6 +18,7 @@ mod trial;
 pub use crate::config::LogLevel;
 pub use crate::sender::{Authorization, Blame, Next, Probe, Probed, Reached, Unreached};
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
+pub use crate::store::Limits;
 pub use crate::store::{
     Imported, Inspection, MadeBy, Registered, SCHEMA, SqliteStore, StoreError, TimelineFile, ToImport,
     TokenStore,
@@ -30,10 +32,10 @@ pub use reload::Reloaded;
 
 use crate::config::{InForce, Settings};
 use crate::model::{
-    Call, Caller, Device, Extra, Invalid, Kind, Media, NewDevice, Platform, Provider, Push, Report, Token,
-    User, parse_app,
+    Call, Device, Extra, Invalid, Kind, Media, NewDevice, Platform, Provider, Push, Report, Token, User,
+    parse_app,
 };
-use crate::process::{Guesses, PerProcess};
+use crate::process::{Guesses, PerProcess, own_pid};
 use crate::sender::{Hub, Sender};
 use crate::stats::{Counter, Stats};
 use error::judge;
@@ -210,9 +212,11 @@ impl Service {
     }
 
     fn store(&self, device: &NewDevice) -> Result<Registered, Error> {
-        let limit = self.settings().devices_per_user;
-        let most = if limit == 0 { u32::MAX } else { limit };
-        let registered = self.with_store(|store| store.register(device, now_ms(), most))?;
+        let settings = self.settings();
+        let limit = settings.devices_per_user;
+        let devices_per_user = if limit == 0 { u32::MAX } else { limit };
+        let limits = Limits { devices_per_user, users_per_token: settings.users_per_token };
+        let registered = self.with_store(|store| store.register(device, now_ms(), limits))?;
         let registered = registered.ok_or(Error::TooManyDevices { limit })?;
         self.stats.count(Counter::Registered);
         log::info!("registered user={} token={:?} {registered:?}", device.user.shortened(), device.token);
@@ -241,7 +245,7 @@ impl Service {
     }
 
     /// Pushes an audio call to every device of the user and waits for the answers, at most `call.wait_ms`. The report says how
-    /// many providers accepted, at least one. What `caller` may be, [`Caller::parse`] says, here and below.
+    /// many providers accepted, at least one. What `caller` may be, [`Caller::parse`](crate::model::Caller::parse) says, here and below.
     ///
     /// # Errors
     /// Why no phone will ring; see [`Error`].
@@ -316,10 +320,7 @@ impl Service {
     /// # Errors
     /// `Argument`, `Store` or `NoDevice`.
     pub fn ready(&self, user: &str, caller: &str, call_id: &str, media: Media) -> Result<Ready, Error> {
-        self.counted(|| {
-            let call = Call::new(user, Caller::parse(caller), call_id, media)?;
-            Ok(Ready { pushes: self.pushes(&call, self.devices_of(&call.callee)?, true) })
-        })
+        self.ready_for(|| None, user, caller, call_id, media)
     }
 
     /// The second half of [`Service::queue`].
@@ -360,7 +361,7 @@ impl Service {
         self.counted(|| {
             let call = Call::parse(user, caller, call_id)?;
             let device = target.device(&call.callee)?;
-            Ok(Ready { pushes: self.pushes(&call, vec![device], false) })
+            Ok(Ready { pushes: self.pushes(call, vec![device], false) })
         })
     }
 
@@ -390,7 +391,7 @@ impl Service {
 
     /// Whether this process is the sender.
     pub fn is_sender(&self) -> bool {
-        self.sender_pid.load(Ordering::Relaxed) == std::process::id()
+        self.sender_pid.load(Ordering::Relaxed) == own_pid()
     }
 
     /// Tells the host in the sender's process a note, in the order in which this process handed things over.
@@ -435,11 +436,13 @@ impl Service {
         if devices.is_empty() { Err(Error::NoDevice) } else { Ok(devices) }
     }
 
-    fn pushes(&self, call: &Call, devices: Vec<Device>, is_stored: bool) -> Vec<Push> {
+    fn pushes(&self, call: Call, devices: Vec<Device>, is_stored: bool) -> Vec<Push> {
         let ring = self.settings().ring;
         let expires_at_s = now_ms() / 1000 + ring.as_secs() as i64;
-        let push = |device| Push::new(call.clone(), device, expires_at_s, ring, is_stored);
-        devices.into_iter().map(push).collect()
+        // The last push takes the call itself, which for most calls is the only one.
+        let calls = std::iter::repeat_n(call, devices.len());
+        let push = |(call, device)| Push::new(call, device, expires_at_s, ring, is_stored);
+        calls.zip(devices).map(push).collect()
     }
 
     /// The second half of [`Service::send`].
@@ -477,6 +480,7 @@ impl Service {
         &self,
         work: impl FnOnce(&mut SqliteStore) -> Result<T, StoreError>,
     ) -> Result<T, Error> {
+        known::forget();
         let store =
             self.store.get_or_try_make(|| SqliteStore::open(&self.settings().store_path).map(Mutex::new))?;
         let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);

@@ -47,7 +47,7 @@ impl Service {
             let call = Call::new(user, Caller::parse(caller), &id, media)?;
             let device = self.device_of(contact, &call.callee)?;
             let (kind, device, lasts) = match wake {
-                Wake::Call(_) => return Ok(Ready { pushes: self.pushes(&call, vec![device], false) }),
+                Wake::Call(_) => return Ok(Ready { pushes: self.pushes(call, vec![device], false) }),
                 Wake::Message => {
                     let show = Kind::Message(self.settings().message.show);
                     (show, self.for_messages(device), self.settings().message.wake)

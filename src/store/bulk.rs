@@ -132,7 +132,7 @@ fn import_one(transaction: &Transaction<'_>, one: &ToImport) -> rusqlite::Result
     if is_newer.optional()?.is_some() {
         return Ok(Done::Left);
     }
-    transaction.prepare_cached(TAKE_FROM_OTHERS)?.execute(params![provider, token, user, device_id])?;
+    transaction.prepare_cached(TAKE_FROM_OTHERS)?.execute(params![provider, token, user, device_id, 0])?;
     let alert = device.alert.as_deref();
     let values = params![
         user,

@@ -18,12 +18,21 @@ pub use timeline::TimelineFile;
 use crate::model::{Device, Environment, NewDevice, Token, User};
 use std::fmt;
 
+/// How much a registration may add to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Devices that a user may have.
+    pub devices_per_user: u32,
+    /// Users who may have one token at a time, such as the accounts of one phone; at least 1.
+    pub users_per_token: u32,
+}
+
 /// What every token store can do. All of it may block on a disk or a network.
 pub trait TokenStore: Send {
     /// Stores a device, or renews the one of the same user and device id: all that was registered is replaced, and its
-    /// registration time is `now_ms` (or stays, where the clock was set back meanwhile). A token has one owner: whoever had
-    /// it before, another user or the same one under another device id, loses it. `None` where the user has `most` devices and
-    /// this would be a further one; nothing was changed then. Some devices that have expired by now are forgotten on the way.
+    /// registration time is `now_ms` (or stays, where the clock was set back meanwhile). A token has as
+    /// many owners as `limits` say: of others who had it, those who registered it longest ago lose it, and the user
+    /// himself, if he had it under another device id. `None` where the user has all the devices that he may have and this would be a further one; nothing was changed then. Some devices that have expired by now are forgotten on the way.
     ///
     /// # Errors
     /// The store cannot be reached or is full; nothing was changed then.
@@ -31,7 +40,7 @@ pub trait TokenStore: Send {
         &mut self,
         device: &NewDevice,
         now_ms: i64,
-        most: u32,
+        limits: Limits,
     ) -> Result<Option<Registered>, StoreError>;
 
     /// The user's devices that have not expired by `now_ms`, the one registered last first.
@@ -46,12 +55,19 @@ pub trait TokenStore: Send {
     /// The store cannot be reached; nothing was changed then.
     fn delete(&mut self, user: &User, device_id: Option<&str>) -> Result<usize, StoreError>;
 
-    /// Forgets a dead token if it is still the same token and was not registered again after `since_ms`. True where it
-    /// was forgotten. (Apple: stop until the device registers a token with a later timestamp.)
+    /// Forgets a dead token, whoever has it, unless he has registered it again after `since_ms`. Says how many devices went with
+    /// it. (Apple: stop until the device registers a token with a later timestamp.)
     ///
     /// # Errors
     /// The store cannot be reached; nothing was changed then.
-    fn retire(
+    fn retire(&mut self, token: &Token, since_ms: i64) -> Result<usize, StoreError>;
+
+    /// Forgets a device's dead token for alerts, unless the device was registered again after `since_ms`, and leaves the device as it is
+    /// otherwise. True where it was forgotten.
+    ///
+    /// # Errors
+    /// The store cannot be reached; nothing was changed then.
+    fn retire_alert(
         &mut self,
         user: &User,
         device_id: &str,

@@ -9,7 +9,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x5650_7368;
 
 /// The schema that this version writes (`PRAGMA user_version`).
-pub(super) const VERSION: i32 = 3;
+pub(super) const VERSION: i32 = 4;
 
 /// The tokens, as of version 2. The first four columns are the seed's own; `registered_at_ms` decides between a rejection and a newer
 /// registration; `environment` is what the app said, `proven_environment` what its provider was seen to accept.
@@ -45,10 +45,15 @@ CREATE TABLE refreshes (
 ) WITHOUT ROWID;
 CREATE INDEX refreshes_by_time ON refreshes (due_at_ms);";
 
-/// A token has one owner; and those that expire are found without reading the others.
+/// Up to version 3 a token had one owner; and those that expire are found without reading the others.
 const INDICES: &str = "
 CREATE UNIQUE INDEX push_tokens_by_token ON push_tokens (provider, token);
 CREATE INDEX push_tokens_by_expiry ON push_tokens (expires_at_ms) WHERE expires_at_ms IS NOT NULL;";
+
+/// Since version 4 several users may have one token, if the configuration says so; who may is decided where a token is registered.
+const FROM_3: &str = "
+DROP INDEX push_tokens_by_token;
+CREATE INDEX push_tokens_by_token ON push_tokens (provider, token);";
 
 /// From version 1, which let a token have many owners: the one who registered it last keeps it.
 const FROM_1: &str = "
@@ -89,8 +94,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     match version(&transaction)? {
         VERSION => return check_owner(&transaction),
         0 => make(&transaction)?,
-        1 => renew(&transaction, true)?,
-        2 => renew(&transaction, false)?,
+        older @ 1..VERSION => renew(&transaction, older)?,
         newer => {
             return Err(StoreError::new(format!(
                 "the token database has schema {newer}, this voip_push knows up to {VERSION}; install a newer one"
@@ -116,17 +120,21 @@ fn make(transaction: &Transaction<'_>) -> Result<(), StoreError> {
     if seed {
         transaction.execute_batch(FROM_SEED).map_err(failed)?;
     }
+    transaction.execute_batch(FROM_3).map_err(failed)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
     transaction.pragma_update(None, "user_version", VERSION).map_err(failed)
 }
 
-fn renew(transaction: &Transaction<'_>, is_version_1: bool) -> Result<(), StoreError> {
+fn renew(transaction: &Transaction<'_>, from: i32) -> Result<(), StoreError> {
     check_owner(transaction)?;
-    if is_version_1 {
+    if from < 2 {
         transaction.execute_batch(FROM_1).map_err(failed)?;
         transaction.execute_batch(INDICES).map_err(failed)?;
     }
-    transaction.execute_batch(REFRESHES).map_err(failed)?;
+    if from < 3 {
+        transaction.execute_batch(REFRESHES).map_err(failed)?;
+    }
+    transaction.execute_batch(FROM_3).map_err(failed)?;
     transaction.pragma_update(None, "user_version", VERSION).map_err(failed)
 }
 

@@ -3,7 +3,7 @@
 //! It refuses to be shared: a handle belongs to the process (and the thread) that opened it, after the fork.
 
 use super::schema::{failed, migrate};
-use super::{Registered, StoreError, TokenStore};
+use super::{Limits, Registered, StoreError, TokenStore};
 use crate::model::{Alert, Device, Environment, Invalid, NewDevice, Platform, Provider, Token, User};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Row, ToSql, Transaction, TransactionBehavior, params};
@@ -28,8 +28,12 @@ pub(super) const ADD: &str =
     "INSERT INTO push_tokens (user_id, device_id, token, platform, provider, app, environment,
         registered_at_ms, expires_at_ms, alert_provider, alert_token, alert_app)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+/// Of the other users who have the token, ?5 keep it. One user has a token once.
 pub(super) const TAKE_FROM_OTHERS: &str = "DELETE FROM push_tokens
-    WHERE provider = ?1 AND token = ?2 AND NOT (user_id = ?3 AND device_id = ?4)";
+    WHERE provider = ?1 AND token = ?2 AND NOT (user_id = ?3 AND device_id = ?4)
+        AND (user_id = ?3 OR user_id NOT IN (
+            SELECT user_id FROM push_tokens WHERE provider = ?1 AND token = ?2 AND user_id <> ?3
+            ORDER BY registered_at_ms DESC, user_id LIMIT ?5))";
 /// More than one registration adds, so the expired do not pile up, and few enough that no writer holds the lock for long.
 const FORGET_EXPIRED: &str = "DELETE FROM push_tokens WHERE (user_id, device_id) IN
     (SELECT user_id, device_id FROM push_tokens WHERE expires_at_ms <= ?1 LIMIT 32)";
@@ -117,24 +121,26 @@ impl TokenStore for SqliteStore {
         &mut self,
         device: &NewDevice,
         now_ms: i64,
-        most: u32,
+        limits: Limits,
     ) -> Result<Option<Registered>, StoreError> {
-        register(&mut self.connection, device, now_ms, most).map_err(|error| self.named(error))
+        register(&mut self.connection, device, now_ms, limits).map_err(|error| self.named(error))
     }
 
     fn devices(&mut self, user: &User, now_ms: i64) -> Result<Vec<Device>, StoreError> {
         // Sorted here: SQLite would make a sorter for each lookup, which is dearer than the few devices that a user has.
-        let sql =
-            "SELECT device_id, token, platform, provider, app, coalesce(proven_environment, environment),
-                registered_at_ms, expires_at_ms, alert_provider, alert_token, alert_app
-            FROM push_tokens WHERE user_id = ?1 AND (expires_at_ms IS NULL OR expires_at_ms > ?2)";
+        let sql = "SELECT device_id, token, platform, provider, app, coalesce(proven_environment, environment), \
+             registered_at_ms, expires_at_ms, alert_provider, alert_token, alert_app \
+             FROM push_tokens WHERE user_id = ?1 AND (expires_at_ms IS NULL OR expires_at_ms > ?2)";
         let mut statement = self.connection.prepare_cached(sql).map_err(|error| self.named(error))?;
-        let rows = statement.query_map(params![user.as_str(), now_ms], |row| Ok(device(user, row)));
-        let rows =
-            rows.and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(|error| self.named(error))?;
-        let readable =
-            rows.into_iter().filter_map(|row| row.inspect_err(|why| log_odd_row(&self.path, why)).ok());
-        let mut devices: Vec<Device> = readable.collect();
+        let mut rows = statement.query(params![user.as_str(), now_ms]).map_err(|error| self.named(error))?;
+        // Most users have one; room for more is made when there are more.
+        let mut devices = Vec::with_capacity(1);
+        while let Some(row) = rows.next().map_err(|error| self.named(error))? {
+            match device(user, row) {
+                Ok(device) => devices.push(device),
+                Err(why) => log_odd_row(&self.path, &why),
+            }
+        }
         devices.sort_by(|one, other| {
             let by_time = other.registered_at_ms.cmp(&one.registered_at_ms);
             by_time.then_with(|| one.device_id.cmp(&other.device_id))
@@ -149,15 +155,22 @@ impl TokenStore for SqliteStore {
         done.map_err(|error| self.named(error))
     }
 
-    fn retire(
+    fn retire(&mut self, token: &Token, since_ms: i64) -> Result<usize, StoreError> {
+        let sql = "DELETE FROM push_tokens WHERE provider = ?1 AND token = ?2 AND registered_at_ms <= ?3";
+        let values = params![token.provider().as_str(), token.expose(), since_ms];
+        let done = self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(values));
+        done.map_err(|error| self.named(error))
+    }
+
+    fn retire_alert(
         &mut self,
         user: &User,
         device_id: &str,
         token: &Token,
         since_ms: i64,
     ) -> Result<bool, StoreError> {
-        let sql = "DELETE FROM push_tokens
-            WHERE user_id = ?1 AND device_id = ?2 AND token = ?3 AND registered_at_ms <= ?4";
+        let sql = "UPDATE push_tokens SET alert_provider = NULL, alert_token = NULL, alert_app = NULL
+            WHERE user_id = ?1 AND device_id = ?2 AND alert_token = ?3 AND registered_at_ms <= ?4";
         let values = params![user.as_str(), device_id, token.expose(), since_ms];
         let done = self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(values));
         done.map(|rows| rows > 0).map_err(|error| self.named(error))
@@ -184,7 +197,7 @@ fn register(
     connection: &mut Connection,
     device: &NewDevice,
     now_ms: i64,
-    most: u32,
+    limits: Limits,
 ) -> rusqlite::Result<Option<Registered>> {
     let expires_at_ms = device.expires.map(|expires| now_ms.saturating_add(expires.as_millis() as i64));
     let alert = device.alert.as_deref();
@@ -207,8 +220,8 @@ fn register(
         drop(connection.prepare_cached(sql)?);
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    make_room(&transaction, device, now_ms)?;
-    let done = add_or_renew(&transaction, values, most)?;
+    make_room(&transaction, device, now_ms, limits.users_per_token)?;
+    let done = add_or_renew(&transaction, values, limits.devices_per_user)?;
     match done {
         None => transaction.rollback()?,
         Some(_) => transaction.commit()?,
@@ -216,13 +229,19 @@ fn register(
     Ok(done)
 }
 
-fn make_room(transaction: &Transaction<'_>, device: &NewDevice, now_ms: i64) -> rusqlite::Result<()> {
+fn make_room(
+    transaction: &Transaction<'_>,
+    device: &NewDevice,
+    now_ms: i64,
+    users: u32,
+) -> rusqlite::Result<()> {
     transaction.prepare_cached(FORGET_EXPIRED)?.execute([now_ms])?;
     transaction.prepare_cached(TAKE_FROM_OTHERS)?.execute(params![
         device.token.provider().as_str(),
         device.token.expose(),
         device.user.as_str(),
         device.device_id,
+        users.saturating_sub(1),
     ])?;
     Ok(())
 }

@@ -2,13 +2,14 @@
 # underneath and stay as they are; the network has nothing but loopback; all processes end with the shell.
 ip link set lo up
 # What is written there is to be seen from outside, wherever the tree is.
-mount --bind "$OUT" /mnt
-mount -t tmpfs tmpfs /mnt/layer
+# 77: in this container nobody may mount, root neither
+mount --bind "$OUT" /mnt || exit 77
+mount -t tmpfs tmpfs /mnt/layer || exit 77
 for dir in etc usr var tmp; do
 	mkdir "/mnt/layer/$dir" "/mnt/layer/$dir.work"
-	mount -t overlay overlay -o "lowerdir=/$dir,upperdir=/mnt/layer/$dir,workdir=/mnt/layer/$dir.work" "/$dir"
+	mount -t overlay overlay -o "lowerdir=/$dir,upperdir=/mnt/layer/$dir,workdir=/mnt/layer/$dir.work" "/$dir" || exit 77
 done
-mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /run || exit 77
 install -d -o kamailio -g kamailio /run/kamailio
 rm -rf /etc/voip-push /var/lib/voip-push /tmp/sim
 cd "$ROOT"

@@ -5,7 +5,7 @@
 
 use super::{DEVICES, Job, bare, settings, tell};
 use crate::machine;
-use crate::server::memory_kb;
+use crate::server::private_kb;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
@@ -125,7 +125,7 @@ pub fn tell_memory(job: &Job) {
     let Pair { ends, sender, submitter } = &mut pair;
     submitter.submit();
     ends.wait_for(1);
-    let idle_kb = memory_kb(*sender, "Private_Dirty");
+    let idle_kb = private_kb(*sender);
     for _ in 0..job.in_flight {
         // The socket between the two holds some thousands.
         while submitter.try_to_submit().is_err() {
@@ -135,7 +135,7 @@ pub fn tell_memory(job: &Job) {
     // Time to open the connections and to write everything; no answer is due yet.
     std::thread::sleep(job.window);
     let under_way = submitter.sent - ends.ended().load(Ordering::SeqCst);
-    println!("=> {idle_kb} {} {under_way}", memory_kb(*sender, "Private_Dirty"));
+    println!("=> {idle_kb} {} {under_way}", private_kb(*sender));
 }
 
 fn pushes(settings: &Settings) -> Vec<Push> {

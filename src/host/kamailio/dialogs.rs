@@ -81,6 +81,7 @@ unsafe fn wake(service: &Service, msg: Msg, route: &str, asked: Option<Duration>
             route: route.to_owned(),
             within: park::how_long(&method, asked.unwrap_or(service.settings().wake)),
             looked_before_us: 0,
+            awaits: false,
         };
         let from = text(msg, "$hdr(From)")?;
         let ready = service.ready_dialog(&device, &from, &held.sip_call_id, held.within)?;

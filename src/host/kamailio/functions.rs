@@ -8,10 +8,11 @@ use super::late;
 use super::layout::{ANY_ROUTE, CmdExport, SipMsg};
 use super::pseudo;
 use super::tm;
-use super::{contacts, dialogs, park, pushes, reach};
+use super::{awaits, contacts, dialogs, park, pushes, reach};
 use crate::host::table::Table;
 use crate::host::{last::Last, panic_caught, script_function, verbs};
 use crate::model::{Invalid, Media};
+use crate::process::own_pid;
 use crate::service::{Error, Service};
 use crate::stats::Counter;
 use std::ffi::{CStr, c_int, c_void};
@@ -19,7 +20,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// All script functions, and a row of zeros.
-pub static TABLE: Table<[CmdExport; 39]> = Table::new([
+pub static TABLE: Table<[CmdExport; 40]> = Table::new([
     row(c"register_token", 3, register_token_3 as *const c_void),
     row(c"register_token", 4, register_token_4 as *const c_void),
     row(c"register_token", 5, register_token_5 as *const c_void),
@@ -29,9 +30,9 @@ pub static TABLE: Table<[CmdExport; 39]> = Table::new([
     row(c"send_voip_push", 3, send_voip_push_3 as *const c_void),
     row(c"send_voip_push", 4, send_voip_push_4 as *const c_void),
     row(c"send_voip_push_to", 6, send_voip_push_to as *const c_void),
-    row(c"queue_voip_push", 3, pushes::queue_voip_push_3 as *const c_void),
-    row(c"queue_voip_push", 4, pushes::queue_voip_push_4 as *const c_void),
-    row(c"queue_message_push", 3, pushes::queue_message_push as *const c_void),
+    pushing(c"queue_voip_push", 3, pushes::queue_voip_push_3 as *const c_void),
+    pushing(c"queue_voip_push", 4, pushes::queue_voip_push_4 as *const c_void),
+    pushing(c"queue_message_push", 3, pushes::queue_message_push as *const c_void),
     suspending(c"send_voip_push_async", 4, pushes::send_voip_push_async_4 as *const c_void),
     suspending(c"send_voip_push_async", 5, pushes::send_voip_push_async_5 as *const c_void),
     parking(c"park_call", 2, park::park_call_2 as *const c_void),
@@ -39,6 +40,7 @@ pub static TABLE: Table<[CmdExport; 39]> = Table::new([
     parking(c"follow_call", 1, park::follow_call as *const c_void),
     row(c"wake_calls", 1, park::wake_calls as *const c_void),
     row(c"was_rung", 0, park::was_rung as *const c_void),
+    CmdExport { fixup: Some(fix_awaits), ..row(c"awaits_phone", 0, awaits::awaits_phone as *const c_void) },
     reaching(c"watch_phone", reach::watch_phone as *const c_void),
     reaching(c"phone_answers", reach::phone_answers as *const c_void),
     row(c"check_contact", 0, contacts::check_contact_0 as *const c_void),
@@ -98,6 +100,11 @@ unsafe extern "C" fn fix_reaching(_: *mut *mut c_void, _: c_int) -> c_int {
     0
 }
 
+unsafe extern "C" fn fix_awaits(_: *mut *mut c_void, _: c_int) -> c_int {
+    awaits::is_in_the_script();
+    0
+}
+
 unsafe extern "C" fn fix_dialogs(_: *mut *mut c_void, _: c_int) -> c_int {
     if panic_caught(false, dialogs::is_in_the_script) { 0 } else { -1 }
 }
@@ -115,6 +122,7 @@ const fn suspending(name: &'static CStr, param_no: c_int, function: *const c_voi
 unsafe extern "C" fn fix_suspending(param: *mut *mut c_void, number: c_int) -> c_int {
     let is_possible = panic_caught(false, || {
         let is_possible = tm::tm().is_some();
+        pushes::are_in_the_script();
         if !is_possible && number == 1 {
             ::log::error!("send_voip_push_async, park_call and wake_dialog: {}", tm::NEEDED);
         }
@@ -122,6 +130,26 @@ unsafe extern "C" fn fix_suspending(param: *mut *mut c_void, number: c_int) -> c
     });
     // SAFETY: as Kamailio has called this fixup.
     if is_possible { unsafe { arguments::fix(param, number) } } else { -1 }
+}
+
+/// A function that pushes for the request in hand, which a script may have looked up just before.
+const fn pushing(name: &'static CStr, param_no: c_int, function: *const c_void) -> CmdExport {
+    CmdExport { fixup: Some(fix_pushing), ..row(name, param_no, function) }
+}
+
+unsafe extern "C" fn fix_pushing(param: *mut *mut c_void, number: c_int) -> c_int {
+    pushes::are_in_the_script();
+    // SAFETY: as Kamailio has called this fixup.
+    unsafe { arguments::fix(param, number) }
+}
+
+/// Kamailio's number for the message in hand, which no other message in this process has; `None` where the module pv is not loaded.
+///
+/// # Safety
+/// On Kamailio's own thread, with the message in hand.
+pub unsafe fn number_of(msg: Msg) -> Option<u32> {
+    // SAFETY: the caller's word.
+    unsafe { pseudo::read_number(msg, "$mi") }.ok().flatten()
 }
 
 pub type Msg = *mut SipMsg;
@@ -161,7 +189,14 @@ unsafe extern "C" fn register_token_5(
 }
 
 unsafe extern "C" fn lookup_token(msg: Msg, user: Param, _: Param) -> c_int {
-    call("lookup_token", msg, [("user", user)], |service, [user]| verbs::lookup_token(service, user))
+    call("lookup_token", msg, [("user", user)], |service, [user]| {
+        let (last, devices) = verbs::lookup_token(service, user)?;
+        // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
+        if let Some(request) = pushes::are_used().then(|| unsafe { number_of(msg) }).flatten() {
+            service.keep_for(request, devices);
+        }
+        Ok(last)
+    })
 }
 
 unsafe extern "C" fn delete_token_1(msg: Msg, user: Param, _: Param) -> c_int {
@@ -280,7 +315,7 @@ pub fn this_process_is_a_worker() {
 
 /// Whether this process forks, or has forked, all others.
 pub fn is_first_process() -> bool {
-    FIRST_PROCESS.load(Ordering::Relaxed) == std::process::id()
+    FIRST_PROCESS.load(Ordering::Relaxed) == own_pid()
 }
 
 /// A database handle or a thread must not exist in a process that forks, and event routes such as `htable:mod-init` run there.

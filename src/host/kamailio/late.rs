@@ -5,7 +5,7 @@
 
 use super::functions::{Msg, Param, call};
 use super::tm::{self, tm};
-use super::{park, pseudo, sender};
+use super::{awaits, park, pseudo, sender};
 use crate::host::last::Last;
 use crate::host::note::{Note, Remember};
 use crate::process::SharedCounters;
@@ -127,30 +127,46 @@ unsafe fn mark(msg: Msg) -> Result<Option<(String, String)>, Error> {
 /// # Safety
 /// On Kamailio's own thread, with the message that it has in hand.
 pub unsafe fn pushed(msg: Msg, service: &Service, devices: usize, [user, sip_call_id]: [&str; 2]) {
-    if !is_on(service) {
+    if !is_on(service) && !awaits::is_used() {
         return;
     }
     // SAFETY: the caller's word.
-    if let Err(error) = unsafe { remember(msg, devices, user, sip_call_id) } {
-        ::log::debug!("a call is not remembered for phones that come late: {error}");
+    match unsafe { remember(msg, is_on(service), devices, [user, sip_call_id]) } {
+        Ok(true) => return,
+        Ok(false) => {}
+        Err(error) => ::log::debug!("a call is not remembered for phones that come late: {error}"),
+    }
+    // Nobody will say when its phones have come.
+    // SAFETY: the caller's word.
+    if let Ok(Some(id)) = unsafe { tm::current(msg) } {
+        awaits::forget(id);
     }
 }
 
-unsafe fn remember(msg: Msg, devices: usize, user: &str, sip_call_id: &str) -> Result<(), Error> {
+unsafe fn remember(
+    msg: Msg,
+    tells_late: bool,
+    devices: usize,
+    [user, sip_call_id]: [&str; 2],
+) -> Result<bool, Error> {
     // SAFETY: the caller's word.
     unsafe {
-        let (Some(id), Some(tm)) = (tm::current(msg)?, tm()) else { return Ok(()) };
-        let invite = pseudo::read(msg, "$mb")?.unwrap_or_default();
+        let (Some(id), Some(tm)) = (tm::current(msg)?, tm()) else { return Ok(false) };
+        let mut invite = pseudo::read(msg, "$mb")?.unwrap_or_default();
         if !invite.starts_with(b"INVITE ") || invite.len() > MAX_INVITE_LEN {
-            return Ok(());
+            return Ok(false);
+        }
+        if !tells_late {
+            invite.clear();
         }
         if !sender::knows(id) {
             tm.watch(msg, id)?;
         }
         let (user, sip_call_id) = (park::key(user)?, sip_call_id.to_owned());
         let received_on = received_on(msg)?;
-        sender::try_tell(&Note::Remember(Remember { user, sip_call_id, id, devices, invite, received_on }))
+        sender::try_tell(&Note::Remember(Remember { user, sip_call_id, id, devices, invite, received_on }))?;
     }
+    Ok(true)
 }
 
 /// Where the message in hand came in, if that was a UDP socket.

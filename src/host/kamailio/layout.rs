@@ -206,6 +206,9 @@ pub struct RouteList {
     pub actions: *const *mut c_void,
 }
 
+/// `FAILURE_ROUTE`.
+pub const FAILURE_ROUTE: c_int = 2;
+
 /// `EVENT_ROUTE`.
 pub const EVENT_ROUTE: c_int = 513;
 

@@ -3,6 +3,7 @@
 //! It refuses Kamailio versions whose layouts it does not know, and to start anything before Kamailio has forked.
 
 mod arguments;
+mod awaits;
 mod contacts;
 mod counters;
 mod dialogs;
@@ -113,6 +114,7 @@ fn prepare() -> Result<(), String> {
     let service = Service::prepare(&file).map_err(|error| error.to_string())?;
     ::log::set_max_level(service.settings().log_level);
     park::prepare()?;
+    awaits::prepare()?;
     reach::prepare()?;
     late::prepare()?;
     sender::plan(&service)?;

@@ -3,11 +3,11 @@
 //! It refuses to let a call go on in a worker, but for the one case that nobody else can: the sender was not told of it.
 
 use super::functions::{Msg, Param, call};
-use super::layout::{PARAM_STR, Str};
+use super::layout::{FAILURE_ROUTE, PARAM_STR, Str};
 use super::pushes::{SAFETY_NET, check_can_suspend, go_on_here};
-use super::symbols::core;
+use super::symbols::{core, forking};
 use super::tm::{self, InHand, NEEDED, tm};
-use super::{pseudo, reach, sender};
+use super::{awaits, pseudo, reach, sender};
 use crate::host::last::Last;
 use crate::host::limiter::Limiter;
 use crate::host::note::{CallId, Follow, Note, Park, Wake};
@@ -96,13 +96,17 @@ unsafe fn park(
     unsafe {
         let method = text(msg, "$rm")?;
         let settings = service.settings();
+        let awaits = awaits::is_used() && is_in_failure_route(service);
+        // A call that was declined waits for what is left of the time of the phones that were pushed for it.
+        let left = if awaits { tm::current(msg)?.and_then(awaits::left) } else { None };
         let usual = if method == "INVITE" { settings.wake } else { settings.message.wake };
         let held = Held {
             key: key(user)?,
             sip_call_id: text(msg, "$ci")?,
             route: route.to_owned(),
-            within: how_long(&method, within.unwrap_or(usual)),
-            looked_before_us: LOOKED_BEFORE_US,
+            within: how_long(&method, within.or(left).unwrap_or(usual)),
+            looked_before_us: if awaits { 0 } else { LOOKED_BEFORE_US },
+            awaits,
         };
         hold(service, msg, held, |_| Ok(()))
     }
@@ -120,6 +124,8 @@ pub struct Held {
     pub within: Duration,
     /// How long ago a registration may have been that it has missed.
     pub looked_before_us: Moment,
+    /// It waits for phones that were pushed and have not come yet, and for nothing else.
+    pub awaits: bool,
 }
 
 /// Holds the request in hand. `push` is called once it is sure that there is something to be held, and before.
@@ -133,7 +139,7 @@ pub unsafe fn hold(
     push: impl FnOnce(CallId) -> Result<(), Error>,
 ) -> Result<Last, Error> {
     let tm = tm().ok_or_else(|| Error::Internal(NEEDED.to_owned()))?;
-    let Held { key, sip_call_id, route, within, looked_before_us } = held;
+    let Held { key, sip_call_id, route, within, looked_before_us, awaits } = held;
     // SAFETY: the caller's word.
     unsafe {
         let Some(id) = tm.call_to_suspend(msg)? else {
@@ -163,7 +169,8 @@ pub unsafe fn hold(
             return Err(error);
         }
         let (about, name) = ((key.clone(), sip_call_id.clone()), route.clone());
-        let note = Note::Park(Park { user: key, sip_call_id, id, route, within, missed_since, is_counted });
+        let note =
+            Note::Park(Park { user: key, sip_call_id, id, route, within, missed_since, is_counted, awaits });
         if let Err(error) = sender::try_tell(&note) {
             count_out(&about.0, is_counted);
             go_on_here(tm, msg, id, &name, &error, [user_of(&about.0), &about.1]);
@@ -176,6 +183,13 @@ pub unsafe fn hold(
 /// §17.1.2.2, timer F).
 pub fn how_long(method: &str, wanted: Duration) -> Duration {
     if method == "INVITE" { wanted } else { wanted.min(MOST_WITHOUT_100) }
+}
+
+/// Whether phones have declined the call in hand. A route in which a call goes on is of the same type, and runs in the sender's process.
+fn is_in_failure_route(service: &Service) -> bool {
+    // SAFETY: Kamailio's own number, on its own thread.
+    let route_type = forking().map(|forking| unsafe { forking.route_type.read() });
+    route_type == Some(FAILURE_ROUTE) && !service.is_sender()
 }
 
 /// Counts a call in; says since when a registration is of interest to it, and whether it was not counted before.
@@ -224,7 +238,14 @@ pub unsafe extern "C" fn follow_call(msg: Msg, user: Param, _: Param) -> c_int {
     call("follow_call", msg, [("user", user)], |service, [user]| {
         let user = key(user)?;
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
-        unsafe { follow(service, msg, user, text(msg, "$ci")?) }
+        unsafe {
+            let done = follow(service, msg, user, text(msg, "$ci")?)?;
+            if let Some(id) = tm::current(msg)?.filter(|id| sender::is_followed(*id) && !service.is_sender())
+            {
+                awaits::decide(service, id);
+            }
+            Ok(done)
+        }
     })
 }
 

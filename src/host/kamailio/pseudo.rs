@@ -156,6 +156,19 @@ pub unsafe fn read(msg: *mut SipMsg, name: &'static str) -> Result<Option<Vec<u8
     unsafe { with_value(msg, name, <[u8]>::to_vec) }
 }
 
+/// The same where it is a whole number.
+///
+/// # Errors
+/// As [`read`].
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn read_number(msg: *mut SipMsg, name: &'static str) -> Result<Option<u32>, UnknownVariable> {
+    let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse().ok();
+    // SAFETY: the caller's word.
+    Ok(unsafe { with_value(msg, name, number)? }.flatten())
+}
+
 /// # Safety
 /// As [`read`].
 unsafe fn with_value<T>(

@@ -4,11 +4,11 @@
 //! call that nobody else has.
 
 use super::arguments::CALLER;
-use super::functions::{Msg, Param, call, media_of};
+use super::functions::{Msg, Param, call, media_of, number_of};
 use super::late;
 use super::sender::has_event_route;
 use super::tm::{self, NEEDED, tm};
-use super::{dialogs, park, reach, sender};
+use super::{awaits, dialogs, park, reach, sender};
 use crate::host::last::{self, Last};
 use crate::host::note::{CallId, Doubt, Note, What};
 use crate::host::{log_failure, script_code, verbs};
@@ -16,7 +16,21 @@ use crate::model::{Device, Invalid, Media};
 use crate::service::{Error, Ready, Service};
 use crate::stats::Counter;
 use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// The script pushes for requests that it may have looked up just before.
+static ARE_USED: AtomicBool = AtomicBool::new(false);
+
+/// Called when the configuration has one of these functions.
+pub fn are_in_the_script() {
+    ARE_USED.store(true, Ordering::Relaxed);
+}
+
+/// Whether it has one.
+pub fn are_used() -> bool {
+    ARE_USED.load(Ordering::Relaxed)
+}
 
 /// How much later than the sender tm ends a call itself, should the sender be stopped or gone.
 pub const SAFETY_NET: Duration = Duration::from_secs(2);
@@ -75,14 +89,15 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn ready(&self, service: &Service) -> Result<Ready, Error> {
+    /// `request` is the number of the message in hand, where there is one.
+    fn ready(&self, service: &Service, request: impl FnOnce() -> Option<u32>) -> Result<Ready, Error> {
         let Asked { user, caller, call_id, what } = self;
         match what {
-            What::Message => service.ready_message(user, caller, call_id),
+            What::Message => service.ready_message(request, user, caller, call_id),
             // That one device is known to whoever asks.
             What::Dialog => Err(Error::NoDevice),
-            What::Audio => service.ready(user, caller, call_id, Media::Audio),
-            What::Video => service.ready(user, caller, call_id, Media::Video),
+            What::Audio => service.ready_for(request, user, caller, call_id, Media::Audio),
+            What::Video => service.ready_for(request, user, caller, call_id, Media::Video),
         }
     }
 
@@ -106,13 +121,22 @@ unsafe fn queue(service: &Service, msg: Msg, asked: &Asked<'_>) -> Result<(Last,
     {
         return Ok((refused, 0));
     }
-    let ready = asked.ready(service)?;
+    // SAFETY: the caller's word.
+    let ready = asked.ready(service, || unsafe { number_of(msg) })?;
     let devices = ready.devices();
     let awake = id.map(|id| leave_out_the_awake(service, asked, id, &ready)).unwrap_or_default();
-    let ready = ready.only(|device| !awake.contains(&device.device_id));
+    let is_pushed = |device: &Device| !awake.contains(&device.device_id);
+    let awaited = id.filter(|_| matches!(asked.what, What::Audio | What::Video));
+    if let Some(id) = awaited {
+        awaits::expect(service, id, reach::elsewhere(id, ready.each_device(), is_pushed));
+    }
+    let ready = ready.only(is_pushed);
     let pushed = ready.devices();
-    if pushed > 0 {
-        hand_over_queued(service, ready, id, asked)?;
+    if pushed > 0
+        && let Err(error) = hand_over_queued(service, ready, id, asked)
+    {
+        awaited.into_iter().for_each(awaits::forget);
+        return Err(error);
     }
     Ok((verbs::counted(devices), pushed))
 }
@@ -160,7 +184,7 @@ pub fn push_silent(service: &Service, doubt: &Doubt) -> Result<usize, Error> {
     let is_silent = |device: &Device| phones.iter().any(|phone| phone.device_id == device.device_id);
     let ready = match what {
         What::Dialog => dialogs::ready_again(service, doubt)?,
-        _ => asked.ready(service)?.only(is_silent),
+        _ => asked.ready(service, || None)?.only(is_silent),
     };
     let devices = ready.devices();
     if devices > 0 {
@@ -213,7 +237,9 @@ unsafe fn send_and_suspend(
 ) -> Result<Last, Error> {
     check_can_suspend(service, route)?;
     // SAFETY: the caller's word.
-    let ready = service.ready(user, caller, call_id, unsafe { media_of(msg, media)? })?;
+    let media = unsafe { media_of(msg, media)? };
+    // SAFETY: the caller's word.
+    let ready = service.ready_for(|| unsafe { number_of(msg) }, user, caller, call_id, media)?;
     let tm = tm().ok_or_else(|| Error::Internal(NEEDED.to_owned()))?;
     let wait = service.settings().wait;
     // SAFETY: the caller's word.

@@ -126,17 +126,35 @@ pub fn awake<'a>(
     devices: impl Iterator<Item = &'a Device>,
     settings: &ReachableSettings,
 ) -> Vec<Doubted> {
-    let (Some(fresh), sent_to) = (FRESH.get(), sender::rung_in_hand(id)) else { return Vec::new() };
-    let branches: Vec<Branch> = BRANCHES.with_borrow(|branches| {
-        let is_its = branches.call == Some(id);
-        let its = branches.contacts.iter().filter(|(_, contact)| is_its && sent_to.contains(contact));
-        its.map(|(number, contact)| Branch { number: *number, known: fresh.look(contact) }).collect()
-    });
+    let Some(fresh) = FRESH.get() else { return Vec::new() };
+    let branches = branches_in_hand(fresh, id);
     if branches.is_empty() {
         return Vec::new();
     }
     let devices: Vec<(&Device, [u16; 2])> = devices.map(|device| (device, names(fresh, device))).collect();
     judge(&branches, &devices, settings)
+}
+
+/// The branches that the call in hand has by now.
+fn branches_in_hand(fresh: &Fresh, id: CallId) -> Vec<Branch> {
+    let sent_to = sender::rung_in_hand(id);
+    BRANCHES.with_borrow(|branches| {
+        let is_its = branches.call == Some(id);
+        let its = branches.contacts.iter().filter(|(_, contact)| is_its && sent_to.contains(contact));
+        its.map(|(number, contact)| Branch { number: *number, known: fresh.look(contact) }).collect()
+    })
+}
+
+/// How many of the devices that are pushed to are at none of the contacts that the call in hand went to.
+pub fn elsewhere<'a>(
+    id: CallId,
+    devices: impl Iterator<Item = &'a Device>,
+    is_pushed: impl Fn(&Device) -> bool,
+) -> usize {
+    let Some(fresh) = FRESH.get() else { return 0 };
+    let branches = branches_in_hand(fresh, id);
+    let devices: Vec<(&Device, [u16; 2])> = devices.map(|device| (device, names(fresh, device))).collect();
+    count_elsewhere(&branches, &devices, is_pushed)
 }
 
 /// By what a phone may be known: its instance, or its token.
@@ -145,14 +163,36 @@ fn names(fresh: &Fresh, device: &Device) -> [u16; 2] {
     [fresh.phone(instance.trim_matches(['<', '>', '"'])), fresh.phone(device.token.expose())]
 }
 
+/// A device that says nothing of itself when it registers is at one of the branches that are no other device's, as far as these suffice.
+fn count_elsewhere(
+    branches: &[Branch],
+    devices: &[(&Device, [u16; 2])],
+    is_pushed: impl Fn(&Device) -> bool,
+) -> usize {
+    let is_here = |names: &[u16; 2]| branches.iter().any(|branch| is_of(branch, names));
+    let pushed = devices.iter().filter(|(device, names)| is_pushed(device) && !is_here(names));
+    let (known, others): (Vec<&Device>, Vec<&Device>) =
+        pushed.map(|(device, _)| *device).partition(|device| says_who_it_is(device));
+    let is_nobodys = |branch: &&Branch| !devices.iter().any(|(_, names)| is_of(branch, names));
+    known.len() + others.len().saturating_sub(branches.iter().filter(is_nobodys).count())
+}
+
+fn is_of(branch: &Branch, names: &[u16; 2]) -> bool {
+    branch.known.is_some_and(|known| names.contains(&known.phone))
+}
+
+/// A device that was registered by REGISTER is known by what its Contact says.
+fn says_who_it_is(device: &Device) -> bool {
+    device.device_id.starts_with("sip:")
+}
+
 /// A device is at the branches whose contact it has registered. One that says nothing of itself when it registers may be at any
 /// branch that is no other device's.
 fn judge(branches: &[Branch], devices: &[(&Device, [u16; 2])], settings: &ReachableSettings) -> Vec<Doubted> {
-    let is_of = |branch: &Branch, names: &[u16; 2]| branch.known.is_some_and(|k| names.contains(&k.phone));
     let is_nobodys = |branch: &&Branch| !devices.iter().any(|(_, names)| is_of(branch, names));
     let doubted = |(device, names): &(&Device, [u16; 2])| {
         let own: Vec<&Branch> = branches.iter().filter(|branch| is_of(branch, names)).collect();
-        let speaks_for_itself = !own.is_empty() || device.device_id.starts_with("sip:");
+        let speaks_for_itself = !own.is_empty() || says_who_it_is(device);
         let its = if speaks_for_itself { own } else { branches.iter().filter(is_nobodys).collect() };
         let interval = settings.interval(device.platform);
         let is_awake = |known: Known| known.is_connected && !interval.is_zero() && known.age <= interval;
@@ -214,6 +254,21 @@ mod tests {
         assert_eq!(at(&[branch(0, 1, true, 7)], &devices), [("sip:<urn:uuid:1>".to_owned(), vec![0])]);
         let both = [branch(0, 1, true, 7), branch(1, 1, true, 99)];
         assert_eq!(at(&both, &devices), [(String::new(), vec![1]), ("sip:<urn:uuid:1>".to_owned(), vec![0])]);
+    }
+
+    #[test]
+    fn phones_are_elsewhere_as_far_as_they_can_be_told_from_those_that_ring() {
+        let (known, silent) = (device("ios", "sip:<urn:uuid:1>"), device("android", "x"));
+        let count = |branches: &[Branch], devices: &[(&Device, [u16; 2])]| {
+            count_elsewhere(branches, devices, |_| true)
+        };
+        let (own, desk) = (branch(0, 900, false, 7), branch(1, 900, true, 99));
+        let (iphone, android) = ((&known, [7, 8]), (&silent, [1, 2]));
+        assert_eq!(count(&[], &[iphone, android]), 2, "nothing rings");
+        assert_eq!((count(&[own], &[iphone]), count(&[desk], &[iphone])), (0, 1));
+        assert_eq!((count(&[desk], &[android]), count(&[own, desk], &[iphone, android])), (0, 0));
+        assert_eq!((count(&[own], &[iphone, android]), count(&[desk], &[iphone, android])), (1, 1));
+        assert_eq!(count_elsewhere(&[], &[iphone, android], |device| device.device_id == "x"), 1);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use super::layout::{EVENT_ROUTE, PROC_RPC, SipMsg};
 use super::line::Lines;
 use super::symbols::{Forking, forking};
-use super::{late, park, pushes, reach, tm};
+use super::{awaits, late, park, pushes, reach, tm};
 use crate::host::doubts::Doubts;
 use crate::host::last::{self, Last};
 use crate::host::limiter::Limiter;
@@ -20,6 +20,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_uint, c_void};
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -109,9 +110,14 @@ fn run(service: &'static Service, forking: &'static Forking, pid: c_int) -> Resu
     service.run_sender(Rc::new(host)).map_err(|error| error.to_string())
 }
 
-/// How long after its end a call is remembered for phones that are late.
+/// How long ended calls are remembered. Where nobody wants to be told of them, those that ring are, so that it is known which of the
+/// phones that were pushed have come.
 fn keep(service: &Service) -> Duration {
-    if late::is_on(service) { service.settings().late } else { Duration::ZERO }
+    match (late::is_on(service), awaits::is_used()) {
+        (true, _) => service.settings().late,
+        (false, true) => Duration::from_millis(1),
+        (false, false) => Duration::ZERO,
+    }
 }
 
 thread_local! {
@@ -188,6 +194,7 @@ pub fn follow_no_more(id: CallId) {
 unsafe extern "C" fn after_route(_: *mut SipMsg, _: c_uint, _: *mut c_void) -> c_int {
     panic_caught((), || {
         for follow in FOLLOWED.take() {
+            awaits::decided(follow.id);
             let (user, is_counted) = (follow.user.clone(), follow.is_counted);
             if let Err(error) = try_tell(&Note::Follow(follow)) {
                 park::count_out(&user, is_counted);
@@ -322,19 +329,23 @@ impl SenderHost {
         match note {
             Note::Queued { user, sip_call_id, id } => {
                 let (last, verdict) = self.verdict(report);
-                let act = id.and_then(|id| self.parked(|parked| parked.pushed(id, verdict, now)));
-                self.act_all(act);
+                if let Some(id) = id {
+                    awaits::less(id, verdict.devices.saturating_sub(verdict.accepted));
+                    self.act_all(self.parked(|parked| parked.pushed(id, verdict, now)));
+                    self.see_who_is_awaited(id, now);
+                }
                 self.run_event(last.with_call(&user, &sip_call_id));
             }
             Note::Async { user, sip_call_id, id, route } => {
                 let (last, _) = self.verdict(report);
-                self.resume(id, &route, last.with_call(&user, &sip_call_id));
+                self.resume(id, &route, last.with_call(&user, &sip_call_id), ::log::Level::Warn);
             }
             Note::Remember(call) => self.remembered.borrow_mut().remember(call, now),
             Note::Park(park) => {
-                let seconds = park.within.as_secs();
+                let (id, seconds) = (park.id, park.within.as_secs());
                 self.note(&park.user, &park.sip_call_id, Event::Parked, || format!("seconds={seconds}"));
                 self.act_all(self.parked(|parked| parked.park(park, now)));
+                self.see_who_is_awaited(id, now);
             }
             Note::Follow(follow) => {
                 if !follow.rung.is_empty() {
@@ -342,11 +353,10 @@ impl SenderHost {
                     let detail = || format!("contacts={contacts}");
                     self.note(&follow.user, &follow.sip_call_id, Event::Invited, detail);
                 }
-                follow
-                    .rung
-                    .iter()
-                    .for_each(|contact| self.remembered.borrow_mut().rung(follow.id, contact, now));
+                let id = follow.id;
+                follow.rung.iter().for_each(|contact| self.went_to(id, contact, now));
                 self.act_all(self.parked(|parked| parked.follow(follow, now)));
+                self.see_who_is_awaited(id, now);
             }
             Note::Wake(wake) => {
                 self.act_all(self.parked(|parked| parked.wake(&wake, now)));
@@ -356,10 +366,12 @@ impl SenderHost {
             Note::Rings { id } => self.note_of(id, Event::Rings, String::new),
             Note::Rung { id, contact } => {
                 self.note_of(id, Event::Invited, || "contacts=1".to_owned());
-                self.remembered.borrow_mut().rung(id, &contact, now);
+                self.went_to(id, &contact, now);
                 self.act_all(self.parked(|parked| parked.rung(id, contact, now)));
+                self.see_who_is_awaited(id, now);
             }
             Note::Over { id, end } => {
+                awaits::forget(id);
                 self.note_end(id, &end);
                 self.remembered.borrow_mut().over(id, &end, now);
                 if reach::is_used() {
@@ -375,6 +387,20 @@ impl SenderHost {
             }
             Note::Answers { id, branch } => self.doubts.borrow_mut().answered(id, branch, now),
             Note::Release => self.stopping(),
+        }
+    }
+
+    /// A call went to a contact.
+    fn went_to(&self, id: CallId, contact: &str, now: Instant) {
+        if self.remembered.borrow_mut().rung(id, contact, now) {
+            awaits::less(id, 1);
+        }
+    }
+
+    /// A call that waits for nothing but phones which were pushed goes on when none of them is still to come.
+    fn see_who_is_awaited(&self, id: CallId, now: Instant) {
+        if awaits::left(id).is_none() {
+            self.act_all(self.parked(|parked| parked.nobody_else(id, now)));
         }
     }
 
@@ -422,7 +448,9 @@ impl SenderHost {
                 }
                 let detail = || format!("why={}", go_on.why.as_str());
                 self.note(&go_on.user, &go_on.sip_call_id, Event::WentOn, detail);
-                if !self.resume(go_on.id, &go_on.route, why_it_goes_on(&go_on)) {
+                // A phone registers while the caller hangs up, and its word is read before the caller's: no reason to worry anybody.
+                let level = ::log::Level::Info;
+                if !self.resume(go_on.id, &go_on.route, why_it_goes_on(&go_on), level) {
                     self.parked(|parked| parked.gone(go_on.id));
                 }
             }
@@ -483,15 +511,17 @@ impl SenderHost {
         (last, Verdict { code, reason, devices, accepted, is_hopeless })
     }
 
-    /// Lets a call go on in its route, which sees `last`. A call that is over is counted and never tried again.
-    fn resume(&self, id: CallId, route: &str, last: Last) -> bool {
+    /// Lets a call go on in its route, which sees `last`. A call that is over is counted, logged at this level, and
+    /// never tried again.
+    fn resume(&self, id: CallId, route: &str, last: Last, level: ::log::Level) -> bool {
         last::set(last);
         // SAFETY: the process' main thread, in the sender's loop: no route is being run.
         let went_on = tm::tm().is_some_and(|tm| unsafe { tm.go_on(std::ptr::null_mut(), id, route) });
         if !went_on {
             self.service.stats().count(Counter::ResumeFailed);
             if let Some(silent) = self.resume_failed.may_speak() {
-                ::log::warn!(
+                ::log::log!(
+                    level,
                     "a call was over before it could go on in route[{route}]; {silent} more since the last such line"
                 );
             }
@@ -535,9 +565,11 @@ fn why_it_goes_on(go_on: &GoOn) -> Last {
     last.with_counts(devices, accepted).with_call(&go_on.user, &go_on.sip_call_id)
 }
 
-/// Whether the script wants to be told results of `queue_voip_push`.
+/// Whether the script wants to be told results of `queue_voip_push`. Asked once: routes do not change after the configuration was
+/// read, which the first call of a script function comes after.
 pub fn has_event_route() -> bool {
-    forking().is_some_and(|forking| event_route(forking).is_some())
+    static HAS_IT: OnceLock<bool> = OnceLock::new();
+    *HAS_IT.get_or_init(|| forking().is_some_and(|forking| event_route(forking).is_some()))
 }
 
 fn event_route(forking: &Forking) -> Option<usize> {

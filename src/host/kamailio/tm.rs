@@ -182,12 +182,9 @@ impl Tm {
 /// # Safety
 /// As [`Tm::call_in_hand`].
 pub unsafe fn current(msg: Msg) -> Result<Option<CallId>, Error> {
-    let number = |name| -> Result<Option<u32>, Error> {
-        // SAFETY: the caller's word.
-        let digits = unsafe { pseudo::read(msg, name)? };
-        Ok(digits.and_then(|digits| std::str::from_utf8(&digits).ok()?.parse().ok()))
-    };
-    let (index, label) = (number("$T(id_index)")?, number("$T(id_label)")?);
+    // SAFETY: the caller's word.
+    let (index, label) =
+        unsafe { (pseudo::read_number(msg, "$T(id_index)")?, pseudo::read_number(msg, "$T(id_label)")?) };
     Ok(index.zip(label).map(|(index, label)| CallId { index, label }))
 }
 

@@ -82,7 +82,9 @@ functions! {
 
     lookup_token(msg, args) {
         let outputs = ["token", "platform", "provider", "app", "device_id", "devices"];
-        call("lookup_token", msg, args, ["user"], outputs, |service, [user]| verbs::lookup_token(service, user))
+        call("lookup_token", msg, args, ["user"], outputs, |service, [user]| {
+            verbs::lookup_token(service, user).map(|(last, _)| last)
+        })
     }
 
     delete_token(msg, args) {
@@ -128,7 +130,7 @@ functions! {
     queue_message_push(msg, args) {
         let names = ["user", CALLER, "call_id"];
         call("queue_message_push", msg, args, names, ["reason"], |service, [user, from, call_id]| {
-            let ready = service.ready_message(user, from, call_id)?;
+            let ready = service.ready_message(|| None, user, from, call_id)?;
             queue(service, ready, service.settings().message.wake, [user, call_id])
         })
     }

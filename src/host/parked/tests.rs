@@ -31,7 +31,16 @@ impl Rig {
 
     fn act_of_arrival(&mut self, id: CallId, missed_since: Moment) -> Option<Act> {
         let (user, sip_call_id, route) = ("bob".to_owned(), "c1".to_owned(), "WOKEN".to_owned());
-        let park = Park { user, sip_call_id, id, route, within: 15 * SECOND, missed_since, is_counted: true };
+        let park = Park {
+            user,
+            sip_call_id,
+            id,
+            route,
+            within: 15 * SECOND,
+            missed_since,
+            is_counted: true,
+            awaits: false,
+        };
         self.parked.park(park, self.now)
     }
 
@@ -260,12 +269,62 @@ fn the_time_to_wake_is_counted_from_the_accepted_push() {
 }
 
 #[test]
+fn a_call_that_was_declined_waits_for_phones_that_were_pushed_and_for_nothing_else() {
+    let mut rig = rig();
+    // A worker parks it before another one has told that it rings.
+    let missed_since = rig.parked.waiting.arrive("bob");
+    let desk_at = rig.parked.waiting.wake("bob").unwrap();
+    let (user, sip_call_id, route) = ("bob".to_owned(), "c1".to_owned(), "WOKEN".to_owned());
+    let park = Park {
+        user,
+        sip_call_id,
+        id: ID,
+        route,
+        within: 9 * SECOND,
+        missed_since: desk_at + 1,
+        is_counted: true,
+        awaits: true,
+    };
+    assert_eq!(rig.parked.park(park, rig.now), None, "the desk registered before the call");
+    // Word of that registration comes late.
+    let contacts = vec!["desk".to_owned()];
+    let wake = Wake {
+        user: "bob".to_owned(),
+        aor: "sip:bob@x".to_owned(),
+        moment: desk_at,
+        tells_contacts: true,
+        registered: 1,
+        phone: String::new(),
+        contacts,
+    };
+    assert_eq!(rig.parked.wake(&wake, rig.now), []);
+    rig.parked.waiting.arrive("bob");
+    assert_eq!(rig.followed(ID, desk_at + 1), [], "that the desk rang is no reason to give pushes up");
+    assert!(rig.waits() && missed_since > 0);
+    let acts: Vec<_> = rig.parked.nobody_else(ID, rig.now).into_iter().map(why).collect();
+    assert_eq!(acts, [Why::Hopeless]);
+    // One that waits for any phone does not care.
+    let other = CallId { index: 2, label: 2 };
+    assert_eq!(rig.park(other), None);
+    assert_eq!(rig.parked.nobody_else(other, rig.now), None);
+}
+
+#[test]
 fn a_request_that_waits_for_one_device_is_woken_by_no_other_and_its_pushes_are_its_users() {
     let mut rig = rig();
     let key = "bob\nsip:urn:x:1";
     let missed_since = rig.parked.waiting.arrive(key);
     let (user, sip_call_id, route) = (key.to_owned(), "c1/2".to_owned(), "WOKEN".to_owned());
-    let park = Park { user, sip_call_id, id: ID, route, within: 15 * SECOND, missed_since, is_counted: true };
+    let park = Park {
+        user,
+        sip_call_id,
+        id: ID,
+        route,
+        within: 15 * SECOND,
+        missed_since,
+        is_counted: true,
+        awaits: false,
+    };
     assert_eq!(rig.parked.park(park, rig.now), None);
     // Another device of the user, and the user's calls.
     assert_eq!(rig.wake(&["tablet"]), []);

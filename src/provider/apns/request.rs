@@ -2,7 +2,7 @@
 //!
 //! It refuses to know what the payload says; `payload` writes it.
 
-use crate::config::{ApnsCredential, Profile};
+use crate::config::{AlertWords, ApnsCredential, Profile};
 use crate::model::{Kind, MISSED_KEPT_S, Outcome, Push, Show};
 use crate::payload;
 use crate::provider::Authorization;
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Uri, Version};
+use std::sync::Arc;
 
 const APNS_ID: HeaderName = HeaderName::from_static("apns-id");
 const APNS_PUSH_TYPE: HeaderName = HeaderName::from_static("apns-push-type");
@@ -25,6 +26,7 @@ pub(super) struct Fixed {
     authority: Option<Authority>,
     /// Each topic as text and as a header.
     topics: Vec<(String, Option<HeaderValue>)>,
+    alerts: Arc<AlertWords>,
 }
 
 impl Fixed {
@@ -34,6 +36,7 @@ impl Fixed {
         Fixed {
             authority: uri.and_then(|uri| uri.into_parts().authority),
             topics: credential.topics.iter().map(topic).collect(),
+            alerts: Arc::clone(&credential.alerts),
         }
     }
 
@@ -61,16 +64,19 @@ pub(super) fn build(
 ) -> Result<Request<Bytes>, Outcome> {
     let (push_type, priority, expires_at_s, body) = match push.kind {
         Kind::Call => (VOIP, AT_ONCE, push.expires_at_s, payload::apns(profile, push)),
-        Kind::Missed => {
-            (ALERT, AT_ONCE, push.expires_at_s + MISSED_KEPT_S, payload::apns_missed(profile, push))
-        }
+        Kind::Missed => (
+            ALERT,
+            AT_ONCE,
+            push.expires_at_s + MISSED_KEPT_S,
+            payload::apns_missed(profile, push, &fixed.alerts),
+        ),
         Kind::Message(_) | Kind::Refresh | Kind::Dialog if topic.ends_with(".voip") => {
             let reason = "only a call is told by a VoIP push".to_owned();
             return Err(Outcome::Rejected { reason });
         }
         Kind::Message(show) => {
             let (push_type, priority) = (show.as_str(), show.priority());
-            let body = payload::apns_message(profile, push, show);
+            let body = payload::apns_message(profile, push, show, &fixed.alerts);
             let text = HeaderValue::from_static;
             (text(push_type), text(priority), push.expires_at_s, body)
         }
@@ -134,6 +140,7 @@ mod tests {
         Fixed {
             authority: Some(Authority::from_static("api.push.apple.com:443")),
             topics: vec![(TOPIC.to_owned(), Some(HeaderValue::from_static(TOPIC)))],
+            alerts: Arc::default(),
         }
     }
 

@@ -41,10 +41,10 @@ fn body(push: &Push, credential: &FcmCredential) -> Result<Bytes, Outcome> {
         (Kind::Call, _) => Ok(payload::fcm(profile, push, credential.ios_push_type)),
         (Kind::Ended(ended), Platform::Android) => payload::fcm_ended(profile, push, ended)
             .ok_or_else(|| refuse("the app's profile has no word for the end of a call")),
-        (Kind::Missed, Platform::Ios) => Ok(payload::fcm_missed(profile, push)),
+        (Kind::Missed, Platform::Ios) => Ok(payload::fcm_missed(profile, push, &credential.alerts)),
         (Kind::Refresh, _) => Ok(payload::fcm_refresh(push)),
         (Kind::Dialog, _) => Ok(payload::fcm_dialog(push)),
-        (Kind::Message(show), _) => payload::fcm_message(profile, push, show)
+        (Kind::Message(show), _) => payload::fcm_message(profile, push, show, &credential.alerts)
             .ok_or_else(|| refuse("the app's profile has no word for messages")),
         (Kind::Ended(_), Platform::Ios) | (Kind::Missed, Platform::Android) => {
             Err(refuse("this kind of push is not for this platform"))

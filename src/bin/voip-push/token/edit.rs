@@ -5,7 +5,7 @@
 use std::io::{Read, Write};
 
 use voip_push::model::{Extra, NewDevice};
-use voip_push::service::{Registered, TokenStore};
+use voip_push::service::{Limits, Registered, TokenStore};
 
 use super::show::parsed;
 use super::{Database, failed, now_ms};
@@ -74,7 +74,8 @@ pub fn add(args: &Add) -> Result<(), Failure> {
     };
     let device = NewDevice::parse(&args.user, token.trim(), &args.platform, &extra)
         .map_err(|invalid| Failure::Usage(invalid.to_string()))?;
-    let registered = args.database.open()?.register(&device, now_ms(), u32::MAX).map_err(failed)?;
+    let limits = Limits { devices_per_user: u32::MAX, users_per_token: args.database.users_per_token()? };
+    let registered = args.database.open()?.register(&device, now_ms(), limits).map_err(failed)?;
     let done = if registered == Some(Registered::Renewed) { "renewed" } else { "added" };
     say(&format!("{} {}: {done}", device.user.as_str(), device.token.shortened()))
 }

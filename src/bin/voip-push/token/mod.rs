@@ -55,16 +55,21 @@ impl Database {
     pub fn open(&self) -> Result<SqliteStore, Failure> {
         let path = match &self.database {
             Some(named) => named.clone(),
-            None => self.configured()?,
+            None => self.configured()?.store_path,
         };
         SqliteStore::prepare(&path).and_then(|()| SqliteStore::open(&path)).map_err(failed)
     }
 
     /// Keys that are not in order are no reason to refuse a look at the tokens.
-    fn configured(&self) -> Result<PathBuf, Failure> {
+    fn configured(&self) -> Result<Settings, Failure> {
         let read = Settings::examine(&self.config.path());
         let (settings, _) = read.map_err(|error| Failure::Failed(error.to_string()))?;
-        Ok(settings.store_path)
+        Ok(settings)
+    }
+
+    /// How many users may have one token: one, where there is no configuration.
+    pub fn users_per_token(&self) -> Result<u32, Failure> {
+        if self.database.is_some() { Ok(1) } else { Ok(self.configured()?.users_per_token) }
     }
 }
 
