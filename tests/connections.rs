@@ -43,7 +43,7 @@ fn register_many(service: &Service, users: &[&str], platform: &str, token: fn(us
 #[test]
 fn a_goaway_every_ten_pushes_costs_no_push_and_repeats_none() {
     const USERS: [&str; 4] = ["anna", "bob", "carol", "dave"];
-    const CALLS: usize = 10;
+    const CALLS: usize = 20;
     let scratch = Scratch::new("connections-goaway");
     let simulator = Simulator::start(&scratch, &["--latency-ms", "1"]);
     let config = simulator.change_config(&UNLIMITED);

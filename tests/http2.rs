@@ -334,7 +334,7 @@ fn a_server_that_says_nothing_costs_the_deadline_and_no_more() {
         };
         let (client, _) = serve_with(100, silent).await;
         let lost = client.send(&request(), Instant::now() + Duration::from_millis(50)).await;
-        assert!(matches!(lost, Err(Failure::Lost(_))), "{lost:?}");
+        assert!(matches!(lost, Err(Failure::Lost(..))), "{lost:?}");
     });
 }
 

@@ -56,6 +56,7 @@ const CRATES: [(&str, &[&str]); 7] = [
         "aws_lc_rs",
         &[
             "src/config/api_keys.rs",
+            "src/model/name_uuid.rs",
             "src/service/purr.rs",
             "src/bin/voip-push/simulate",
             "src/bin/voip-push/serve/tls.rs",

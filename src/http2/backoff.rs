@@ -46,7 +46,7 @@ impl Backoff {
             Failure::Unmade(why)
             | Failure::Connect(why)
             | Failure::NotProcessed(why)
-            | Failure::Lost(why) => why.clone(),
+            | Failure::Lost(_, why) => why.clone(),
         };
         self.until = Some(Instant::now() + pause);
     }

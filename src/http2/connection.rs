@@ -3,7 +3,7 @@
 //! It refuses to reconnect; a connection that broke stays broken.
 
 use super::dial::dial;
-use super::{Ask, Coalesced, Failure, IS_SENT, Patience, Resolve, Response, Tls};
+use super::{Ask, Coalesced, Failure, Lost, Patience, Resolve, Response, Tls};
 use crate::config::Origin;
 use bytes::{Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
@@ -214,29 +214,30 @@ impl Connection {
         self.last_used.set(sent_at);
         match timeout_at(deadline, self.exchange(request)).await {
             Ok(done) => {
-                self.heard(&done);
+                self.heard(request, &done);
                 done
             }
             Err(_) => {
                 self.is_doubtful.set(self.is_doubtful.get() || self.last_heard.get() <= sent_at);
-                Err(Failure::Lost("not in time".to_owned()))
+                Err(Failure::Lost(Lost::Late, "not in time".to_owned()))
             }
         }
     }
 
-    fn heard(&self, done: &Result<Response, Failure>) {
+    fn heard(&self, request: &dyn Ask, done: &Result<Response, Failure>) {
         match done {
             Ok(_) => self.last_heard.set(Instant::now()),
             Err(Failure::NotProcessed(_)) => {
                 self.is_leaving.set(true);
-                note_sent(false);
+                request.note_sent(false);
             }
-            Err(Failure::Unmade(_) | Failure::Connect(_) | Failure::Lost(_)) => {}
+            Err(Failure::Unmade(_) | Failure::Connect(_) | Failure::Lost(..)) => {}
         }
     }
 
     async fn exchange(&self, request: &dyn Ask) -> Result<Response, Failure> {
         let made = request.request().map_err(Failure::Unmade)?;
+        request.note_sent(true);
         let response = self.start(made).map_err(|error| Failure::NotProcessed(error.to_string()))?;
         let (status, retry_after, body) = parts(request, response.await.map_err(judge)?);
         if body.is_end_stream() {
@@ -252,7 +253,6 @@ impl Connection {
         let (parts, body) = request.into_parts();
         let head = Request::from_parts(parts, ());
         let mut requests = self.requests.borrow().clone();
-        note_sent(true);
         let (response, mut sending) = requests.send_request(head, body.is_empty())?;
         if !body.is_empty() {
             sending.send_data(body, true)?;
@@ -261,18 +261,14 @@ impl Connection {
     }
 }
 
-/// An error is a task that does not want to know.
-fn note_sent(may_have_arrived: bool) {
-    let _ = IS_SENT.try_with(|is_sent| is_sent.set(may_have_arrived));
-}
-
 /// The provider said itself that it did not process the stream (RFC 9113 §8.7), or the request may have arrived.
 fn judge(error: h2::Error) -> Failure {
     let is_refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
     if error.is_remote() && (is_refused || error.is_go_away()) {
         return Failure::NotProcessed(error.to_string());
     }
-    Failure::Lost(error.to_string())
+    let how = if error.is_reset() { Lost::Reset } else { Lost::Closed };
+    Failure::Lost(how, error.to_string())
 }
 
 /// Apart, since a future keeps room for whatever it has looked into.

@@ -16,7 +16,6 @@ pub use tls::Tls;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
-use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
@@ -44,12 +43,6 @@ impl Default for Patience {
     }
 }
 
-tokio::task_local! {
-    /// Where a task has one, set once its request is written: from then on the provider may have it, unless it says that it
-    /// did not process it.
-    pub static IS_SENT: Cell<bool>;
-}
-
 /// What is asked. The request is made when it goes out, and once more where it has to go out again, so that nothing of it takes
 /// memory while its answer is awaited.
 pub trait Ask {
@@ -58,6 +51,9 @@ pub trait Ask {
     /// # Errors
     /// Why there can be none.
     fn request(&self) -> Result<Request<Bytes>, String>;
+
+    /// The request is written: from now on the provider may have it. Or the provider has said that it did not process it.
+    fn note_sent(&self, _may_have_arrived: bool) {}
 
     /// Told the headers of the answer, for those few who want more of them than [`Response`] has.
     fn answered(&self, _headers: &HeaderMap) {}
@@ -90,7 +86,18 @@ pub enum Failure {
     /// The request was not sent, or the provider did not process it (GOAWAY, REFUSED_STREAM): it may be sent again at once.
     NotProcessed(String),
     /// The request may have arrived, but no answer came.
-    Lost(String),
+    Lost(Lost, String),
+}
+
+/// How an answer got lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// It was not there in time.
+    Late,
+    /// The provider has reset the stream.
+    Reset,
+    /// The connection ended first.
+    Closed,
 }
 
 impl fmt::Display for Failure {
@@ -99,7 +106,7 @@ impl fmt::Display for Failure {
             Failure::Unmade(why) => write!(f, "no request: {why}"),
             Failure::Connect(why) => write!(f, "no connection: {why}"),
             Failure::NotProcessed(why) => write!(f, "not processed: {why}"),
-            Failure::Lost(why) => write!(f, "no answer: {why}"),
+            Failure::Lost(_, why) => write!(f, "no answer: {why}"),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! It refuses nothing but an empty Call-ID: a strange caller name is made harmless, not rejected, since the call is
 //! what matters.
 
+use super::name_uuid::name_uuid;
 use super::{Caller, Invalid, Media, User};
 use std::sync::OnceLock;
 use uuid::Uuid;
@@ -73,7 +74,7 @@ impl Call {
 /// The UUID (version 5, RFC 9562 §5.5) of a Call-ID: the same call has the same id on every device and in every push, so an app
 /// can tell a repeated push from a second call.
 pub fn call_uuid(call_id: &str) -> Uuid {
-    Uuid::new_v5(&NAMESPACE, call_id.as_bytes())
+    name_uuid(&NAMESPACE, [call_id])
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! It refuses to decide what happens next: providers produce outcomes, the sender alone acts on them.
 
+use super::name_uuid::name_uuid;
 use super::{Call, Device, Kind, Provider};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -50,15 +51,12 @@ impl Push {
 
     fn id_of(&self, kind: Kind) -> Uuid {
         let device = &self.device;
-        let mut name = [device.user.as_str(), &device.device_id, device.token.expose()].join("/");
-        if kind != Kind::Call {
-            name = [&name, kind.as_str()].join("/");
-        }
-        if matches!(kind, Kind::Message(_)) {
-            // Messages of one conversation may share a Call-ID (RFC 3428 §4).
-            name = [&*name, &self.expires_at_s.to_string()].join("/");
-        }
-        Uuid::new_v5(&self.call.uuid(), name.as_bytes())
+        let kind_text = (kind != Kind::Call).then(|| kind.as_str());
+        // Messages of one conversation may share a Call-ID (RFC 3428 §4).
+        let time = matches!(kind, Kind::Message(_)).then(|| self.expires_at_s.to_string());
+        let name = [device.user.as_str(), "/", &device.device_id, "/", device.token.expose()].into_iter();
+        let more = [kind_text, time.as_deref()].into_iter().flatten().flat_map(|part| ["/", part]);
+        name_uuid(&self.call.uuid(), name.chain(more))
     }
 }
 

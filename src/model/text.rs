@@ -2,6 +2,7 @@
 //!
 //! It refuses to guess encodings; whoever calls it has valid UTF-8 in hand.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Why a value from outside was refused: which value, and what is wrong with it. Never the value itself, since it may
@@ -36,6 +37,12 @@ pub fn cut_to(text: &str, max_len: usize) -> &str {
     }
     let end = (0..=max_len).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     &text[..end]
+}
+
+/// The text in lower case; most are already.
+pub fn folded(text: &str) -> Cow<'_, str> {
+    let is_folded = text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    if is_folded { Cow::Borrowed(text) } else { Cow::Owned(text.to_lowercase()) }
 }
 
 /// One harmless line: control characters (line breaks too, so that nothing can inject a header or a log line) become

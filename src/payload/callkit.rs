@@ -5,48 +5,34 @@
 //! Sources: flutter_callkit_incoming, PUSHKIT.md (`id`, `nameCaller`, `handle`, `isVideo`);
 //! react-native-voip-push-notification, README (`uuid`, `callerName`, `handle`); callkeep, `displayIncomingCall` (`hasVideo`).
 
+use super::object::Object;
+use super::seed;
 use super::values::Values;
-use super::{Aps, seed};
-use serde::Serialize;
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Callkit<'a, Flag> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    aps: Option<Aps>,
-    #[serde(flatten)]
-    seed: seed::Seed<'a>,
-    id: &'a str,
-    uuid: &'a str,
-    name_caller: &'a str,
-    caller_name: &'a str,
-    handle: &'a str,
-    has_video: Flag,
-    is_video: Flag,
-    #[serde(rename = "caller_host", skip_serializing_if = "str::is_empty")]
-    caller_host: &'a str,
-}
-
-pub(super) fn apns<'a>(values: &'a Values<'_>) -> Callkit<'a, bool> {
-    Callkit { aps: Some(Aps {}), ..with(values, values.is_video()) }
+pub(super) fn apns(out: &mut Vec<u8>, values: &Values<'_>) {
+    let mut object = Object::new(out);
+    object.json("aps", "{}");
+    write(&mut object, values, |object, key| object.json(key, values.video_text()));
+    object.end();
 }
 
 /// The same as texts.
-pub(super) fn data<'a>(values: &'a Values<'_>) -> Callkit<'a, &'static str> {
-    with(values, values.video_text())
+pub(super) fn data(out: &mut Vec<u8>, values: &Values<'_>) {
+    let mut object = Object::new(out);
+    write(&mut object, values, |object, key| object.text(key, values.video_text()));
+    object.end();
 }
 
-fn with<'a, Flag: Copy>(values: &'a Values<'_>, video: Flag) -> Callkit<'a, Flag> {
-    Callkit {
-        aps: None,
-        seed: seed::data(values),
-        id: values.id(),
-        uuid: values.id(),
-        name_caller: values.name,
-        caller_name: values.name,
-        handle: values.number(),
-        has_video: video,
-        is_video: video,
-        caller_host: values.host(),
+fn write(object: &mut Object<'_>, values: &Values<'_>, flag: impl Fn(&mut Object<'_>, &'static str)) {
+    seed::write(object, values);
+    object.text("id", values.id());
+    object.text("uuid", values.id());
+    object.text("nameCaller", values.name);
+    object.text("callerName", values.name);
+    object.text("handle", values.number());
+    flag(object, "hasVideo");
+    flag(object, "isVideo");
+    if !values.host().is_empty() {
+        object.text("caller_host", values.host());
     }
 }

@@ -10,6 +10,7 @@ mod ended;
 mod linphone;
 mod message;
 mod minimal;
+mod object;
 mod refresh;
 mod seed;
 mod sylk;
@@ -30,10 +31,10 @@ use values::Values;
 pub fn apns(profile: &Profile, push: &Push) -> Bytes {
     let write = |out: &mut Vec<u8>, values: &Values<'_>| {
         match profile {
-            Profile::Callkit => json(out, &callkit::apns(values)),
+            Profile::Callkit => callkit::apns(out, values),
             Profile::Linphone => json(out, &linphone::apns(values)),
             Profile::Sylk => json(out, &sylk::apns(values)),
-            Profile::Seed => json(out, &seed::apns(values)),
+            Profile::Seed => seed::apns(out, values),
             Profile::Minimal => json(out, &minimal::apns(values)),
             Profile::Template(template) => template::write(out, template, values),
         }
@@ -57,10 +58,10 @@ pub fn fcm(profile: &Profile, push: &Push, ios: IosPushType) -> Bytes {
 
 fn data(out: &mut Vec<u8>, profile: &Profile, values: &Values<'_>) {
     match profile {
-        Profile::Callkit => json(out, &callkit::data(values)),
+        Profile::Callkit => callkit::data(out, values),
         Profile::Linphone => json(out, &linphone::data(values)),
         Profile::Sylk => json(out, &sylk::data(values)),
-        Profile::Seed => json(out, &seed::data(values)),
+        Profile::Seed => seed::data(out, values),
         Profile::Minimal => json(out, &minimal::data(values)),
         Profile::Template(template) => template::write(out, template, values),
     }

@@ -4,36 +4,26 @@
 //!
 //! Source: the seed's `sendVoIPPush`, `message.data`.
 
-use super::Aps;
+use super::object::Object;
 use super::values::Values;
-use serde::Serialize;
 
-#[derive(Serialize)]
-pub(super) struct Seed<'a> {
-    call_id: &'a str,
-    caller: &'a str,
-    caller_number: &'a str,
-    sip_user: &'a str,
-    voip: &'static str,
+pub(super) fn apns(out: &mut Vec<u8>, values: &Values<'_>) {
+    let mut object = Object::new(out);
+    object.json("aps", "{}");
+    write(&mut object, values);
+    object.end();
 }
 
-#[derive(Serialize)]
-pub(super) struct ForApns<'a> {
-    aps: Aps,
-    #[serde(flatten)]
-    seed: Seed<'a>,
+pub(super) fn data(out: &mut Vec<u8>, values: &Values<'_>) {
+    let mut object = Object::new(out);
+    write(&mut object, values);
+    object.end();
 }
 
-pub(super) fn apns<'a>(values: &'a Values<'_>) -> ForApns<'a> {
-    ForApns { aps: Aps {}, seed: data(values) }
-}
-
-pub(super) fn data<'a>(values: &'a Values<'_>) -> Seed<'a> {
-    Seed {
-        call_id: &values.call.call_id,
-        caller: values.name,
-        caller_number: values.number(),
-        sip_user: values.user(),
-        voip: "true",
-    }
+pub(super) fn write(object: &mut Object<'_>, values: &Values<'_>) {
+    object.text("call_id", &values.call.call_id);
+    object.text("caller", values.name);
+    object.text("caller_number", values.number());
+    object.text("sip_user", values.user());
+    object.text("voip", "true");
 }

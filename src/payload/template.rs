@@ -2,6 +2,7 @@
 //!
 //! It refuses values that would end the string that they stand in.
 
+use super::object::escape;
 use super::values::Values;
 use crate::config::{Field, Piece, Template};
 
@@ -32,17 +33,5 @@ fn value<'a>(field: Field, values: &'a Values<'_>) -> &'a str {
         Field::Video => values.video_text(),
         // Only in what says that a call is over.
         Field::Reason => "",
-    }
-}
-
-/// Adds the inside of a JSON string (RFC 8259 §7). The model has taken control characters out, but for the day that it does not
-/// they become spaces here.
-fn escape(out: &mut Vec<u8>, text: &str) {
-    for byte in text.bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            0..0x20 => out.push(b' '),
-            _ => out.push(byte),
-        }
     }
 }

@@ -10,7 +10,7 @@ use super::pairs::Pairs;
 use super::policy::next_attempt;
 use super::records::Records;
 use super::stops::Ticket;
-use crate::http2::IS_SENT;
+use crate::http2::Lost;
 use crate::model::{Kind, Outcome, Push, PushResult};
 use crate::stats::{Counter, Stats};
 use crate::timeline::Timeline;
@@ -65,18 +65,18 @@ pub(super) async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>)
     let (mut tries, mut attempts) = (0, 0);
     loop {
         let asked_at_ms = now_ms();
-        IS_SENT.with(|is_sent| is_sent.set(false));
+        let is_sent = Cell::new(false);
         // Ends with its block: a push under way would keep room for the attempt and for the pause after it.
         let Some(Attempt { outcome, reach }) = ({
-            let attempt = pin!(lane.attempt(push, deadline));
-            ticket.while_needed(attempt, || !IS_SENT.with(Cell::get)).await
+            let attempt = pin!(lane.attempt(push, deadline, &is_sent));
+            ticket.while_needed(attempt, || !is_sent.get()).await
         }) else {
             return given_up(delivery, lane, not_needed(), attempts);
         };
         tries += u32::from(reach != Reach::NotTaken);
-        attempts += u32::from(matches!(reach, Reach::Answered | Reach::Lost));
-        if reach == Reach::Lost {
-            stats.count(Counter::Lost);
+        attempts += u32::from(matches!(reach, Reach::Answered | Reach::Lost(_)));
+        if let Reach::Lost(how) = reach {
+            count_lost(stats, how);
         }
         if matches!(outcome, Outcome::Accepted) {
             return PushResult { provider: lane.provider(), outcome, attempts };
@@ -101,6 +101,15 @@ pub(super) async fn attempt_until_done(delivery: &Delivery<'_>, lane: &Rc<Lane>)
         }
         stats.count(Counter::Retries);
     }
+}
+
+fn count_lost(stats: &Stats, how: Lost) {
+    stats.count(Counter::Lost);
+    stats.count(match how {
+        Lost::Late => Counter::LostLate,
+        Lost::Reset => Counter::LostReset,
+        Lost::Closed => Counter::LostClosed,
+    });
 }
 
 /// Whether a push goes to an iPhone's token for alerts, as far as the store has it: a call that is pushed to a device which no store

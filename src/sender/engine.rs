@@ -16,7 +16,6 @@ use super::records::Records;
 use super::stops::{Needless, Stops, Ticket};
 use super::window::{Asked, Window};
 use crate::config::{ConfigError, InForce, Settings};
-use crate::http2::IS_SENT;
 use crate::model::{Kind, Outcome, Push, PushResult, Report};
 use crate::process::Stamp;
 use crate::stats::{Counter, Stats};
@@ -206,7 +205,7 @@ impl Engine {
             }
             who.add(result);
         };
-        tokio::task::spawn_local(IS_SENT.scope(Cell::new(false), push));
+        tokio::task::spawn_local(push);
         true
     }
 
@@ -286,7 +285,9 @@ impl Engine {
     /// Waits until nothing is under way, at most `grace`, and says in the log what was lost.
     pub(super) async fn drain(&self, grace: Duration) {
         if timeout(grace, self.depth.until_empty()).await.is_err() {
-            log::warn!("the sender stops with {} pushes unanswered", self.depth.now());
+            let unanswered = self.depth.now();
+            self.stats.add(Counter::LostAtStop, unanswered);
+            log::warn!("the sender stops with {unanswered} pushes unanswered");
         }
         self.timeline.finish();
     }

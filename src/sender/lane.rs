@@ -4,7 +4,7 @@
 
 use super::authorizer::Authorizer;
 use crate::config::Origin;
-use crate::http2::{Ask, Client, Failure, Response};
+use crate::http2::{Ask, Client, Failure, Lost, Response};
 use crate::model::{Device, Environment, Outcome, Provider, Push};
 use crate::provider::{Answer, Authorization, Blame, PushProvider};
 use bytes::Bytes;
@@ -44,7 +44,7 @@ pub(super) enum Reach {
     /// The provider answered.
     Answered,
     /// It was sent, and no answer came.
-    Lost,
+    Lost(Lost),
     /// The provider would not take it (GOAWAY, no stream free): nothing happened, so it is no attempt.
     NotTaken,
     /// There was nobody to send it to, or nothing to send.
@@ -56,11 +56,16 @@ struct Asked<'a> {
     provider: &'a dyn PushProvider,
     push: &'a Push,
     authorization: &'a Authorization,
+    is_sent: &'a Cell<bool>,
 }
 
 impl Ask for Asked<'_> {
     fn request(&self) -> Result<Request<Bytes>, String> {
         self.provider.request(self.push, self.authorization).map_err(|outcome| outcome.reason().to_owned())
+    }
+
+    fn note_sent(&self, may_have_arrived: bool) {
+        self.is_sent.set(may_have_arrived);
     }
 }
 
@@ -149,8 +154,14 @@ impl Lane {
             && self.app(&there) == lane.app(device)
     }
 
-    /// One attempt: one request, one outcome. `deadline` is when the phone stops ringing.
-    pub(super) async fn attempt(self: &Rc<Self>, push: &Push, deadline: Instant) -> Attempt {
+    /// One attempt: one request, one outcome. `deadline` is when the phone stops ringing; `is_sent` is true while the provider may
+    /// have the push.
+    pub(super) async fn attempt(
+        self: &Rc<Self>,
+        push: &Push,
+        deadline: Instant,
+        is_sent: &Cell<bool>,
+    ) -> Attempt {
         let not_sent = |outcome| Attempt { outcome, reach: Reach::NotSent };
         if self.paused_until.get().is_some_and(|until| Instant::now() < until) {
             let reason = "the credential is paused after a refusal".to_owned();
@@ -168,7 +179,7 @@ impl Lane {
                 }
             },
         };
-        let asked = Asked { provider: &*self.provider, push, authorization: &authorization };
+        let asked = Asked { provider: &*self.provider, push, authorization: &authorization, is_sent };
         let attempt = judge(&*self.provider, self.client.send(&asked, deadline).await);
         match attempt.outcome {
             Outcome::CredentialRefused { .. } => self.distrust(&authorization),
@@ -225,7 +236,7 @@ pub(super) fn judge(provider: &dyn PushProvider, done: Result<Response, Failure>
         }
         Err(failure) => {
             let reach = match &failure {
-                Failure::Lost(_) => Reach::Lost,
+                Failure::Lost(how, _) => Reach::Lost(*how),
                 Failure::NotProcessed(_) => Reach::NotTaken,
                 Failure::Connect(_) | Failure::Unmade(_) => Reach::NotSent,
             };

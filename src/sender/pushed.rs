@@ -2,7 +2,8 @@
 //!
 //! It refuses to grow without a bound; the oldest call makes room.
 
-use crate::model::{Call, Caller, Push};
+use super::window::Mixed;
+use crate::model::{Call, Caller, Push, folded};
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
@@ -19,7 +20,7 @@ const MOST: usize = 20_000;
 /// The calls, by a hash of user and Call-ID.
 #[derive(Default)]
 pub(super) struct Pushed {
-    calls: HashMap<u64, Known>,
+    calls: HashMap<u64, Known, Mixed>,
     in_order: VecDeque<(Instant, u64)>,
     hasher: RandomState,
 }
@@ -105,7 +106,7 @@ impl Pushed {
 
     /// Users are the same in any case of letters, as SIP registrars have them.
     fn key(&self, call: &Call) -> u64 {
-        self.hasher.hash_one((call.callee.as_str().to_lowercase(), &call.call_id))
+        self.hasher.hash_one((folded(call.callee.as_str()), &call.call_id))
     }
 }
 

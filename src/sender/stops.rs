@@ -2,7 +2,8 @@
 //!
 //! It refuses to call back what a provider may have already: its answer is waited for as always.
 
-use crate::model::Call;
+use super::window::Mixed;
+use crate::model::{Call, folded};
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
@@ -30,7 +31,7 @@ pub enum Needless {
 /// The calls with pushes under way, by a hash of user and Call-ID.
 #[derive(Default)]
 pub(super) struct Stops {
-    calls: RefCell<HashMap<u64, UnderWay>>,
+    calls: RefCell<HashMap<u64, UnderWay, Mixed>>,
     told: RefCell<Told>,
     hasher: RandomState,
 }
@@ -38,7 +39,7 @@ pub(super) struct Stops {
 /// The last words about calls.
 #[derive(Default)]
 struct Told {
-    words: HashMap<u64, (Instant, Needless)>,
+    words: HashMap<u64, (Instant, Needless), Mixed>,
     in_order: VecDeque<(Instant, u64)>,
 }
 
@@ -99,7 +100,7 @@ impl Stops {
 
     /// Users are the same in any case of letters, as SIP registrars have them.
     fn key(&self, user: &str, call_id: &str) -> u64 {
-        self.hasher.hash_one((user.to_lowercase(), call_id))
+        self.hasher.hash_one((folded(user), call_id))
     }
 }
 

@@ -130,6 +130,12 @@ impl Mixed {
     }
 }
 
+impl Default for Mixed {
+    fn default() -> Mixed {
+        Mixed::new()
+    }
+}
+
 impl BuildHasher for Mixed {
     type Hasher = Mixing;
 

@@ -49,8 +49,16 @@ pub enum Counter {
     TooManyCalls,
     /// Attempts that were repeated.
     Retries,
-    /// Attempts that were sent and never answered.
+    /// Attempts that were sent and never answered: the sum of the next three.
     Lost,
+    /// Those whose answer was not there within five seconds, or by the end of the ring time.
+    LostLate,
+    /// Those that the provider has reset.
+    LostReset,
+    /// Those whose connection ended first.
+    LostClosed,
+    /// Pushes that were under way when the sender stopped and its time to wait for them was over.
+    LostAtStop,
     /// Pushes that were given up since their call needs them no more.
     Stopped,
     /// Dead tokens that were not deleted because too many died at once.
@@ -147,6 +155,10 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
     ),
     (Counter::Retries, "retries_total", "Attempts that were repeated"),
     (Counter::Lost, "lost_total", "Attempts that were sent and never answered"),
+    (Counter::LostLate, "lost_late_total", "Lost attempts whose answer was not there in time"),
+    (Counter::LostReset, "lost_reset_total", "Lost attempts that the provider has reset"),
+    (Counter::LostClosed, "lost_closed_total", "Lost attempts whose connection ended first"),
+    (Counter::LostAtStop, "lost_at_stop_total", "Pushes unanswered when the sender stopped"),
     (Counter::Stopped, "stopped_total", "Pushes given up since their call needs them no more"),
     (Counter::Quarantined, "quarantined_total", "Dead tokens not deleted because too many died at once"),
     (
