@@ -6,9 +6,9 @@
 mod support;
 
 use serde_json::json;
-use std::time::{Duration, Instant};
-use support::Scratch;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use support::simulator::Simulator;
+use support::{DEADLINE, Scratch, poll};
 use voip_push::model::{Environment, Extra, Outcome};
 use voip_push::service::{Error, QuarantineAction, Service, Target};
 use voip_push::stats::Counter;
@@ -130,6 +130,10 @@ fn the_accounts_of_one_phone_share_its_token_until_it_dies() {
     let rig = Rig::with("push-accounts", &[], &[("[call]", "[limits]\nusers_per_token = 2\n[call]")]);
     for user in ["alice", "bob", "carol"] {
         rig.register(user, &iphone(1), "ios");
+        // Registrations have a time in ms; of those of the same one none is the oldest.
+        let now_ms = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        let registered = now_ms();
+        poll(DEADLINE, || (now_ms() > registered).then_some(())).unwrap();
     }
     assert!(matches!(rig.service.lookup("alice"), Err(Error::NoDevice)), "the oldest leaves");
     for (user, call_id) in [("bob", "c1"), ("carol", "c2")] {

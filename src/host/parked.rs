@@ -229,15 +229,19 @@ impl Parked {
         came.into_iter().chain(self.catch_up(&user, id, missed_since, now)).collect()
     }
 
-    /// A call gets the phone that has registered since it has looked for contacts.
-    fn catch_up(&mut self, user: &str, id: CallId, missed_since: Moment, now: Instant) -> Option<Act> {
-        let call = self.calls.get_mut(&id)?;
+    /// A call gets the phones that have registered since it has looked for contacts.
+    fn catch_up(&mut self, user: &str, id: CallId, missed_since: Moment, now: Instant) -> Vec<Act> {
+        let Some(call) = self.calls.get_mut(&id) else { return Vec::new() };
         call.seen = call.seen.max(missed_since.saturating_sub(1));
-        let state = call.state;
-        // A registration that was told before this was.
-        let told = self.recent.iter().rev().find(|(_, wake)| wake.user == user);
-        let wake = told.map(|(_, wake)| wake.clone()).filter(|wake| wake.moment >= missed_since)?;
-        if state == State::Missed { None } else { self.wake_call(id, &wake, now) }
+        if call.state == State::Missed {
+            return Vec::new();
+        }
+        // Registrations that were told before this was, by several processes, and so in any order.
+        let told = self.recent.iter().map(|(_, wake)| wake);
+        let missed = told.filter(|wake| wake.user == user && wake.moment >= missed_since);
+        let mut missed: Vec<Wake> = missed.cloned().collect();
+        missed.sort_by_key(|wake| wake.moment);
+        missed.iter().filter_map(|wake| self.wake_call(id, wake, now)).collect()
     }
 
     /// Puts a call on its user's list, unless it is over. Where it is on it already, it was counted once too often.

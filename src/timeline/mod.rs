@@ -10,35 +10,29 @@ pub use verdict::verdict;
 
 use crate::config::TimelineSettings;
 use crate::model::{Event, Happening};
-use crate::process::PerProcess;
 use crate::stats::Stats;
-use std::convert::Infallible;
+use std::cell::RefCell;
 use std::sync::Arc;
 use writer::Writer;
 
-/// Takes what happens, in every process that has something to tell.
+/// Takes what happens, in the process that sends: made there, and never carried over a fork.
 pub struct Timeline {
     keep: Option<TimelineSettings>,
     stats: Arc<Stats>,
-    writer: PerProcess<Writer>,
+    writer: RefCell<Option<Writer>>,
 }
 
 impl Timeline {
     /// Nothing is opened and no thread begins before there is something to tell. `None` keeps nothing.
     pub fn new(keep: Option<TimelineSettings>, stats: &Arc<Stats>) -> Timeline {
-        Timeline { keep, stats: Arc::clone(stats), writer: PerProcess::new() }
-    }
-
-    /// Whether anything is kept at all.
-    pub fn is_on(&self) -> bool {
-        self.keep.is_some()
+        Timeline { keep, stats: Arc::clone(stats), writer: RefCell::new(None) }
     }
 
     /// Something happened to a call. `detail` is asked only where it is kept; see [`Happening::detail`].
     pub fn note(&self, call_id: &str, user: &str, event: Event, detail: impl FnOnce() -> String) {
         let Some(keep) = &self.keep else { return };
-        let Ok(writer) =
-            self.writer.get_or_try_make(|| Ok::<_, Infallible>(Writer::start(keep, &self.stats)));
+        let mut writer = self.writer.borrow_mut();
+        let writer = writer.get_or_insert_with(|| Writer::start(keep, &self.stats));
         if writer.wants(call_id, event) {
             let at_ms = i64::try_from(crate::stats::now_ms()).unwrap_or(i64::MAX);
             let (call_id, user) = (call_id.to_owned(), user.to_owned());
@@ -48,7 +42,7 @@ impl Timeline {
 
     /// Writes what is not written yet, and waits for it; to be called before the process ends.
     pub fn finish(&self) {
-        if let Some(writer) = self.writer.replace(None) {
+        if let Some(writer) = self.writer.take() {
             writer.finish();
         }
     }

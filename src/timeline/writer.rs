@@ -21,7 +21,7 @@ const KNOWN: Duration = Duration::from_secs(900);
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 struct Shared {
@@ -66,7 +66,7 @@ impl Writer {
         let own = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("voip_push events".to_owned()).spawn(move || own.run());
         let thread = thread.inspect_err(|error| log::error!("no timelines: {error}")).ok();
-        Writer { shared, thread: Mutex::new(thread) }
+        Writer { shared, thread }
     }
 
     /// Whether an event of this call is to be kept.
@@ -89,11 +89,11 @@ impl Writer {
         }
     }
 
-    pub fn finish(&self) {
+    /// Writes what is not written yet, and waits for it.
+    pub fn finish(self) {
         self.shared.lock().ends = true;
         self.shared.news.notify_all();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
+        if let Some(thread) = self.thread {
             let _ = thread.join();
         }
     }

@@ -347,3 +347,19 @@ fn a_request_that_waits_for_one_device_is_woken_by_no_other_and_its_pushes_are_i
     assert_eq!(over, Some(Act::GiveUp { user, sip_call_id, why }));
     assert!(rig.is_empty() && rig.parked.waiting.count(key) == 0);
 }
+
+#[test]
+fn registrations_that_are_told_early_and_in_the_wrong_order_are_all_heard() {
+    let mut rig = rig();
+    let since = rig.parked.waiting.arrive("bob");
+    let wake = |rig: &Rig, contacts: &[&str]| {
+        let moment = rig.parked.waiting.wake("bob").unwrap();
+        let contacts: Vec<String> = contacts.iter().map(|contact| (*contact).to_owned()).collect();
+        let (user, aor, phone) = ("bob".to_owned(), "sip:bob@x".to_owned(), String::new());
+        Wake { user, aor, moment, tells_contacts: true, registered: 1, phone, contacts }
+    };
+    let (desk, phone) = (wake(&rig, &["desk"]), wake(&rig, &["phone", "desk"]));
+    assert_eq!(rig.parked.wake(&phone, rig.now), []);
+    assert_eq!(rig.parked.wake(&desk, rig.now), []);
+    assert_eq!(rig.followed(ID, since), [Act::Append { id: ID, aor: "sip:bob@x".to_owned() }]);
+}
