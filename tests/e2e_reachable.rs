@@ -105,6 +105,38 @@ fn a_phone_that_seems_to_be_there_and_says_nothing_is_pushed_to_and_rings_when_i
     assert_quiet(&shipped);
 }
 
+/// Registers as the phone of an instance (RFC 5626), which the registrar knows by it on whatever connection it comes.
+fn register_instance(phone: &mut Phone) {
+    let mut sent = phone.register_request(600);
+    let plain = format!("Contact: <{}>", phone.contact());
+    let with = format!("{plain};+sip.instance=\"<urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6>\"");
+    sent.text = sent.text.replace(&plain, &with);
+    phone.send(sent.text.as_bytes());
+    phone.expect_status(&sent, 200);
+}
+
+#[test]
+fn a_phone_that_the_registrar_knows_by_its_instance_rings_on_its_new_connection() {
+    let shipped = start("instance", DEFAULT);
+    shipped.register_token("bob", &apns_token(1), "ios");
+    // Its network has gone, and nobody has told the server.
+    let mut gone = Phone::tcp("bob", shipped.port());
+    register_instance(&mut gone);
+    let mut caller = Phone::udp("alice", shipped.port());
+    let invite = caller.invite("bob");
+    gone.expect_request("INVITE");
+    shipped.simulator.wait_for_pushes(0, 1);
+    let mut back = Phone::tcp("bob", shipped.port());
+    register_instance(&mut back);
+    let ring = back.expect_request("INVITE");
+    // The same place again, while it rings: once is enough.
+    register_instance(&mut back);
+    back.answer(&ring, 180);
+    caller.expect_status(&invite, 180);
+    talk(&mut caller, &invite, &mut back, &ring);
+    assert_eq!((back.count("INVITE"), gone.count("INVITE"), shipped.simulator.pushes().len()), (1, 1, 1));
+}
+
 #[test]
 fn a_call_that_ends_before_a_silent_phone_is_doubted_is_never_pushed() {
     let shipped = start("brief", DEFAULT);

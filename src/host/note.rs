@@ -58,7 +58,7 @@ pub(super) struct Wake {
     pub moment: Moment,
     /// Whether the registrar says which contacts the user has now.
     pub tells_contacts: bool,
-    /// All of them, as it names them.
+    /// All of them, as it names them, each with its place.
     pub contacts: Vec<String>,
     /// What distinguishes the phone from the user's others, as far as it says.
     pub phone: String,
@@ -66,7 +66,18 @@ pub(super) struct Wake {
     pub registered: usize,
 }
 
+/// The registrar's name of a contact, without its place.
+pub(super) fn ruid_of(contact: &str) -> &str {
+    contact.split(' ').next().unwrap_or(contact)
+}
+
 impl Wake {
+    /// The same with contacts by the registrar's names alone.
+    pub fn without_places(&self) -> Wake {
+        let contacts = self.contacts.iter().map(|contact| ruid_of(contact).to_owned()).collect();
+        Wake { contacts, ..self.clone() }
+    }
+
     /// The contacts of this registration.
     pub fn registered(&self) -> &[String] {
         self.contacts.get(..self.registered).unwrap_or_default()
@@ -219,6 +230,7 @@ pub(super) enum Note {
     /// A phone has registered.
     Wake(Wake),
     /// A call went to a contact.
+    /// The contact is named by the registrar's name and its place.
     Rung { id: CallId, contact: String },
     /// A phone rings.
     Rings { id: CallId },

@@ -10,7 +10,7 @@ use super::tm::{self, InHand, NEEDED, tm};
 use super::{awaits, pseudo, reach, sender};
 use crate::host::last::Last;
 use crate::host::limiter::Limiter;
-use crate::host::note::{CallId, Follow, Note, Park, Wake};
+use crate::host::note::{CallId, Follow, Note, Park, Wake, ruid_of};
 use crate::host::parked::user_of;
 use crate::host::waiting::{Moment, Waiting};
 use crate::model::{Invalid, User};
@@ -294,7 +294,7 @@ pub unsafe extern "C" fn wake_calls(msg: Msg, user: Param, _: Param) -> c_int {
         let (aor, header, call_id) =
             unsafe { (text(msg, "$tu")?, text(msg, "$(hdr(Contact)[*])")?, text(msg, "$ci")?) };
         // SAFETY: as above.
-        let (contacts, registered) = unsafe { contacts(msg, &header) };
+        let (contacts, registered) = unsafe { placed_contacts(msg, &header) };
         let phone = phone(&header).unwrap_or(&call_id).to_owned();
         let tells_contacts = !contact_names().is_empty();
         let wake = Wake { user, aor, moment, tells_contacts, contacts, phone, registered };
@@ -309,19 +309,49 @@ pub unsafe extern "C" fn wake_calls(msg: Msg, user: Param, _: Param) -> c_int {
 /// # Safety
 /// On Kamailio's own thread, with the message that it has in hand.
 pub unsafe fn contacts(msg: Msg, header: &str) -> (Vec<String>, usize) {
+    // SAFETY: the caller's word.
+    let (placed, registered) = unsafe { placed_contacts(msg, header) };
+    (placed.iter().map(|contact| ruid_of(contact).to_owned()).collect(), registered)
+}
+
+/// The same with their places: see [`placed`].
+///
+/// # Safety
+/// As for [`contacts`].
+unsafe fn placed_contacts(msg: Msg, header: &str) -> (Vec<String>, usize) {
     let read = |name: &'static str| {
         // SAFETY: the caller's word.
         let value = unsafe { pseudo::read(msg, name) }.ok().flatten()?;
         String::from_utf8(value).ok()
     };
-    let is_registered = |uri: Option<String>| uri.is_some_and(|uri| has_uri(header, &uri));
-    let each = contact_names().iter().map_while(|[ruid, uri]| Some((read(ruid)?, is_registered(read(uri)))));
+    let each = contact_names().iter().map_while(|[ruid, uri]| {
+        let (ruid, uri) = (read(ruid)?, read(uri).unwrap_or_default());
+        Some((placed(&ruid, &uri), has_uri(header, &uri)))
+    });
     let (registered, others): (Vec<_>, Vec<_>) = each.partition(|(_, is_registered)| *is_registered);
     let len = registered.len();
-    let all: Vec<String> = registered.into_iter().chain(others).map(|(ruid, _)| ruid).collect();
+    let all: Vec<String> = registered.into_iter().chain(others).map(|(contact, _)| contact).collect();
     // Where the script has changed the Contact before save(), it may be any of them.
     let registered = if len == 0 { all.len() } else { len };
     (all, registered)
+}
+
+/// A contact by the registrar's name and where it is. A phone with an instance (RFC 5626) that comes back on another connection
+/// keeps its name, and its old connection, which may look open for minutes, had the call already.
+fn placed(ruid: &str, uri: &str) -> String {
+    let after_user = uri.rsplit_once('@').map_or(uri, |(_, host)| host);
+    let host = after_user.split([';', '?', '>']).next().unwrap_or_default();
+    format!("{ruid} {}", host.to_ascii_lowercase())
+}
+
+/// The contact that the request in hand goes to, with its place; `None` where it goes to none of the registrar's.
+///
+/// # Safety
+/// On Kamailio's own thread, with the message that it has in hand.
+pub unsafe fn contact_in_hand(msg: Msg) -> Option<String> {
+    // SAFETY: the caller's word.
+    let (ruid, uri) = unsafe { (text(msg, "$ruid").ok()?, text(msg, "$ru").ok()?) };
+    (!ruid.is_empty()).then(|| placed(&ruid, &uri))
 }
 
 /// What a phone says of itself in its Contact and does not change when it wakes: its instance (RFC 5626 §4.1) or its token
@@ -397,8 +427,8 @@ pub fn check_modules() {
 pub unsafe extern "C" fn was_rung(msg: Msg, _: Param, _: Param) -> c_int {
     call("was_rung", msg, [], |_, []: [&str; 0]| {
         // SAFETY: Kamailio calls a script function on its own thread with the message in hand.
-        let (id, contact) = unsafe { (tm::current(msg)?, text(msg, "$ruid")?) };
-        let was_rung = id.is_some_and(|id| sender::was_rung(id, &contact));
+        let (id, contact) = unsafe { (tm::current(msg)?, contact_in_hand(msg)) };
+        let was_rung = id.zip(contact).is_some_and(|(id, contact)| sender::was_rung(id, &contact));
         Ok(if was_rung { Last::new(1) } else { Last::nothing("this call did not go to this contact yet") })
     })
 }

@@ -9,7 +9,7 @@ use super::{awaits, late, park, pushes, reach, tm};
 use crate::host::doubts::Doubts;
 use crate::host::last::{self, Last};
 use crate::host::limiter::Limiter;
-use crate::host::note::{CallId, End, Follow, Note};
+use crate::host::note::{CallId, End, Follow, Note, ruid_of};
 use crate::host::parked::{Act, GoOn, Parked, Verdict, Why, user_of};
 use crate::host::remembered::Remembered;
 use crate::host::{log_failure, panic_caught, script_code, verbs};
@@ -210,10 +210,11 @@ pub fn knows(id: CallId) -> bool {
     is_followed(id) || is_listed(id)
 }
 
-/// The contacts that a call went to in the route that is being run, as far as it was followed there.
+/// The contacts that a call went to in the route that is being run, as far as it was followed there, by the registrar's names.
 pub fn rung_in_hand(id: CallId) -> Vec<String> {
     FOLLOWED.with_borrow(|followed| {
-        followed.iter().find(|follow| follow.id == id).map(|follow| follow.rung.clone()).unwrap_or_default()
+        let rung = followed.iter().find(|follow| follow.id == id).map(|follow| follow.rung.as_slice());
+        rung.unwrap_or_default().iter().map(|contact| ruid_of(contact).to_owned()).collect()
     })
 }
 
@@ -360,7 +361,7 @@ impl SenderHost {
             }
             Note::Wake(wake) => {
                 self.act_all(self.parked(|parked| parked.wake(&wake, now)));
-                self.remembered.borrow_mut().wake(&wake, now);
+                self.remembered.borrow_mut().wake(&wake.without_places(), now);
                 self.tell_late();
             }
             Note::Rings { id } => self.note_of(id, Event::Rings, String::new),
@@ -392,7 +393,7 @@ impl SenderHost {
 
     /// A call went to a contact.
     fn went_to(&self, id: CallId, contact: &str, now: Instant) {
-        if self.remembered.borrow_mut().rung(id, contact, now) {
+        if self.remembered.borrow_mut().rung(id, ruid_of(contact), now) {
             awaits::less(id, 1);
         }
     }

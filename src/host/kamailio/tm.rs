@@ -5,7 +5,7 @@
 use super::functions::{Msg, is_first_process};
 use super::layout::{CmdFunction, CmdFunction3, CmdFunction4, Fparam, SipMsg};
 use super::symbols::{core, forking};
-use super::{pseudo, sender};
+use super::{park, pseudo, sender};
 use crate::host::note::{CallId, End, Note};
 use crate::host::panic_caught;
 use crate::service::{Error, installed};
@@ -258,8 +258,8 @@ unsafe extern "C" fn watch(_: *mut c_void, event: c_int, params: *mut CallbackPa
         let number = unsafe { (*param).addr() };
         if event == REQUEST_FWDED {
             // SAFETY: tm is on this process' own thread, with this message in hand.
-            let contact = unsafe { pseudo::read(request, "$ruid") };
-            return went_to(unpack(number), contact.ok().flatten());
+            let contact = unsafe { park::contact_in_hand(request) };
+            return went_to(unpack(number), contact);
         }
         let rings = event == RESPONSE_OUT && (180..=183).contains(&code);
         if rings && number & RINGS == 0 && keeps_timelines() {
@@ -304,10 +304,8 @@ unsafe fn end(event: c_int, code: c_int, request: *mut SipMsg) -> End {
     }
 }
 
-fn went_to(id: CallId, contact: Option<Vec<u8>>) {
-    if let Some(contact) =
-        contact.and_then(|contact| String::from_utf8(contact).ok()).filter(|c| !c.is_empty())
-    {
+fn went_to(id: CallId, contact: Option<String>) {
+    if let Some(contact) = contact {
         sender::tell(Note::Rung { id, contact });
     }
 }
