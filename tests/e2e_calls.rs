@@ -6,11 +6,11 @@ mod support;
 
 use serde_json::json;
 use std::time::{Duration, Instant};
-use support::DEADLINE;
 use support::debian;
 use support::kamailio::Installation;
 use support::phone::{Message, Phone, Sent};
 use support::shipped::{Setup, Shipped, apns_token, fcm_token};
+use support::{DEADLINE, poll};
 
 /// How long nothing may take that happens at once.
 const AT_ONCE: Duration = Duration::from_millis(1500);
@@ -297,7 +297,7 @@ fn a_planned_stop_answers_the_calls_that_wait() {
     let mut callers: Vec<Phone> = (0..3).map(|_| Phone::udp("alice", shipped.port())).collect();
     let invites: Vec<Sent> = callers.iter_mut().map(|caller| caller.invite("bob")).collect();
     let calls = || shipped.kamailio.rpc(&["voip_push.calls"]);
-    support::poll(DEADLINE, || calls().contains("parked: 3").then_some(())).expect("they wait");
+    poll(DEADLINE, || calls().contains("parked: 3").then_some(())).expect("they wait");
     let (status, log) = shipped.kamailio.stop();
     assert!(status.success(), "{status}\n{log}");
     for (caller, invite) in callers.iter_mut().zip(&invites) {
@@ -448,6 +448,9 @@ fn a_user_who_is_called_all_the_time_does_not_fill_the_memory() {
         caller.expect_status(&cancel, 200);
         expect_failure(&mut caller, call, 487);
     }
+    // The sender counts calls out, some time after their callers have heard of it.
+    let is_empty = || shipped.kamailio.rpc(&["voip_push.stats"]).contains("parked: 0\n").then_some(());
+    poll(DEADLINE, is_empty).unwrap();
     let again = caller.invite("bob");
     caller.expect_status(&again, 100);
     shipped.simulator.wait_for_pushes(0, 9);
@@ -577,7 +580,7 @@ fn wait_until_closed(shipped: &Shipped, port: u16) {
         let list = shipped.kamailio.rpc(&["core.tcp_list"]);
         (!list.contains(&format!("src_port: {port}"))).then_some(())
     };
-    support::poll(DEADLINE, gone).expect("the server notices a closed connection");
+    poll(DEADLINE, gone).expect("the server notices a closed connection");
 }
 
 /// No call is left behind, and nothing was worth a warning.
@@ -593,7 +596,7 @@ fn assert_quiet(shipped: &Shipped) {
 fn assert_nothing_left(shipped: &Shipped) {
     let calls = || shipped.kamailio.rpc(&["voip_push.calls"]);
     let none = || calls().contains("parked: 0").then_some(());
-    support::poll(DEADLINE, none).unwrap_or_else(|| panic!("{}", calls()));
+    poll(DEADLINE, none).unwrap_or_else(|| panic!("{}", calls()));
     let stats = || shipped.kamailio.rpc(&["tm.stats"]);
     let all_freed = || {
         let stats = stats();
@@ -601,5 +604,5 @@ fn assert_nothing_left(shipped: &Shipped) {
             |name| stats.lines().find_map(|line| line.trim().strip_prefix(name)?.trim().parse::<u32>().ok());
         (number("current:") == Some(0) && number("created:") == number("freed:")).then_some(())
     };
-    support::poll(DEADLINE, all_freed).unwrap_or_else(|| panic!("{}", stats()));
+    poll(DEADLINE, all_freed).unwrap_or_else(|| panic!("{}", stats()));
 }

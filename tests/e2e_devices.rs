@@ -324,7 +324,10 @@ fn a_phone_that_declines_and_was_pushed_itself_is_not_waited_for() {
     let shipped = Shipped::with(
         "declined",
         Setup {
-            config: vec![("[call]", "[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\n[call]")],
+            config: vec![(
+                "[call]",
+                "[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\ncalls_per_user = 0\n[call]",
+            )],
             ..Setup::default()
         },
     );
