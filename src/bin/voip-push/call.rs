@@ -4,9 +4,8 @@
 
 use std::io::Write;
 
-use jiff::Timestamp;
 use voip_push::config::Settings;
-use voip_push::model::{Event, Happening, User};
+use voip_push::model::{Event, Happening, User, utc};
 use voip_push::service::{SqliteStore, TimelineFile, TokenStore, verdict};
 
 use crate::Failure;
@@ -47,7 +46,7 @@ pub fn call(args: &CallArgs) -> Result<(), Failure> {
             args.call_id
         )));
     };
-    let mut text = format!("call {} to {}, {}\n\n", args.call_id, first.user, utc(first.at_ms));
+    let mut text = format!("call {} to {}, {}\n\n", args.call_id, first.user, utc(first.at_ms / 1000));
     for happening in &happenings {
         let after_s = (happening.at_ms - first.at_ms) as f64 / 1000.0;
         text += format!("{after_s:>9.3} s  {:<12}  {}", what(happening.event), shown(happening)).trim_end();
@@ -71,7 +70,7 @@ pub fn user(args: &UserArgs) -> Result<(), Failure> {
 
 fn devices(settings: &Settings, user: &User) -> Result<String, Failure> {
     let failed = |error: voip_push::service::StoreError| Failure::Failed(error.to_string());
-    let now_ms = Timestamp::now().as_millisecond();
+    let now_ms = super::token::now_ms();
     let devices = SqliteStore::open(&settings.store_path).and_then(|mut store| store.devices(user, now_ms));
     let devices = devices.map_err(failed)?;
     if devices.is_empty() {
@@ -83,7 +82,7 @@ fn devices(settings: &Settings, user: &User) -> Result<String, Failure> {
     let mut text = format!("{} has {} device(s)\n", user.as_str(), devices.len());
     for device in devices {
         let app = device.app.as_deref().unwrap_or("the default app");
-        let since = utc(device.registered_at_ms);
+        let since = utc(device.registered_at_ms / 1000);
         text += &format!("    {:?} for {app}, registered {since}\n", device.token);
     }
     Ok(text)
@@ -96,7 +95,7 @@ fn calls(file: &TimelineFile, user: &User, most: u32) -> Result<String, Failure>
     for (call_id, _) in calls {
         let happenings = file.of_call(&call_id).map_err(failed)?;
         let Some(first) = happenings.first() else { continue };
-        text += &format!("{}  call {call_id}\n    {}\n", utc(first.at_ms), verdict(&happenings));
+        text += &format!("{}  call {call_id}\n    {}\n", utc(first.at_ms / 1000), verdict(&happenings));
     }
     Ok(text)
 }
@@ -166,11 +165,6 @@ fn shown(happening: &Happening) -> String {
         Event::Late => "the phone is told that the call is over".to_owned(),
         Event::Rings | Event::Answered => String::new(),
     }
-}
-
-fn utc(at_ms: i64) -> String {
-    let at = Timestamp::from_millisecond(at_ms).unwrap_or_default();
-    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 fn print(text: &str) -> Result<(), Failure> {
