@@ -49,7 +49,7 @@ fn a_good_configuration_is_taken_with_its_defaults() {
     let settings = Settings::load(&settings::write(&scratch)).unwrap();
     assert_eq!(settings.ring.as_secs(), 30);
     assert_eq!(settings.wake.as_secs(), 15);
-    assert_eq!(settings.store_path, scratch.path().join("db/tokens.db"));
+    assert_eq!(settings.store.sqlite(), Some(&*scratch.path().join("db/tokens.db")));
     assert_eq!(settings.apns[0].origin.port, 9);
     assert!(settings.warnings.is_empty());
     assert!(!format!("{settings:?}").contains("PRIVATE"));
@@ -96,7 +96,7 @@ fn unknown_and_missing_keys_and_bad_values_are_named() {
         &replaced("https://127.0.0.1:9\"\n[[fcm]]", "http://x\"\n[[fcm]]"),
         &["[[apns]] url", "https://"],
     );
-    assert_says(&replaced("sqlite:db/tokens.db", "mysql:x"), &["[store] url", "sqlite:/path"]);
+    assert_says(&replaced("sqlite:db/tokens.db", "mysql:x"), &["[store] url", "begins with none of sqlite:"]);
     assert_says(&replaced("\"debug\"", "\"loud\""), &["[log] level", "debug"]);
     assert_says(&with_toml(|_| "[store".to_owned()), &["line 1"]);
 }

@@ -19,11 +19,13 @@ const LAW: &[(&str, &[&str])] = &[
     ("stats", &[]),
     ("sip", &[]),
     ("http2", &["config"]),
-    ("store", &["config"]),
+    // Connections to a Redis or Valkey; it knows no tokens.
+    ("engine", &["config"]),
+    ("store", &["config", "engine"]),
     ("payload", &["config"]),
     ("provider", &["config", "payload"]),
     ("timeline", &["config", "store", "stats"]),
-    ("sender", &["config", "store", "provider", "http2", "stats", "timeline"]),
+    ("sender", &["config", "engine", "store", "provider", "http2", "stats", "timeline"]),
     ("service", &["config", "store", "sender", "stats", "sip", "timeline"]),
     ("rest", &["service", "stats"]),
     ("c_api", &["service", "rest", "stats", "config"]),
@@ -38,8 +40,9 @@ const OPEN_ROOMS: [&str; 3] = ["model", "process", "random"];
 const SIBLINGS: [(&str, [&str; 2]); 1] = [("provider", ["apns", "fcm"])];
 
 /// Where a crate may be named: only in files whose path starts so.
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 8] = [
     ("rusqlite", &["src/store"]),
+    ("redis", &["src/engine", "src/store/redis"]),
     ("h2", &["src/http2", "src/bin/voip-push/simulate"]),
     // ureq, in oauth.rs, wants its crypto provider handed over as rustls' type.
     (

@@ -363,9 +363,9 @@ fn a_new_token_store_waits_for_a_restart(installation: &Installation) {
     rig.register("bob", &token(1), "ios");
     let other = rig.simulator.config().with_file_name("other.db");
     rig.simulator.change_config(&[("tokens.db", "other.db")]);
-    assert!(rig.reload().contains("after_restart: [store] url"));
+    assert!(rig.reload().contains("after_restart: [store]"));
     rig.kamailio
-        .wait_for_log("the new value of [store] url takes effect when the server is started again", DEADLINE);
+        .wait_for_log("the new value of [store] takes effect when the server is started again", DEADLINE);
     assert_eq!((rig.call("bob").as_str(), other.exists()), ("1", false));
 }
 

@@ -16,7 +16,8 @@ pub fn token(number: usize) -> String {
 /// Makes the configuration's store as the library makes it and fills it through SQLite's own program.
 pub fn fill(config: &Path, users: usize) -> PathBuf {
     let service = Service::prepare(config).unwrap_or_else(|error| panic!("{error}"));
-    let path = service.settings().store_path.clone();
+    let path =
+        service.settings().store.sqlite().expect("a configuration of the simulator is of SQLite").to_owned();
     let sql = format!(
         "DELETE FROM push_tokens;
          WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {users})

@@ -45,7 +45,7 @@ fn file(path: &InText) -> Result<Option<&Path>, Failure> {
 /// Reads the configuration and the keys that it names again and puts them in force, in this
 /// process and in all that were forked since the library started. All of it is checked
 /// first; where something is wrong, everything stays as it was. Pushes under way end as they
-/// began, and connections to a provider stay where its key does. A new [store] url takes
+/// began, and connections to a provider stay where its key does. A new [store] takes
 /// effect only after voip_push_shutdown and voip_push_init; the log says so.
 ///
 /// path is the configuration file. NULL means the one in force. Where the library is not

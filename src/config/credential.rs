@@ -306,7 +306,7 @@ fn https_uri(url: &str) -> Result<http::Uri, String> {
     Ok(uri)
 }
 
-fn read_ca(files: &Files, ca_file: &Path) -> Result<Arc<str>, String> {
+pub(super) fn read_ca(files: &Files, ca_file: &Path) -> Result<Arc<str>, String> {
     let pem = files.public(ca_file)?;
     if !pem.contains("-----BEGIN CERTIFICATE-----") {
         let path = beside(files.main(), ca_file);

@@ -134,9 +134,10 @@ impl InForce {
     /// What was made before the fork, or is shared with other programs, stays as it is.
     fn keep_what_cannot_change(&self, settings: &mut Settings) -> Vec<&'static str> {
         let mut kept = Vec::new();
-        if settings.store_path != self.first.store_path {
-            settings.store_path.clone_from(&self.first.store_path);
-            kept.push("[store] url");
+        if (&settings.store, &settings.state_directory) != (&self.first.store, &self.first.state_directory) {
+            settings.store.clone_from(&self.first.store);
+            settings.state_directory.clone_from(&self.first.state_directory);
+            kept.push("[store]");
         }
         if settings.timeline != self.first.timeline {
             settings.timeline.clone_from(&self.first.timeline);

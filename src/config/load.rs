@@ -3,14 +3,13 @@
 //! It refuses values out of range instead of bending them.
 
 use super::AlertWords;
-use super::credential::beside;
 use super::files::Files;
 use super::{
     ApiKeys, ApnsCredential, ConfigError, FcmCredential, IosPushType, MessageSettings, Quarantine,
-    ReachableSettings, RefreshSettings, Settings, SipSettings, TimelineSettings, raw,
+    ReachableSettings, RefreshSettings, Settings, SipSettings, StoreSettings, TimelineSettings, raw,
 };
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,11 +28,13 @@ pub(super) fn examine(files: &Files) -> Result<(Settings, Vec<ConfigError>), Con
     let api_keys_file = raw.rest.as_ref().and_then(|rest| rest.api_keys_file.as_ref());
     let api_keys = api_keys_file.and_then(|named| noted(ApiKeys::load(files, named), &mut faults));
     let number = |key, value, range| in_range(file, key, value, range);
-    let store_path = store_path(file, &raw.store.url)?;
-    let sip = SipSettings::from_raw(file, &raw.sip, &store_path)?;
+    let store = StoreSettings::from_raw(files, &raw.store)?;
+    let state_directory = store.state_directory(file, &raw.store);
+    let sip = SipSettings::from_raw(file, &raw.sip, &state_directory)?;
     let mut settings = Settings {
         file: file.to_owned(),
-        store_path,
+        store,
+        state_directory,
         ring: Duration::from_secs(number("[call] ring_seconds", raw.call.ring_seconds, 5..=180)?),
         wait: Duration::from_millis(number("[call] wait_ms", raw.call.wait_ms, 10..=10_000)?),
         wake: Duration::from_secs(number("[call] wake_seconds", raw.call.wake_seconds, 1..=120)?),
@@ -87,7 +88,7 @@ pub(super) fn examine(files: &Files) -> Result<(Settings, Vec<ConfigError>), Con
     let alerts = Arc::new(AlertWords::from_raw(file, raw.alerts)?);
     settings.apns.iter_mut().for_each(|apns| apns.alerts = Arc::clone(&alerts));
     settings.fcm.iter_mut().for_each(|fcm| fcm.alerts = Arc::clone(&alerts));
-    settings.timeline = TimelineSettings::from_raw(file, raw.timeline, &settings.store_path)?;
+    settings.timeline = TimelineSettings::from_raw(file, raw.timeline, &settings.state_directory)?;
     settings.warnings = warnings(&settings);
     Ok((settings, faults))
 }
@@ -117,13 +118,6 @@ pub(super) fn in_range(
             let why = format!("is {value}; give a number from {} to {}", range.start(), range.end());
             Err(ConfigError::new(file, key, why))
         }
-    }
-}
-
-fn store_path(file: &Path, url: &str) -> Result<PathBuf, ConfigError> {
-    match url.strip_prefix("sqlite:") {
-        Some(path) if !path.is_empty() => Ok(beside(file, Path::new(path))),
-        _ => Err(ConfigError::new(file, "[store] url", "is not of the form sqlite:/path/to/tokens.db")),
     }
 }
 

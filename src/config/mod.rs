@@ -17,6 +17,7 @@ mod reachable;
 mod refresh;
 mod secret;
 mod sip;
+mod store;
 mod template;
 mod timeline;
 
@@ -32,6 +33,7 @@ pub use reachable::ReachableSettings;
 pub use refresh::RefreshSettings;
 pub use secret::Secret;
 pub use sip::{PurrOffer, SipSettings};
+pub use store::{EngineSettings, EngineShape, StoreSettings};
 pub use template::{Field, Piece, Template};
 pub use timeline::TimelineSettings;
 
@@ -45,8 +47,11 @@ use std::time::Duration;
 pub struct Settings {
     /// The file that it was read from.
     pub file: PathBuf,
-    /// `[store] url`: the SQLite file.
-    pub store_path: PathBuf,
+    /// `[store]`: where the tokens live.
+    pub store: StoreSettings,
+    /// `[store] state_directory`: where this machine keeps what is its own, such as the timeline; beside an SQLite file of tokens
+    /// where it is not named.
+    pub state_directory: PathBuf,
     /// `[call] ring_seconds`: how long a phone may ring.
     pub ring: Duration,
     /// `[call] wait_ms`: how long `send_voip_push` waits for the answers.

@@ -30,11 +30,33 @@ pub(super) struct File {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Store {
     pub url: String,
+    pub state_directory: Option<PathBuf>,
+    pub username: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub sentinel_password_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
+    pub key_prefix: String,
+    pub lookup_ms: i64,
+    pub write_ms: i64,
+    pub wait_replicas: i64,
+    pub cache_users: i64,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Store { url: "sqlite:/var/lib/voip-push/tokens.db".to_owned() }
+        Store {
+            url: "sqlite:/var/lib/voip-push/tokens.db".to_owned(),
+            state_directory: None,
+            username: None,
+            password_file: None,
+            sentinel_password_file: None,
+            ca_file: None,
+            key_prefix: "voip-push".to_owned(),
+            lookup_ms: 50,
+            write_ms: 1000,
+            wait_replicas: 0,
+            cache_users: 20_000,
+        }
     }
 }
 

@@ -41,7 +41,7 @@ impl SipSettings {
     pub(super) fn from_raw(
         file: &Path,
         raw: &raw::Sip,
-        store_path: &Path,
+        state_directory: &Path,
     ) -> Result<SipSettings, ConfigError> {
         // RFC 8599 §5.6.1.1: above 120
         let pnsreg_s = in_range(file, "[sip] pnsreg_seconds", raw.pnsreg_seconds, 121..=86_400)?;
@@ -66,7 +66,7 @@ impl SipSettings {
             purr: purr_offer(file, &raw.purr)?,
             purr_key_file: match &raw.purr_key_file {
                 Some(named) => beside(file, named),
-                None => store_path.with_file_name("purr.key"),
+                None => state_directory.join("purr.key"),
             },
         })
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// `[timeline]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimelineSettings {
-    /// `file`: the SQLite file; `timeline.db` beside the tokens where it is not named.
+    /// `file`: the SQLite file; `timeline.db` in the state directory where it is not named.
     pub file: PathBuf,
     /// `keep_hours`: how long it is kept.
     pub keep: Duration,
@@ -23,14 +23,14 @@ impl TimelineSettings {
     pub(super) fn from_raw(
         file: &Path,
         raw: raw::Timeline,
-        store_path: &Path,
+        state_directory: &Path,
     ) -> Result<Option<TimelineSettings>, ConfigError> {
         let hours = in_range(file, "[timeline] keep_hours", raw.keep_hours, 0..=8_760)?;
         let per_second = in_range(file, "[timeline] calls_per_second", raw.calls_per_second, 1..=10_000)?;
-        let beside_tokens = || store_path.with_file_name("timeline.db");
+        let own = || state_directory.join("timeline.db");
         let named = |named: PathBuf| super::credential::beside(file, &named);
         let settings = TimelineSettings {
-            file: raw.file.map_or_else(beside_tokens, named),
+            file: raw.file.map_or_else(own, named),
             keep: Duration::from_secs(hours * 3600),
             calls_per_second: per_second as u32,
         };

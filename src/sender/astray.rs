@@ -8,7 +8,6 @@ use super::lane::Lane;
 use crate::model::{Outcome, PushResult};
 use crate::provider::Blame;
 use crate::stats::Counter;
-use crate::store::TokenStore;
 use std::rc::Rc;
 
 /// Follows a rejection up; gives it back as it is where there is nothing to follow.

@@ -7,7 +7,6 @@ use super::records::Records;
 use crate::config::Quarantine as Limits;
 use crate::model::{Device, Push};
 use crate::stats::{Counter, Stats};
-use crate::store::TokenStore;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;

@@ -2,33 +2,32 @@
 //!
 //! It refuses to fail a push: what cannot be written is counted and logged, and will be learned again.
 
-use crate::config::Settings;
+use crate::config::{Settings, StoreSettings};
 use crate::stats::{Counter, Stats};
-use crate::store::{SqliteStore, StoreError};
-use std::path::PathBuf;
+use crate::store::{self, StoreError, TokenStore};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(super) struct Records {
-    path: PathBuf,
+    settings: StoreSettings,
     stats: Arc<Stats>,
-    store: Arc<Mutex<Option<SqliteStore>>>,
+    store: Arc<Mutex<Option<Box<dyn TokenStore>>>>,
 }
 
 impl Records {
     pub(super) fn new(settings: &Settings, stats: &Arc<Stats>) -> Self {
-        Records { path: settings.store_path.clone(), stats: Arc::clone(stats), store: Arc::default() }
+        Records { settings: settings.store.clone(), stats: Arc::clone(stats), store: Arc::default() }
     }
 
     /// Does `work` with the store; `None` where it could not be done, with `what` it was in the log.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         what: &str,
-        work: impl FnOnce(&mut SqliteStore) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&mut dyn TokenStore) -> Result<T, StoreError> + Send + 'static,
     ) -> Option<T> {
-        let (path, store) = (self.path.clone(), Arc::clone(&self.store));
+        let (settings, store) = (self.settings.clone(), Arc::clone(&self.store));
         let writing = tokio::task::spawn_blocking(move || {
             let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
-            work(opened(&mut store, path)?)
+            work(opened(&mut store, &settings)?)
         });
         match writing.await {
             Ok(Ok(done)) => return Some(done),
@@ -42,9 +41,12 @@ impl Records {
     }
 }
 
-fn opened(store: &mut Option<SqliteStore>, path: PathBuf) -> Result<&mut SqliteStore, StoreError> {
+fn opened<'a>(
+    store: &'a mut Option<Box<dyn TokenStore>>,
+    settings: &StoreSettings,
+) -> Result<&'a mut dyn TokenStore, StoreError> {
     match store {
-        Some(open) => Ok(open),
-        None => Ok(store.insert(SqliteStore::open(&path)?)),
+        Some(open) => Ok(&mut **open),
+        None => Ok(&mut **store.insert(store::open(settings)?)),
     }
 }

@@ -8,7 +8,6 @@ use crate::config::Settings;
 use crate::model::{Extra, Invalid, NewDevice, Platform, Provider, User};
 use crate::sip::{Ask, Contact, Contacts, PushDevice, feature_caps_line, push_services_of, seconds};
 use crate::stats::Counter;
-use crate::store::TokenStore;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 

@@ -8,7 +8,6 @@ use crate::config::PurrOffer;
 use crate::model::{Call, Caller, Device, Kind, Media, NewDevice, Platform, Push, User};
 use crate::sip::Uri;
 use crate::stats::Counter;
-use crate::store::TokenStore;
 use std::time::Duration;
 
 impl Service {

@@ -18,10 +18,9 @@ mod trial;
 pub use crate::config::LogLevel;
 pub use crate::sender::{Authorization, Blame, Next, Probe, Probed, Reached, Unreached};
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
-pub use crate::store::Limits;
 pub use crate::store::{
-    Imported, Inspection, MadeBy, Registered, SCHEMA, SqliteStore, StoreError, TimelineFile, ToImport,
-    TokenStore,
+    Imported, Inspection, Limits, MadeBy, Registered, SCHEMA, SqliteStore, StoreError, TimelineFile,
+    ToImport, TokenStore, open as open_store, prepare as prepare_store,
 };
 pub use crate::timeline::verdict;
 pub use contacts::{Offer, SipRegister, Stored};
@@ -38,6 +37,7 @@ use crate::model::{
 use crate::process::{Guesses, PerProcess, own_pid};
 use crate::sender::{Hub, Sender};
 use crate::stats::{Counter, Stats};
+use crate::store;
 use error::judge;
 use once_cell::sync::OnceCell;
 use std::path::Path;
@@ -54,7 +54,7 @@ pub struct Service {
     /// Who has shown wrong API keys, in all processes.
     guesses: Guesses,
     /// Each process' own database handle.
-    store: PerProcess<Mutex<SqliteStore>>,
+    store: PerProcess<Mutex<Box<dyn TokenStore>>>,
     /// Each process' own way to the sender, once something is pushed.
     sender: PerProcess<Sender>,
     /// Set where the sender is a process of its own.
@@ -125,7 +125,7 @@ impl Service {
     /// As above.
     pub fn prepare_logging(file: &Path, apply_level: fn(LogLevel)) -> Result<Service, Error> {
         let settings = Settings::load(file).map_err(Error::Config)?;
-        SqliteStore::prepare(&settings.store_path)
+        store::prepare(&settings.store)
             .map_err(|error| Error::Config(settings.error("[store] url", error.to_string())))?;
         Sender::check(&settings).map_err(Error::Config)?;
         let no_memory = |error| Error::Internal(format!("no shared memory: {error}"));
@@ -478,13 +478,12 @@ impl Service {
 
     fn with_store<T>(
         &self,
-        work: impl FnOnce(&mut SqliteStore) -> Result<T, StoreError>,
+        work: impl FnOnce(&mut dyn TokenStore) -> Result<T, StoreError>,
     ) -> Result<T, Error> {
         known::forget();
-        let store =
-            self.store.get_or_try_make(|| SqliteStore::open(&self.settings().store_path).map(Mutex::new))?;
+        let store = self.store.get_or_try_make(|| store::open(&self.settings().store).map(Mutex::new))?;
         let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(work(&mut store)?)
+        Ok(work(&mut **store)?)
     }
 
     fn counted<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {

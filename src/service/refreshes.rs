@@ -6,7 +6,7 @@
 use super::{Error, Service, now_ms};
 use crate::model::{Call, Kind, NewDevice, Platform, Push};
 use crate::stats::Counter;
-use crate::store::{Refresh, TokenStore};
+use crate::store::Refresh;
 use std::time::Duration;
 
 /// Most phones that are asked at a time, once a second.

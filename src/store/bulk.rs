@@ -42,12 +42,8 @@ pub struct Imported {
 }
 
 impl SqliteStore {
-    /// Every device in the order of users and device ids, expired ones too, until `tell` says that it is enough. What others change
-    /// meanwhile may be told as it was or as it is.
-    ///
-    /// # Errors
-    /// The store cannot be reached.
-    pub fn each_device(&mut self, mut tell: impl FnMut(Device) -> bool) -> Result<(), StoreError> {
+    /// [`TokenStore::each_device`](super::TokenStore::each_device), in the order of users and device ids.
+    pub(super) fn tell_each(&mut self, tell: &mut dyn FnMut(Device) -> bool) -> Result<(), StoreError> {
         let (mut user, mut device_id) = (String::new(), String::new());
         // No user has an empty name, so every row comes after this.
         loop {
@@ -79,31 +75,15 @@ impl SqliteStore {
         };
         read().map_err(|error| self.named(error))
     }
-
-    /// How many devices are registered.
-    ///
-    /// # Errors
-    /// The store cannot be reached.
-    pub fn count(&self) -> Result<u64, StoreError> {
-        let sql = "SELECT count(*) FROM push_tokens";
-        let count = self.reading().query_row(sql, [], |row| row.get::<_, i64>(0));
-        count.map(|count| count.unsigned_abs()).map_err(|error| self.named(error))
-    }
-
-    /// Stores devices as another store knew them, all of them or none. A token has one owner here, too: who has registered
-    /// it last. No limit of devices per user is asked.
-    ///
-    /// # Errors
-    /// The store cannot be reached or is full; nothing was changed then.
-    pub fn import(&mut self, devices: &[ToImport]) -> Result<Imported, StoreError> {
-        import(self.connection(), devices).map_err(|error| self.named(error))
-    }
 }
 
 /// User and device id as they stand there, and the device where the row is in order.
 type Row = (String, String, Result<Device, crate::model::Invalid>);
 
-fn import(connection: &mut rusqlite::Connection, devices: &[ToImport]) -> rusqlite::Result<Imported> {
+pub(super) fn import(
+    connection: &mut rusqlite::Connection,
+    devices: &[ToImport],
+) -> rusqlite::Result<Imported> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut imported = Imported::default();
     for device in devices {

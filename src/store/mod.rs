@@ -15,6 +15,7 @@ pub use refresh::Refresh;
 pub use sqlite::SqliteStore;
 pub use timeline::TimelineFile;
 
+use crate::config::StoreSettings;
 use crate::model::{Device, Environment, NewDevice, Token, User};
 use std::fmt;
 
@@ -81,6 +82,68 @@ pub trait TokenStore: Send {
     /// # Errors
     /// The store cannot be reached; nothing was changed then.
     fn prove_environment(&mut self, device: &Device, environment: Environment) -> Result<bool, StoreError>;
+
+    /// A phone has registered until `ends_at_ms` and is to be asked at `due_at_ms`, both in ms since 1970, unless it registers before.
+    ///
+    /// # Errors
+    /// The store cannot be reached; nothing was changed then.
+    fn plan_refresh(
+        &mut self,
+        user: &User,
+        device_id: &str,
+        due_at_ms: i64,
+        ends_at_ms: i64,
+    ) -> Result<(), StoreError>;
+
+    /// Phones that are to be asked by now, at most so many, those that are due longest first. Each is due once more `retry_ms` later, and
+    /// then no more.
+    ///
+    /// # Errors
+    /// The store cannot be reached; nothing was changed then.
+    fn take_refreshes(&mut self, now_ms: i64, retry_ms: i64, most: u32) -> Result<Vec<Refresh>, StoreError>;
+
+    /// Every device, expired ones too, until `tell` says that it is enough. What others change meanwhile may be told as it was or as
+    /// it is.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    fn each_device(&mut self, tell: &mut dyn FnMut(Device) -> bool) -> Result<(), StoreError>;
+
+    /// How many devices are registered.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    fn count(&mut self) -> Result<u64, StoreError>;
+
+    /// Stores devices as another store knew them. A token has one owner here, too: who has registered it last. No limit of devices
+    /// per user is asked.
+    ///
+    /// # Errors
+    /// The store cannot be reached or is full. SQLite has changed nothing then; a store on several machines may have taken some of
+    /// the devices, and takes the same ones again without harm.
+    fn import(&mut self, devices: &[ToImport]) -> Result<Imported, StoreError>;
+}
+
+/// Proves that a store can be used, while an operator is looking; to be called before any fork. Makes what is missing.
+///
+/// # Errors
+/// It cannot be used: one line that says why and what to do.
+pub fn prepare(settings: &StoreSettings) -> Result<(), StoreError> {
+    match settings {
+        StoreSettings::Sqlite(path) => SqliteStore::prepare(path),
+        StoreSettings::Engine(engine) => Err(StoreError::new(format!("{engine} cannot be used yet"))),
+    }
+}
+
+/// Opens a store for this process.
+///
+/// # Errors
+/// It cannot be opened; see the stores.
+pub fn open(settings: &StoreSettings) -> Result<Box<dyn TokenStore>, StoreError> {
+    match settings {
+        StoreSettings::Sqlite(path) => Ok(Box::new(SqliteStore::open(path)?)),
+        StoreSettings::Engine(engine) => Err(StoreError::new(format!("{engine} cannot be used yet"))),
+    }
 }
 
 /// What a registration did.

@@ -2,8 +2,6 @@
 //!
 //! It refuses to name a phone whose registration has ended (RFC 8599 §5.5).
 
-use super::schema::failed;
-use super::{SqliteStore, StoreError};
 use crate::model::User;
 use rusqlite::{Connection, TransactionBehavior, params};
 
@@ -31,43 +29,31 @@ const DONE: &str = "DELETE FROM refreshes WHERE user_id = ?1 AND device_id = ?2"
 /// Asked so often, a phone that does not register is left alone.
 const MOST_TRIES: u32 = 2;
 
-impl SqliteStore {
-    /// A phone has registered until `ends_at_ms` and is to be asked at `due_at_ms`, both in ms since 1970, unless it registers before.
-    ///
-    /// # Errors
-    /// The store cannot be reached; nothing was changed then.
-    pub fn plan_refresh(
-        &mut self,
-        user: &User,
-        device_id: &str,
-        due_at_ms: i64,
-        ends_at_ms: i64,
-    ) -> Result<(), StoreError> {
-        let values = params![user.as_str(), device_id, due_at_ms, ends_at_ms];
-        let done = self.connection().prepare_cached(PLAN).and_then(|mut plan| plan.execute(values));
-        done.map(|_| ()).map_err(failed)
-    }
-
-    /// Phones that are to be asked by now, at most so many, those that are due longest first. Each is due once more `retry_ms` later, and
-    /// then no more.
-    ///
-    /// # Errors
-    /// The store cannot be reached; nothing was changed then.
-    pub fn take_refreshes(
-        &mut self,
-        now_ms: i64,
-        retry_ms: i64,
-        most: u32,
-    ) -> Result<Vec<Refresh>, StoreError> {
-        // Mostly there is nothing, and then no lock is taken.
-        if due(self.connection(), now_ms, 1).map_err(failed)?.is_empty() {
-            return Ok(Vec::new());
-        }
-        take(self.connection(), now_ms, retry_ms, most).map_err(failed)
-    }
+pub(super) fn plan(
+    connection: &mut Connection,
+    user: &User,
+    device_id: &str,
+    due_at_ms: i64,
+    ends_at_ms: i64,
+) -> rusqlite::Result<()> {
+    let values = params![user.as_str(), device_id, due_at_ms, ends_at_ms];
+    connection.prepare_cached(PLAN)?.execute(values).map(|_| ())
 }
 
-fn take(
+pub(super) fn take(
+    connection: &mut Connection,
+    now_ms: i64,
+    retry_ms: i64,
+    most: u32,
+) -> rusqlite::Result<Vec<Refresh>> {
+    // Mostly there is nothing, and then no lock is taken.
+    if due(connection, now_ms, 1)?.is_empty() {
+        return Ok(Vec::new());
+    }
+    take_due(connection, now_ms, retry_ms, most)
+}
+
+fn take_due(
     connection: &mut Connection,
     now_ms: i64,
     retry_ms: i64,

@@ -3,7 +3,7 @@
 //! It refuses to be shared: a handle belongs to the process (and the thread) that opened it, after the fork.
 
 use super::schema::{failed, migrate};
-use super::{Limits, Registered, StoreError, TokenStore};
+use super::{Imported, Limits, Refresh, Registered, StoreError, ToImport, TokenStore, bulk, refresh};
 use crate::model::{Alert, Device, Environment, Invalid, NewDevice, Platform, Provider, Token, User};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Row, ToSql, Transaction, TransactionBehavior, params};
@@ -92,11 +92,6 @@ impl SqliteStore {
     }
 
     /// For the store's other parts.
-    pub(super) fn connection(&mut self) -> &mut Connection {
-        &mut self.connection
-    }
-
-    /// The same for reading.
     pub(super) fn reading(&self) -> &Connection {
         &self.connection
     }
@@ -188,6 +183,35 @@ impl TokenStore for SqliteStore {
         ];
         let done = self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(values));
         done.map(|rows| rows > 0).map_err(|error| self.named(error))
+    }
+
+    fn plan_refresh(
+        &mut self,
+        user: &User,
+        device_id: &str,
+        due_at_ms: i64,
+        ends_at_ms: i64,
+    ) -> Result<(), StoreError> {
+        let done = refresh::plan(&mut self.connection, user, device_id, due_at_ms, ends_at_ms);
+        done.map_err(|error| self.named(error))
+    }
+
+    fn take_refreshes(&mut self, now_ms: i64, retry_ms: i64, most: u32) -> Result<Vec<Refresh>, StoreError> {
+        refresh::take(&mut self.connection, now_ms, retry_ms, most).map_err(|error| self.named(error))
+    }
+
+    fn each_device(&mut self, tell: &mut dyn FnMut(Device) -> bool) -> Result<(), StoreError> {
+        self.tell_each(tell)
+    }
+
+    fn count(&mut self) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM push_tokens";
+        let count = self.connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        count.map(|count| count.unsigned_abs()).map_err(|error| self.named(error))
+    }
+
+    fn import(&mut self, devices: &[ToImport]) -> Result<Imported, StoreError> {
+        bulk::import(&mut self.connection, devices).map_err(|error| self.named(error))
     }
 }
 

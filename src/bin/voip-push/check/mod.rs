@@ -66,7 +66,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if let Some(settings) = &settings {
         server_user::check(&mut report, settings);
         providers(&mut report, settings, args.offline);
-        database::check(&mut report, &settings.store_path);
+        if let Some(path) = settings.store.sqlite() {
+            database::check(&mut report, path);
+        }
     }
     module::check(&mut report, args.server.as_deref(), args.module.as_deref());
     report.finish()

@@ -1,6 +1,6 @@
 //! Whether the SIP server's user may read what root may: root's eyes see no closed door.
 //!
-//! It refuses to guess who that is: it is whoever owns the database's directory. Access lists beyond mode bits are not seen.
+//! It refuses to guess who that is: it is whoever owns the state directory. Access lists beyond mode bits are not seen.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -25,10 +25,9 @@ struct User {
     gids: Vec<u32>,
 }
 
-/// Looks, where root asks and the database's directory is somebody else's.
+/// Looks, where root asks and the state directory is somebody else's.
 pub fn check(report: &mut Report, settings: &Settings) {
-    let Some(user) = owner_of_directory(&settings.store_path).filter(|user| is_root() && user.uid != 0)
-    else {
+    let Some(user) = owner_of(&settings.state_directory).filter(|user| is_root() && user.uid != 0) else {
         return;
     };
     let mut files = vec![settings.file.clone()];
@@ -51,8 +50,8 @@ pub fn check(report: &mut Report, settings: &Settings) {
     }
 }
 
-fn owner_of_directory(store: &Path) -> Option<User> {
-    let uid = fs::metadata(store.parent()?).ok()?.uid();
+fn owner_of(directory: &Path) -> Option<User> {
+    let uid = fs::metadata(directory).ok()?.uid();
     let users = fs::read_to_string("/etc/passwd").ok()?;
     let (name, gid): (&str, u32) = users.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();

@@ -5,7 +5,7 @@
 use std::io::{Read, Write};
 
 use voip_push::model::{Extra, NewDevice};
-use voip_push::service::{Limits, Registered, TokenStore};
+use voip_push::service::{Limits, Registered};
 
 use super::show::parsed;
 use super::{Database, failed, now_ms};

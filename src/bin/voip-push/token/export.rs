@@ -7,7 +7,7 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use voip_push::service::SqliteStore;
+use voip_push::service::TokenStore;
 
 use super::format::Format;
 use super::record::Record;
@@ -32,7 +32,7 @@ pub fn run(args: &Export) -> Result<(), Failure> {
     let format = Format::of(args.format, &args.file)?;
     let mut store = args.database.open()?;
     if args.file == Path::new("-") {
-        return write(&mut store, format, std::io::stdout().lock(), "standard output").map(drop);
+        return write(&mut *store, format, std::io::stdout().lock(), "standard output").map(drop);
     }
     let shown = args.file.display().to_string();
     let broken = |error: std::io::Error| Failure::Failed(format!("{shown}: {error}"));
@@ -44,7 +44,7 @@ pub fn run(args: &Export) -> Result<(), Failure> {
         .mode(0o600)
         .open(&draft)
         .map_err(broken)?;
-    let written = write(&mut store, format, file, &shown);
+    let written = write(&mut *store, format, file, &shown);
     let placed = written.and_then(|count| {
         std::fs::rename(&draft, &args.file).map_err(broken)?;
         Ok(count)
@@ -65,12 +65,12 @@ fn draft_of(file: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn write(store: &mut SqliteStore, format: Format, out: impl Write, shown: &str) -> Result<u64, Failure> {
+fn write(store: &mut dyn TokenStore, format: Format, out: impl Write, shown: &str) -> Result<u64, Failure> {
     let mut progress = Progress::new("exported", store.count().map_err(failed)?);
     let mut writer = format.writer(BufWriter::with_capacity(1 << 16, out));
     let (mut count, mut written) = (0, Ok(()));
     store
-        .each_device(|device| {
+        .each_device(&mut |device| {
             written = writer.write(&Record::of(&device, true));
             count += u64::from(written.is_ok());
             progress.at(count);

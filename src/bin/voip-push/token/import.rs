@@ -7,7 +7,7 @@ use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use voip_push::service::{Imported, SqliteStore, ToImport};
+use voip_push::service::{Imported, ToImport, TokenStore};
 
 use super::format::Format;
 use super::{Database, now_ms};
@@ -100,7 +100,7 @@ pub fn run(args: &Import) -> Result<(), Failure> {
             job.shown
         ));
     }
-    let Imported { new, renewed, left } = job.write(&mut args.database.open()?, count)?;
+    let Imported { new, renewed, left } = job.write(&mut *args.database.open()?, count)?;
     super::edit::say(&format!(
         "{}: {count} devices: {new} new, {renewed} renewed, {left} left as they were",
         job.shown
@@ -149,7 +149,7 @@ impl Job {
         Err(Failure::Failed(format!("{}: line {line}: {why} ({more}); nothing was imported", self.shown)))
     }
 
-    fn write(&self, store: &mut SqliteStore, count: u64) -> Result<Imported, Failure> {
+    fn write(&self, store: &mut dyn TokenStore, count: u64) -> Result<Imported, Failure> {
         let mut progress = Progress::new("imported", count);
         let mut total = Imported::default();
         let mut batch = Vec::with_capacity(BATCH);
@@ -172,7 +172,7 @@ impl Job {
     /// Writes a batch, and leaves the database to others for a while: who waits for the lock looks for it only now and then.
     fn flush(
         &self,
-        store: &mut SqliteStore,
+        store: &mut dyn TokenStore,
         batch: &mut Vec<ToImport>,
         first_line: Option<u64>,
         total: &mut Imported,

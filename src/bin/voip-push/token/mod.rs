@@ -13,8 +13,8 @@ mod show;
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use voip_push::config::Settings;
-use voip_push::service::{SqliteStore, StoreError};
+use voip_push::config::{Settings, StoreSettings};
+use voip_push::service::{StoreError, TokenStore, open_store, prepare_store};
 
 use crate::Failure;
 use crate::config_file::ConfigFile;
@@ -52,12 +52,12 @@ pub struct Database {
 
 impl Database {
     /// Opens it, making it where it is not there yet.
-    pub fn open(&self) -> Result<SqliteStore, Failure> {
-        let path = match &self.database {
-            Some(named) => named.clone(),
-            None => self.configured()?.store_path,
+    pub fn open(&self) -> Result<Box<dyn TokenStore>, Failure> {
+        let store = match &self.database {
+            Some(named) => StoreSettings::Sqlite(named.clone()),
+            None => self.configured()?.store,
         };
-        SqliteStore::prepare(&path).and_then(|()| SqliteStore::open(&path)).map_err(failed)
+        prepare_store(&store).and_then(|()| open_store(&store)).map_err(failed)
     }
 
     /// Keys that are not in order are no reason to refuse a look at the tokens.

@@ -5,7 +5,6 @@
 use std::io::Write;
 
 use voip_push::model::{Device, Provider, User, utc};
-use voip_push::service::TokenStore;
 
 use super::record::Record;
 use super::{Database, failed};
@@ -82,7 +81,7 @@ pub fn list(args: &List) -> Result<(), Failure> {
         Some(user) => store.devices(&parsed(user)?, i64::MIN).map_err(failed)?.iter().for_each(|device| {
             tell(device);
         }),
-        None => store.each_device(|device| tell(&device)).map_err(failed)?,
+        None => store.each_device(&mut |device| tell(&device)).map_err(failed)?,
     }
     written.and_then(|()| out.flush()).or_else(quiet_when_nobody_reads)
 }
