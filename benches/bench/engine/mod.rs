@@ -11,7 +11,6 @@ use crate::machine;
 use crate::report::Report;
 use crate::support::Scratch;
 use crate::support::engine::{Server, Setup};
-use crate::support::simulator::Simulator;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,11 +65,6 @@ pub fn fill(store: &mut dyn TokenStore, users: usize) -> Result<(), String> {
         store.import(&batch).map_err(|error| error.to_string())?;
     }
     Ok(())
-}
-
-/// The simulator's configuration with another store, beside it.
-pub fn configuration(simulator: &Simulator, name: &str, settings: &EngineSettings) -> PathBuf {
-    with_store(&crate::sip::without_limits(simulator), name, settings)
 }
 
 /// A configuration with another store, beside it.
