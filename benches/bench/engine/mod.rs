@@ -18,11 +18,10 @@ use voip_push::config::{EngineSettings, StoreSettings};
 use voip_push::model::{Extra, NewDevice};
 use voip_push::service::{ToImport, TokenStore, open_store, prepare_store};
 
-/// All of it.
+/// Tokens and registrations; [`cost`] is a section of its own.
 pub fn measure(effort: Effort, report: &mut Report) {
     memory::measure(effort, report);
     registrations::measure(effort, report);
-    cost::measure(effort, report);
 }
 
 /// A single Redis, on the CPU of what stands around the subject.

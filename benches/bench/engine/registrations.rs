@@ -126,11 +126,6 @@ pub fn write(words: &[&str]) {
     });
 }
 
-/// The role of a reader.
-pub fn read(words: &[&str]) {
-    repeat(words, |service, number| service.lookup(&format!("user{number}")).is_ok());
-}
-
 /// Does something for one user after the other, and tells how it went within the window.
 fn repeat(words: &[&str], act: impl Fn(&Service, usize) -> bool) {
     let [config, seed, window_ms] = words else { panic!("a role has three words") };
