@@ -40,6 +40,7 @@ pub(super) struct Store {
     pub write_ms: i64,
     pub wait_replicas: i64,
     pub cache_users: i64,
+    pub cache_seconds: i64,
 }
 
 impl Default for Store {
@@ -56,6 +57,7 @@ impl Default for Store {
             write_ms: 1000,
             wait_replicas: 0,
             cache_users: 20_000,
+            cache_seconds: 3600,
         }
     }
 }

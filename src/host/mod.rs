@@ -206,6 +206,8 @@ fn script_function(name: &str, verb: impl FnOnce(&Service) -> Result<Last, Error
 fn log_failure(name: &str, error: &Error) {
     let level = match error {
         Error::NoDevice => log::Level::Debug,
+        // The server's log says once that the engine is away.
+        Error::Store(why) if why.is_away() => log::Level::Debug,
         Error::Argument(_)
         | Error::TooManyDevices { .. }
         | Error::AllRejected(_)

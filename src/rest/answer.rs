@@ -54,8 +54,10 @@ impl From<Error> for Response {
             }
             Error::NoDevice => Response::error(404, &error.to_string()),
             Error::TooManyDevices { .. } => Response::error(409, &error.to_string()),
-            Error::Store(_) => {
-                log::error!("{error}");
+            Error::Store(why) => {
+                // That the engine is away is said once.
+                let level = if why.is_away() { log::Level::Debug } else { log::Level::Error };
+                log::log!(level, "{error}");
                 Response::error(503, "the token store cannot be reached").with_headers("Retry-After: 5\r\n")
             }
             Error::Config(_)

@@ -97,7 +97,7 @@ pub(super) fn serve(
     let runtime = runtime()?;
     loop {
         let done = catch_unwind(AssertUnwindSafe(|| {
-            let engine = Engine::new(in_force, stats, &hub.depth).map_err(io::Error::other)?;
+            let engine = Engine::new(in_force, stats, &hub.stores, &hub.depth).map_err(io::Error::other)?;
             let server = Rc::new(Server {
                 engine,
                 hub_depth: Arc::clone(&hub.depth),

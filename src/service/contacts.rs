@@ -8,6 +8,7 @@ use crate::config::Settings;
 use crate::model::{Extra, Invalid, NewDevice, Platform, Provider, User};
 use crate::sip::{Ask, Contact, Contacts, PushDevice, feature_caps_line, push_services_of, seconds};
 use crate::stats::Counter;
+use crate::store::TokenStore;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -100,9 +101,8 @@ impl Service {
         let (Ok(user), Ok(Some(bindings))) = (User::parse(register.user), bindings(register)) else {
             return false;
         };
-        let Ok(known) = self.counted(|| self.with_store(|store| store.devices(&user, now_ms()))) else {
-            return false;
-        };
+        let look = |store: &mut dyn TokenStore| Ok((store.devices(&user, now_ms())?, store.is_away(&user)));
+        let Ok((known, false)) = self.counted(|| self.with_store(look)) else { return false };
         let is_new = |binding: &&Binding| {
             let id = binding.device_id.as_ref();
             binding.asked_s > 0

@@ -95,6 +95,10 @@ pub enum Counter {
     Reloads,
     /// Times that it was found wrong, and nothing was changed.
     ReloadsRefused,
+    /// Lookups that were answered from this machine's memory, since the engine is away.
+    LookupRemembered,
+    /// Lookups of users that this machine does not remember, while the engine is away.
+    LookupUnanswered,
     /// Panics that were caught; each one is a bug to report.
     Panics,
     /// Level: pushes that wait or are under way.
@@ -105,6 +109,10 @@ pub enum Counter {
     InQuarantine,
     /// Level: pairs that are left alone right now.
     PairsInQuarantine,
+    /// Level: 1 while the engine of the token store is away, else 0.
+    EngineAway,
+    /// Level: since when it is away, in seconds since 1970; 0 while it is there.
+    EngineAwaySince,
 }
 
 /// How many of [`TABLE`]'s rows, from the start, only grow; the rest are levels.
@@ -185,6 +193,16 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
     ),
     (Counter::Reloads, "reloads_total", "Times that the configuration was read again and put in force"),
     (Counter::ReloadsRefused, "reloads_refused_total", "Reloads refused for what was wrong in the files"),
+    (
+        Counter::LookupRemembered,
+        "lookup_remembered_total",
+        "Lookups answered from this machine's memory while the engine of the token store was away",
+    ),
+    (
+        Counter::LookupUnanswered,
+        "lookup_unanswered_total",
+        "Lookups of users that this machine did not remember while the engine was away",
+    ),
     (Counter::Panics, "panics_total", "Panics caught; each one is a bug to report"),
     (Counter::Queued, "queued", "Pushes that wait or are under way"),
     (Counter::ParkedNow, "parked", "Calls held right now"),
@@ -193,6 +211,12 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
         Counter::PairsInQuarantine,
         "quarantined_pairs",
         "Pairs of app and credential or device that get no push",
+    ),
+    (Counter::EngineAway, "engine_away", "1 while the engine of the token store is away, else 0"),
+    (
+        Counter::EngineAwaySince,
+        "engine_away_since_seconds",
+        "Since when the engine is away, in seconds since 1970; 0 while it is there",
     ),
 ];
 
@@ -211,6 +235,6 @@ mod tests {
             assert_eq!(name.ends_with("_total"), at < GROWING, "{name}");
             assert!(!help.is_empty());
         }
-        assert_eq!(TABLE.len(), Counter::PairsInQuarantine as usize + 1);
+        assert_eq!(TABLE.len(), Counter::EngineAwaySince as usize + 1);
     }
 }
