@@ -66,6 +66,9 @@ pub struct Service {
     purrs: OnceCell<purr::Purrs>,
 }
 
+/// When somebody may come again who could not be stored, in seconds: an engine that was away is asked each two seconds.
+pub const RETRY_AFTER_S: u32 = 5;
+
 /// A call, or a message, that was looked up and checked, and can be handed over.
 pub struct Ready {
     pushes: Vec<Push>,

@@ -184,6 +184,11 @@ impl StoreError {
         StoreError { why: why.into(), is_away: true }
     }
 
+    /// It was away when it was asked last, and is asked again in a moment.
+    pub(crate) fn is_away_now() -> Self {
+        Self::away("the engine is away, and is asked again in a moment")
+    }
+
     /// Whether the engine is away as a whole, or a part of it. The server's log says so once, and not for each call.
     pub fn is_away(&self) -> bool {
         self.is_away

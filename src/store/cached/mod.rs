@@ -145,7 +145,7 @@ impl CachedStore {
     }
 
     fn part(&self, user: &User) -> usize {
-        usize::from(self.part_of(user)) * self.shared.breaker.parts() >> 16
+        (usize::from(self.part_of(user)) * self.shared.breaker.parts()) >> 16
     }
 
     /// Asks the engine, where it is to be asked now.
@@ -160,7 +160,7 @@ impl CachedStore {
         let is_told = user.is_some() || self.shared.breaker.parts() == 1;
         let turn = if is_told { self.shared.breaker.turn(part, deadline) } else { Some(Turn::Ask) };
         let Some(turn) = turn else {
-            return Err(Unwritten::NotSent(StoreError::away("it is away, and is asked again in a moment")));
+            return Err(Unwritten::NotSent(StoreError::is_away_now()));
         };
         let asked = self.inner().map_err(Unwritten::NotSent).and_then(|inner| {
             work(inner).map_err(|error| {
