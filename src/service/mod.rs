@@ -36,7 +36,7 @@ use crate::model::{
 };
 use crate::process::{Guesses, PerProcess, own_pid};
 use crate::sender::{Hub, Sender};
-use crate::stats::{Counter, Stats};
+use crate::stats::{Counted, Counter, Stats};
 use crate::store;
 use error::judge;
 use once_cell::sync::OnceCell;
@@ -129,7 +129,7 @@ impl Service {
             .map_err(|error| Error::Config(settings.error("[store] url", error.to_string())))?;
         Sender::check(&settings).map_err(Error::Config)?;
         let no_memory = |error| Error::Internal(format!("no shared memory: {error}"));
-        let stats = Stats::new(settings.apps()).map_err(no_memory)?;
+        let stats = Stats::new(counted(&settings)).map_err(no_memory)?;
         let guesses = Guesses::new(settings.wrong_keys_per_minute).map_err(no_memory)?;
         for warning in &settings.warnings {
             log::warn!("{warning}");
@@ -513,6 +513,11 @@ impl Target<'_> {
             alert: None,
         })
     }
+}
+
+/// What there are numbers of with these settings.
+fn counted(settings: &Settings) -> Counted {
+    Counted { apps: settings.apps(), credentials: settings.credentials() }
 }
 
 fn judge_counted(report: Report, stats: &Stats) -> Result<Report, Error> {
