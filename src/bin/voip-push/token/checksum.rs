@@ -69,7 +69,10 @@ mod tests {
         assert_ne!(of(&[alice.clone(), alice.clone(), bob.clone()]), of(std::slice::from_ref(&bob)));
         // What moves from one field to the next is another device.
         assert_ne!(of(&[record("alicex", None)]), of(&[record("alice", Some("x"))]));
-        assert_eq!(of(&[alice.clone()]), of(&[Record { device_id: Some(String::new()), ..alice }]));
+        assert_eq!(
+            of(std::slice::from_ref(&alice)),
+            of(&[Record { device_id: Some(String::new()), ..alice }])
+        );
         assert_eq!(Checksum::default().to_string(), format!("0 devices, checksum {:032x}", 0));
     }
 }
