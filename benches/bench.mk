@@ -1,5 +1,5 @@
 # make bench  what a push costs, beside what people use today; QUICK=1 takes under five minutes
-# make soak   a million pushes while the provider fails and workers die; COUNT=20000 for a short one
+# make soak   a million pushes, twice, while the provider fails and workers die; COUNT=20000 for a short one
 
 .PHONY: bench soak
 

@@ -64,6 +64,7 @@ const CRATES: [(&str, &[&str]); 8] = [
             "src/service/purr.rs",
             "src/bin/voip-push/simulate",
             "src/bin/voip-push/serve/tls.rs",
+            "src/bin/voip-push/token/checksum.rs",
         ],
     ),
     ("ureq", &["src/provider/fcm", "src/sender"]),

@@ -70,6 +70,15 @@ pub enum EngineShape {
 }
 
 impl StoreSettings {
+    /// The store that a URL names, with the defaults of all other keys: for a command that was given no configuration.
+    ///
+    /// # Errors
+    /// It is no URL of a store.
+    pub fn of_url(url: &str) -> Result<StoreSettings, ConfigError> {
+        let raw = raw::Store { url: url.to_owned(), ..raw::Store::default() };
+        StoreSettings::from_raw(&Files::on_disk(Path::new("")), &raw)
+    }
+
     /// The SQLite file; `None` where an engine is used.
     pub fn sqlite(&self) -> Option<&Path> {
         match self {

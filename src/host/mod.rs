@@ -5,6 +5,7 @@
 
 mod awaited;
 mod doubts;
+mod facts;
 mod fresh;
 mod kamailio;
 mod last;
@@ -13,6 +14,7 @@ mod note;
 mod opensips;
 mod parked;
 mod remembered;
+mod shown;
 mod symbol;
 mod table;
 mod verbs;

@@ -36,7 +36,7 @@ use crate::model::{
 };
 use crate::process::{Guesses, PerProcess, own_pid};
 use crate::sender::{Hub, Sender};
-use crate::stats::{Counter, Stats};
+use crate::stats::{Counted, Counter, Stats};
 use crate::store::Stores;
 use error::judge;
 use once_cell::sync::OnceCell;
@@ -130,7 +130,7 @@ impl Service {
     pub fn prepare_logging(file: &Path, apply_level: fn(LogLevel)) -> Result<Service, Error> {
         let settings = Settings::load(file).map_err(Error::Config)?;
         let no_memory = |error| Error::Internal(format!("no shared memory: {error}"));
-        let stats = Arc::new(Stats::new(settings.apps()).map_err(no_memory)?);
+        let stats = Arc::new(Stats::new(counted(&settings)).map_err(no_memory)?);
         let stores = Stores::prepare(&settings.store, &stats)
             .map_err(|error| Error::Config(settings.error("[store] url", error.to_string())))?;
         Sender::check(&settings).map_err(Error::Config)?;
@@ -518,6 +518,11 @@ impl Target<'_> {
             alert: None,
         })
     }
+}
+
+/// What there are numbers of with these settings.
+fn counted(settings: &Settings) -> Counted {
+    Counted { apps: settings.apps(), credentials: settings.credentials() }
 }
 
 fn judge_counted(report: Report, stats: &Stats) -> Result<Report, Error> {

@@ -161,11 +161,13 @@ fn now_ms_since_1970() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::Counted;
 
     const DEADLINE: Duration = Duration::from_millis(50);
 
     fn breaker() -> Breaker {
-        Breaker::new("redis://test".to_owned(), 3, &Arc::new(Stats::new([]).unwrap())).unwrap()
+        Breaker::new("redis://test".to_owned(), 3, &Arc::new(Stats::new(Counted::default()).unwrap()))
+            .unwrap()
     }
 
     /// What [`Breaker::turn`] is, at a time.

@@ -4,6 +4,7 @@ use super::super::{Limits, SqliteStore, StoreError, TokenStore};
 use super::table::{Moment, Table};
 use super::*;
 use crate::model::{Extra, Provider};
+use crate::stats::Counted;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -92,7 +93,7 @@ impl World {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("vp-cached-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        let stats = Arc::new(Stats::new([]).unwrap());
+        let stats = Arc::new(Stats::new(Counted::default()).unwrap());
         let shared = Arc::new(Shared {
             breaker: Breaker::new("redis://test".to_owned(), 1, &stats).unwrap(),
             table: (users > 0).then(|| Table::new(users, HOUR).unwrap()),
