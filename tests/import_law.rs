@@ -21,7 +21,8 @@ const LAW: &[(&str, &[&str])] = &[
     ("http2", &["config"]),
     // Connections to a Redis or Valkey; it knows no tokens.
     ("engine", &["config"]),
-    ("store", &["config", "engine"]),
+    // What is remembered while an engine is away is counted.
+    ("store", &["config", "engine", "stats"]),
     ("payload", &["config"]),
     ("provider", &["config", "payload"]),
     ("timeline", &["config", "store", "stats"]),

@@ -18,6 +18,7 @@ use voip_push::model::{Push, Report};
 use voip_push::process::SharedCounters;
 use voip_push::sender::{Hub, Refused, Sender};
 use voip_push::stats::{Counted, Stats};
+use voip_push::store::Stores;
 
 /// What submitter and sender share.
 struct Ends {
@@ -85,7 +86,7 @@ impl Pair {
     fn start(job: &Job) -> Pair {
         let settings = settings(&job.config);
         let stats = Arc::new(Stats::new(Counted { apps: settings.apps(), ..Counted::default() }).unwrap());
-        let hub = Hub::new(&settings, &stats).unwrap();
+        let hub = Hub::new(&settings, &stats, &Stores::unshared(&settings.store)).unwrap();
         let in_force = Arc::new(InForce::new(settings, |_| ()).unwrap());
         let ends = Rc::new(Ends::new());
         let sender = machine::fork(|| {
