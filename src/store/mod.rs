@@ -3,6 +3,7 @@
 //! It refuses to know who asks: users and devices come in checked, and what goes wrong is one error.
 
 mod bulk;
+mod cached;
 mod inspect;
 mod redis;
 mod refresh;
@@ -11,6 +12,7 @@ mod sqlite;
 mod timeline;
 
 pub use bulk::{Imported, ToImport};
+pub use cached::Stores;
 pub use inspect::{Inspection, MadeBy, SCHEMA};
 pub use redis::RedisStore;
 pub use refresh::Refresh;
@@ -52,6 +54,16 @@ pub trait TokenStore: Send {
     /// # Errors
     /// The store cannot be reached.
     fn devices(&mut self, user: &User, now_ms: i64) -> Result<Vec<Device>, StoreError>;
+
+    /// Which part of the store answers for a user, where parts can fail alone: a number from 0 to 65535. SQLite has one part.
+    fn part_of(&self, _user: &User) -> u16 {
+        0
+    }
+
+    /// Whether what [`TokenStore::devices`] says of this user is only remembered at this moment, and nothing can be stored.
+    fn is_away(&self, _user: &User) -> bool {
+        false
+    }
 
     /// Forgets one device of the user, or all of them, and says how many there were.
     ///
@@ -182,6 +194,11 @@ impl StoreError {
     /// The engine cannot be reached, does not answer in time, or says that it serves nobody at this moment.
     pub(crate) fn away(why: impl Into<String>) -> Self {
         StoreError { why: why.into(), is_away: true }
+    }
+
+    /// It was away when it was asked last, and is asked again in a moment.
+    pub(crate) fn is_away_now() -> Self {
+        Self::away("the engine is away, and is asked again in a moment")
     }
 
     /// Whether the engine is away as a whole, or a part of it. The server's log says so once, and not for each call.
