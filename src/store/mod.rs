@@ -11,10 +11,10 @@ mod schema;
 mod sqlite;
 mod timeline;
 
+pub use self::redis::RedisStore;
 pub use bulk::{Imported, ToImport};
 pub use cached::Stores;
 pub use inspect::{Inspection, MadeBy, SCHEMA};
-pub use redis::RedisStore;
 pub use refresh::Refresh;
 pub use sqlite::SqliteStore;
 pub use timeline::TimelineFile;

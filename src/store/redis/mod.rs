@@ -158,7 +158,8 @@ impl RedisStore {
             have => {
                 let have = if let Some(Value::Int(have)) = have { have } else { 0 };
                 let why = format!("{have} replicas have the change, and wait_replicas is {replicas}");
-                Err(StoreError::away(format!("{}: {why}", self.engine.settings())))
+                // The engine itself is there, and lookups go on.
+                Err(StoreError::new(format!("{}: {why}", self.engine.settings())))
             }
         }
     }
@@ -233,6 +234,10 @@ impl TokenStore for RedisStore {
             by_time.then_with(|| one.device_id.cmp(&other.device_id))
         });
         Ok(devices)
+    }
+
+    fn part_of(&self, user: &User) -> u16 {
+        layout::slot_of(user) << 2
     }
 
     fn delete(&mut self, user: &User, device_id: Option<&str>) -> Result<usize, StoreError> {
