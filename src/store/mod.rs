@@ -4,6 +4,7 @@
 
 mod bulk;
 mod cached;
+mod engine_inspection;
 mod inspect;
 mod refresh;
 mod schema;
@@ -12,6 +13,7 @@ mod timeline;
 
 pub use bulk::{Imported, ToImport};
 pub use cached::Stores;
+pub use engine_inspection::{EngineInspection, NodeInspection};
 pub use inspect::{Inspection, MadeBy, SCHEMA};
 pub use refresh::Refresh;
 pub use sqlite::SqliteStore;
