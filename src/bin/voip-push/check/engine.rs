@@ -67,7 +67,8 @@ fn layout(report: &mut Report, settings: &EngineSettings, seen: &EngineInspectio
     let prefix = &settings.key_prefix;
     let (own, ours) = LAYOUT;
     let Some(marker) = &seen.marker else {
-        return report.ok(ABOUT, format!("nothing under {prefix}: yet; the SIP server makes it when it starts"));
+        return report
+            .ok(ABOUT, format!("nothing under {prefix}: yet; the SIP server makes it when it starts"));
     };
     match marker.strip_prefix(ours).and_then(|version| version.parse::<u32>().ok()) {
         Some(version) if version == own => report.ok(ABOUT, format!("version {version} under {prefix}:")),
@@ -75,10 +76,9 @@ fn layout(report: &mut Report, settings: &EngineSettings, seen: &EngineInspectio
             ABOUT,
             format!("version {version} under {prefix}:, and this voip_push knows {own}; install a newer one"),
         ),
-        None => report.broken(
-            ABOUT,
-            format!("{prefix}:layout is not ours; choose another [store] key_prefix"),
-        ),
+        None => {
+            report.broken(ABOUT, format!("{prefix}:layout is not ours; choose another [store] key_prefix"))
+        }
     }
 }
 
@@ -127,14 +127,18 @@ impl Node<'_> {
         match &self.node.refused {
             None => self.report.skipped(
                 &about,
-                "cannot be asked for (ACL DRYRUN, of Redis 7 and Valkey, which our user may not run either)".to_owned(),
+                "cannot be asked for (ACL DRYRUN, of Redis 7 and Valkey, which our user may not run either)"
+                    .to_owned(),
             ),
             Some((user, refused)) if refused.is_empty() => {
                 self.report.ok(&about, format!("user {user} may do all that is needed"));
             }
             Some((user, refused)) => self.report.broken(
                 &about,
-                format!("user {user} may not run {}; docs/store-layout.md has the ACL line", refused.join(", ")),
+                format!(
+                    "user {user} may not run {}; docs/store-layout.md has the ACL line",
+                    refused.join(", ")
+                ),
             ),
         }
     }
@@ -235,9 +239,6 @@ impl Node<'_> {
             return self.report.ok(&about, format!("within {} s of ours", FINE_MS / 1000));
         }
         let way = if ahead_ms > 0 { "ahead of" } else { "behind" };
-        self.report.warning(
-            &about,
-            format!("{} s {way} ours; let chrony or ntpd keep both", off_ms / 1000),
-        );
+        self.report.warning(&about, format!("{} s {way} ours; let chrony or ntpd keep both", off_ms / 1000));
     }
 }
