@@ -3,7 +3,7 @@
 //! It refuses to change anything: no key is made, no setting is set.
 
 use super::StoreError;
-use crate::config::EngineSettings;
+use crate::config::{EngineSettings, EngineShape};
 use crate::engine::{Engine, EngineError, FromRedisValue, Place, Value, cmd, from_redis_value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,15 +17,14 @@ const ROUND: usize = 1000;
 /// Keys whose memory is asked for, of each master.
 const SAMPLE: usize = 200;
 
-/// Commands that the store and the sender use: each is tried with arguments that it takes; `KEY` stands for a key of ours.
-const COMMANDS: [&[&str]; 26] = [
+/// Commands that a SIP server needs, with arguments that they take; `KEY` stands for a key of ours.
+const COMMANDS: [&[&str]; 18] = [
     &["GET", "KEY"],
     &["SET", "KEY", "1"],
     &["HGETALL", "KEY"],
     &["HGET", "KEY", "a"],
     &["HSET", "KEY", "a", "1"],
     &["HDEL", "KEY", "a"],
-    &["HLEN", "KEY"],
     &["PEXPIRE", "KEY", "1"],
     &["PERSIST", "KEY"],
     &["PTTL", "KEY"],
@@ -34,18 +33,59 @@ const COMMANDS: [&[&str]; 26] = [
     &["ZRANGEBYSCORE", "KEY", "0", "1"],
     &["XADD", "KEY", "*", "a", "1"],
     &["XREAD", "COUNT", "1", "STREAMS", "KEY", "0"],
-    &["DEL", "KEY"],
     &["EVAL", "return 1", "1", "KEY"],
     &["EVALSHA", "0", "1", "KEY"],
-    &["SCAN", "0"],
     &["TIME"],
+    // Only where the settings ask for it, as the next two.
     &["WAIT", "0", "1"],
-    &["INFO"],
-    &["CLUSTER", "SLOTS"],
-    &["CLUSTER", "INFO"],
-    &["ROLE"],
-    &["PING"],
 ];
+const OF_A_CLUSTER: &[&str] = &["CLUSTER", "SLOTS"];
+const OF_SENTINELS: &[&str] = &["ROLE"];
+
+fn needed(settings: &EngineSettings) -> Vec<&'static [&'static str]> {
+    let mut needed = COMMANDS.to_vec();
+    if settings.wait_replicas == 0 {
+        needed.pop();
+    }
+    match settings.shape {
+        EngineShape::Single => {}
+        EngineShape::Sentinel { .. } => needed.push(OF_SENTINELS),
+        EngineShape::Cluster => needed.push(OF_A_CLUSTER),
+    }
+    needed
+}
+
+/// What an operator can mend and would else notice at the first registration: a server that is a replica, and commands that our
+/// user may not run.
+///
+/// # Errors
+/// One line that says what to do; or the engine is away.
+pub(super) fn prove_usable(settings: &Arc<EngineSettings>) -> Result<(), StoreError> {
+    let mut look = Look { engine: Engine::new(settings), prefix: &settings.key_prefix };
+    let place = Place::OfKey(look.prefix.as_bytes().to_vec());
+    if settings.shape == EngineShape::Single
+        && let Ok(info) = look.text(&place, &["INFO", "replication"])
+        && let Some((host, port)) = master_of(&lines(&info))
+    {
+        let why = format!(
+            "is a replica, which takes no writes; its master is {host}:{port}, give that in its place"
+        );
+        return Err(StoreError::new(format!("{settings}: {why}")));
+    }
+    match look.refused(&place) {
+        Some((user, refused)) if !refused.is_empty() => {
+            let refused = refused.join(", ");
+            let why = format!("user {user} may not run {refused}; docs/store-layout.md has the ACL line");
+            Err(StoreError::new(format!("{settings}: {why}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn master_of(info: &BTreeMap<String, String>) -> Option<(&str, &str)> {
+    let said = |name: &str| info.get(name).map(String::as_str);
+    if said("role") == Some("slave") { said("master_host").zip(said("master_port")) } else { None }
+}
 
 /// How an engine stands.
 #[derive(Debug, Clone)]
@@ -162,7 +202,7 @@ impl Look<'_> {
         let user = self.text(place, &["ACL", "WHOAMI"]).ok()?;
         let key = format!("{}:check", self.prefix);
         let mut refused = Vec::new();
-        for words in COMMANDS {
+        for words in needed(self.engine.settings()) {
             let words = words.iter().map(|word| if *word == "KEY" { key.as_str() } else { word });
             let asked: Vec<&str> = ["ACL", "DRYRUN", &user].into_iter().chain(words).collect();
             if self.text(place, &asked).ok()? != "OK" {
