@@ -94,8 +94,8 @@ pub struct EngineInspection {
     pub nodes: Vec<NodeInspection>,
     /// What CLUSTER INFO says, where it is a Cluster.
     pub cluster: Option<BTreeMap<String, String>>,
-    /// What stands under the layout's key, where there is one.
-    pub marker: Option<String>,
+    /// What stands under the layout's key, where there is something, or why it cannot be read.
+    pub marker: Result<Option<String>, StoreError>,
     /// How many devices were looked at, and bytes of memory for each of them; `None` where there are none.
     pub memory: Option<(u64, u64)>,
     /// Whether the memory could be asked for.
@@ -107,6 +107,8 @@ pub struct EngineInspection {
 pub struct NodeInspection {
     /// `host:port`, or nothing where there is one only.
     pub name: String,
+    /// Why it cannot be reached, where that is so; nothing else is known then.
+    pub away: Option<StoreError>,
     /// What INFO says, by name.
     pub info: BTreeMap<String, String>,
     /// When it writes its memory to the disk (`save`); `None` where our user may not ask.
@@ -126,12 +128,20 @@ impl EngineInspection {
         let mut look = Look { engine: Engine::new(settings), prefix: &settings.key_prefix };
         // It also tells what is wrong with the login.
         let masters = look.engine.masters(WITHIN)?;
-        let nodes: Vec<NodeInspection> =
-            masters.iter().map(|place| look.node(place)).collect::<Result<_, _>>()?;
-        let first = masters.first().cloned().unwrap_or(Place::OfKey(Vec::new()));
-        let cluster = look.text(&first, &["CLUSTER", "INFO"]).ok().map(|text| lines(&text));
-        let marker = look.marker()?;
-        let (memory, may_ask_memory) = look.memory(&masters);
+        let nodes: Vec<NodeInspection> = masters.iter().map(|place| look.node(place)).collect();
+        if let [NodeInspection { away: Some(why), .. }] = &nodes[..] {
+            return Err(why.clone());
+        }
+        let mut said = masters.iter().filter_map(|place| look.text(place, &["CLUSTER", "INFO"]).ok());
+        let cluster = said.next().map(|text| lines(&text));
+        let marker = look.marker();
+        let reached: Vec<Place> = masters
+            .iter()
+            .zip(&nodes)
+            .filter(|(_, node)| node.away.is_none())
+            .map(|(place, _)| place.clone())
+            .collect();
+        let (memory, may_ask_memory) = look.memory(&reached);
         Ok(EngineInspection { nodes, cluster, marker, memory, may_ask_memory })
     }
 }
@@ -169,25 +179,28 @@ impl Look<'_> {
         self.ask(place, words)
     }
 
-    fn node(&mut self, place: &Place) -> Result<NodeInspection, EngineError> {
-        let info = match self.text(place, &["INFO"]) {
-            Ok(text) => lines(&text),
-            Err(error) if error.is_away() => return Err(error),
-            // Told among what is not allowed.
-            Err(_) => BTreeMap::new(),
-        };
+    fn node(&mut self, place: &Place) -> NodeInspection {
         let name = match place {
             Place::Server(host, port) => format!("{host}:{port}"),
             Place::OfKey(_) => String::new(),
         };
+        let info = match self.text(place, &["INFO"]) {
+            Ok(text) => lines(&text),
+            Err(error) if error.is_away() || self.marker().is_err() => {
+                let (info, away) = (BTreeMap::new(), Some(StoreError::from(error)));
+                return NodeInspection { name, away, info, saves: None, ahead_ms: None, refused: None };
+            }
+            Err(_) => BTreeMap::new(),
+        };
         let saves = self.ask::<Vec<String>>(place, &["CONFIG", "GET", "save"]).ok();
-        Ok(NodeInspection {
+        NodeInspection {
             name,
+            away: None,
             info,
             saves: saves.and_then(|pair| pair.into_iter().nth(1)),
             ahead_ms: self.ahead_ms(place),
             refused: self.refused(place),
-        })
+        }
     }
 
     fn ahead_ms(&mut self, place: &Place) -> Option<i64> {
@@ -213,7 +226,7 @@ impl Look<'_> {
         Some((user, refused))
     }
 
-    fn marker(&mut self) -> Result<Option<String>, EngineError> {
+    fn marker(&mut self) -> Result<Option<String>, StoreError> {
         let get = cmd("GET").arg(format!("{}:layout", self.prefix)).to_owned();
         match self.engine.run(&get, WITHIN)? {
             Value::BulkString(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
