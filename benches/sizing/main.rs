@@ -15,7 +15,8 @@ fn main() {
     if std::env::var("WRITE").is_ok_and(|value| !matches!(&*value, "" | "0")) {
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/sizing.md");
         let text = fs::read_to_string(page).unwrap();
-        let (before, _, after) = model::parts(&text).expect("the page has the lines between which the tables stand");
+        let (before, _, after) =
+            model::parts(&text).expect("the page has the lines between which the tables stand");
         fs::write(page, format!("{before}{tables}{after}")).unwrap();
     }
 }

@@ -24,8 +24,7 @@ pub const CALL_US: Figure =
 pub const SENDER_US: Figure =
     figure("a push in the sender, CPU µs, at 32 in flight", 14.2, "README, \"A push\"");
 /// What a push under way takes there.
-pub const PUSH_BYTES: Figure =
-    figure("a push under way, bytes in the sender", 3_100.0, "README, \"Memory\"");
+pub const PUSH_BYTES: Figure = figure("a push under way, bytes in the sender", 3_100.0, "README, \"Memory\"");
 /// CPU of the engine's process.
 pub const ENGINE_LOOKUP_US: Figure =
     figure("a lookup, CPU µs of the engine", 9.0, "`make bench`, \"Engine\"");

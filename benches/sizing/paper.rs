@@ -83,16 +83,37 @@ fn engine_cores(demand: &Demand, nodes: usize) -> f64 {
     (lookups + registers) / 1e6 + stream_core(demand, nodes)
 }
 
-/// The share of one core that the stream of wakes takes in the master that has it; every node reads each wake.
+/// The share of one core that the stream of wakes takes in the master that has it. Every node reads each wake, and all that have
+/// come since it read last in one answer: the more there are, the more in an answer.
 pub fn stream_core(demand: &Demand, nodes: usize) -> f64 {
-    let each = measured::ENGINE_WAKE_US.value + nodes as f64 * measured::ENGINE_READ_US.value;
-    demand.registers() * each / 1e6
+    let wakes = demand.registers();
+    let first_us = measured::ENGINE_READ_US.value - measured::ENGINE_READ_MORE_US.value;
+    let round_us = assumed::ROUND_TRIP_US.value + measured::ENGINE_READ_US.value;
+    let handling = (wakes * measured::NODE_READ_US.value / 1e6).min(1.0);
+    let answers = wakes.min((1.0 - handling) * 1e6 / round_us);
+    let reading_us = answers * first_us + wakes * measured::ENGINE_READ_MORE_US.value;
+    (wakes * measured::ENGINE_WAKE_US.value + nodes as f64 * reading_us) / 1e6
 }
 
-/// Pushes under way at a time, by the provider: (APNs, FCM). The mean of the latency is above its median.
-pub fn under_way(demand: &Demand) -> (f64, f64) {
+/// What the stream cannot do with less than, µs of its master for a wake.
+pub fn stream_least_us(nodes: usize) -> f64 {
+    measured::ENGINE_WAKE_US.value + nodes as f64 * measured::ENGINE_READ_MORE_US.value
+}
+
+/// The mean of what a provider takes, µs; it is above the median.
+pub fn mean_latency_us() -> f64 {
     let sigma = std::f64::consts::LN_10 / 2.326_35;
-    let mean_s = assumed::PROVIDER_MS.value / 1e3 * (sigma * sigma / 2.0).exp();
+    assumed::PROVIDER_MS.value * 1e3 * (sigma * sigma / 2.0).exp()
+}
+
+/// Pushes under way at a time: to APNs, to FCM.
+pub fn under_way(demand: &Demand) -> [f64; 2] {
+    let all = demand.calls * mean_latency_us() / 1e6;
     let apns = assumed::APNS_SHARE.value;
-    (demand.calls * apns * mean_s, demand.calls * (1.0 - apns) * mean_s)
+    [all * apns, all * (1.0 - apns)]
+}
+
+/// Connections that one of so many senders has to a provider.
+pub fn connections(under_way: f64, streams: f64, nodes: usize) -> f64 {
+    (under_way / nodes as f64 / streams).ceil().max(1.0)
 }
