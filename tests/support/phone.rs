@@ -26,7 +26,8 @@ pub struct Message {
 }
 
 impl Message {
-    fn parse(text: &str) -> Message {
+    /// Takes a message apart.
+    pub fn parse(text: &str) -> Message {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
         let mut lines = head.split("\r\n");
         let start = lines.next().unwrap_or("").to_owned();
@@ -72,6 +73,19 @@ impl Message {
 
     fn must(&self, name: &str) -> &str {
         self.header(name).unwrap_or_else(|| panic!("no {name} in {self:?}"))
+    }
+
+    /// An answer to this request, with this To tag where it has none yet; `extra` are whole header lines, each ending in CRLF.
+    pub fn answer(&self, status: u16, tag: &str, extra: &str) -> String {
+        let mut lines = vec![format!("SIP/2.0 {status} Answer")];
+        for name in ["Via", "Record-Route", "From", "Call-ID", "CSeq"] {
+            lines.extend(self.all(name).map(|value| format!("{name}: {value}")));
+        }
+        let to = self.must("To");
+        let tag = if to.contains(";tag=") { String::new() } else { format!(";tag={tag}") };
+        lines.push(format!("To: {to}{tag}"));
+        lines.push(format!("{extra}Content-Length: 0\r\n\r\n"));
+        lines.join("\r\n")
     }
 
     /// The URI in a Contact header: where requests within the dialog go.
@@ -340,15 +354,7 @@ impl Phone {
 
     /// Answers a request with these header lines in place of the phone's own Contact, each ending in CRLF.
     pub fn answer_with(&mut self, request: &Message, status: u16, extra: &str) {
-        let mut lines = vec![format!("SIP/2.0 {status} Answer")];
-        for name in ["Via", "Record-Route", "From", "Call-ID", "CSeq"] {
-            lines.extend(request.all(name).map(|value| format!("{name}: {value}")));
-        }
-        let to = request.must("To");
-        let tag = if to.contains(";tag=") { String::new() } else { format!(";tag=u{}", self.id) };
-        lines.push(format!("To: {to}{tag}"));
-        lines.push(format!("{extra}Content-Length: 0\r\n\r\n"));
-        let text = lines.join("\r\n");
+        let text = request.answer(status, &format!("u{}", self.id), extra);
         self.send(text.as_bytes());
     }
 

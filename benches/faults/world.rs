@@ -1,0 +1,127 @@
+//! What is under test: the nodes, each with the shipped configuration, their push services, and what lies between.
+//!
+//! It refuses to start anything outside of the run's own directories and addresses.
+
+use super::network::Cable;
+use super::nodes::{Node, Nodes};
+use super::support::Scratch;
+use super::support::kamailio::{Installation, Kamailio, Options, Place};
+use super::support::simulator::Simulator;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+/// The addresses of the nodes.
+pub const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
+
+/// A node that runs, and how it is started again.
+struct Server {
+    kamailio: Option<Kamailio>,
+    recipe: Recipe,
+}
+
+#[derive(Clone)]
+struct Recipe {
+    installation: Installation,
+    node: Node,
+    config: PathBuf,
+}
+
+/// All that runs.
+pub struct World {
+    /// The nodes' addresses.
+    pub nodes: Nodes,
+    servers: Vec<Server>,
+    /// Apple and Google.
+    pub simulator: Simulator,
+    /// What the last node is behind.
+    pub cable: Option<Cable>,
+    /// For files of the run.
+    pub scratch: Scratch,
+}
+
+impl World {
+    /// Starts everything. With a cable the last node runs behind it.
+    pub fn start(cable: Option<Cable>) -> World {
+        let scratch = Scratch::new("faults");
+        let simulator = Simulator::start(&scratch, &[]);
+        let places: Vec<Place> = ADDRESSES.iter().map(|ip| place(*ip, cable.is_some())).collect();
+        let servers: Vec<Server> = places
+            .into_iter()
+            .zip('a'..)
+            .map(|(mut place, letter)| {
+                let node = Node { letter, ip: place.ip, sip_port: place.port, http_port: place.hold_port() };
+                let is_far = cable.is_some() && place.ip == ADDRESSES[1];
+                let installation = installation(cable.as_ref().filter(|_| is_far));
+                let config = config(&simulator, letter);
+                Server::start(Recipe { installation, node, config }, place)
+            })
+            .collect();
+        let nodes = Nodes(servers.iter().map(|server| server.recipe.node).collect());
+        World { nodes, servers, simulator, cable, scratch }
+    }
+
+    /// Ends a node as an administrator does, and starts it again at once.
+    pub fn restart(&mut self, node: usize) {
+        let server = &mut self.servers[node];
+        let recipe = server.recipe.clone();
+        let running = server.kamailio.take().expect("only this takes it, and gives another one");
+        server.kamailio = Some(running.restart(|place| recipe.options(place)));
+    }
+
+    /// What a node has logged.
+    pub fn log(&self, node: usize) -> String {
+        self.servers[node].kamailio.as_ref().map(Kamailio::log).unwrap_or_default()
+    }
+}
+
+impl Server {
+    fn start(recipe: Recipe, place: Place) -> Server {
+        Server { kamailio: Some(Kamailio::start(recipe.options(place))), recipe }
+    }
+}
+
+impl Recipe {
+    fn options(&self, place: Place) -> Options {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("kamailio-cfg/kamailio.cfg");
+        let control = place.control_socket();
+        let quoted = |text: String| format!("\"{text}\"");
+        let mut options = Options::file(place, file)
+            .on(&self.installation)
+            .define("SIP_IP", &self.node.ip.to_string())
+            .define("SIP_PORT", &self.node.sip_port.to_string())
+            .define("HTTP_IP", &self.node.ip.to_string())
+            .define("HTTP_PORT", &self.node.http_port.to_string())
+            .define("CTL_SOCKET", &quoted(format!("unix:{}", control.display())))
+            .define("VOIP_PUSH_CONFIG", &quoted(self.config.display().to_string()));
+        // the file says where to listen
+        options.listen = false;
+        options
+    }
+}
+
+/// A far place has its ports for itself, whatever is taken here.
+fn place(ip: Ipv4Addr, has_cable: bool) -> Place {
+    if has_cable && ip == ADDRESSES[1] {
+        let mut place = Place::new("faults-far");
+        place.ip = ip;
+        return place;
+    }
+    Place::at("faults-node", ip)
+}
+
+fn installation(cable: Option<&Cable>) -> Installation {
+    let own = Installation::of_this_machine();
+    let Some(cable) = cable else { return own };
+    let far = cable.far_command().into_iter().map(Into::into);
+    Installation { command: far.chain(own.command).collect(), ..own }
+}
+
+/// The simulator's configuration, with what is this node's alone.
+fn config(simulator: &Simulator, letter: char) -> PathBuf {
+    let text = fs::read_to_string(simulator.config()).expect("the simulator has written it");
+    let changed = text.replace("level = \"info\"", "level = \"warn\"");
+    let file = simulator.config().with_file_name(format!("node-{letter}.toml"));
+    fs::write(&file, changed).expect("the directory is ours");
+    file
+}
