@@ -4,9 +4,9 @@
 
 use super::network::Cable;
 use super::nodes::{Node, Nodes};
-use super::support::Scratch;
 use super::support::kamailio::{Installation, Kamailio, Options, Place};
 use super::support::simulator::Simulator;
+use super::support::{DEADLINE, Scratch, poll};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,10 @@ struct Recipe {
     installation: Installation,
     node: Node,
     config: PathBuf,
+    /// The port for the other node.
+    node_port: u16,
+    /// Where the other node takes what is for nodes.
+    other: String,
 }
 
 /// All that runs.
@@ -45,20 +49,37 @@ impl World {
     pub fn start(cable: Option<Cable>) -> World {
         let scratch = Scratch::new("faults");
         let simulator = Simulator::start(&scratch, &[]);
-        let places: Vec<Place> = ADDRESSES.iter().map(|ip| place(*ip, cable.is_some())).collect();
-        let servers: Vec<Server> = places
+        let planned = ADDRESSES.map(|ip| {
+            let mut place = place(ip, cable.is_some());
+            let (http_port, node_port) = (place.hold_port(), place.hold_port());
+            (place, http_port, node_port)
+        });
+        let uris = planned.each_ref().map(|(place, _, node_port)| format!("sip:{}:{node_port}", place.ip));
+        let others = uris.into_iter().rev();
+        let servers: Vec<Server> = planned
             .into_iter()
+            .zip(others)
             .zip('a'..)
-            .map(|(mut place, letter)| {
-                let node = Node { letter, ip: place.ip, sip_port: place.port, http_port: place.hold_port() };
+            .map(|(((place, http_port, node_port), other), letter)| {
+                let node = Node { letter, ip: place.ip, sip_port: place.port, http_port };
                 let is_far = cable.is_some() && place.ip == ADDRESSES[1];
                 let installation = installation(cable.as_ref().filter(|_| is_far));
                 let config = config(&simulator, letter);
-                Server::start(Recipe { installation, node, config }, place)
+                Server::start(Recipe { installation, node, config, node_port, other }, place)
             })
             .collect();
         let nodes = Nodes(servers.iter().map(|server| server.recipe.node).collect());
-        World { nodes, servers, simulator, cable, scratch }
+        let world = World { nodes, servers, simulator, cable, scratch };
+        world.wait_until_they_know_each_other();
+        world
+    }
+
+    fn wait_until_they_know_each_other(&self) {
+        for kamailio in self.servers.iter().filter_map(|server| server.kamailio.as_ref()) {
+            let actives = || kamailio.rpc(&["dmq.list_nodes"]).matches("status: active").count();
+            let are_known = poll(DEADLINE, || (actives() == self.servers.len()).then_some(()));
+            assert!(are_known.is_some(), "{}\n{}", kamailio.rpc(&["dmq.list_nodes"]), kamailio.log());
+        }
     }
 
     /// Ends a node as an administrator does, and starts it again at once.
@@ -88,6 +109,11 @@ impl Recipe {
         let quoted = |text: String| format!("\"{text}\"");
         let mut options = Options::file(place, file)
             .on(&self.installation)
+            .define("WITH_NODES", "")
+            .define("NODE_ID", &(self.node.letter as u32 - 'a' as u32 + 1).to_string())
+            .define("NODE_PORT", &self.node_port.to_string())
+            .define("THIS_NODE", &quoted(format!("sip:{}:{}", self.node.ip, self.node_port)))
+            .define("OTHER_NODE", &quoted(self.other.clone()))
             .define("SIP_IP", &self.node.ip.to_string())
             .define("SIP_PORT", &self.node.sip_port.to_string())
             .define("HTTP_IP", &self.node.ip.to_string())

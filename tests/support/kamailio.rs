@@ -6,7 +6,7 @@ use super::sip::{self, Answer};
 use super::{DEADLINE, Scratch, built_library, ends_with_us, poll, run};
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -54,9 +54,9 @@ impl Installation {
 pub struct Place {
     /// Everything of this server is in here.
     pub scratch: Scratch,
-    /// Where it serves: 127.0.0.1, or another loopback address where there are several servers.
+    /// Where it serves: 127.0.0.1, unless it is one of several.
     pub ip: Ipv4Addr,
-    /// SIP over UDP and TCP (and HTTP).
+    /// SIP over UDP and TCP (and HTTP) on that address.
     pub port: u16,
     held: Vec<OwnedFd>,
 }
@@ -67,7 +67,7 @@ impl Place {
         Place::at(name, Ipv4Addr::LOCALHOST)
     }
 
-    /// The same on another loopback address.
+    /// The same on another address of loopback.
     pub fn at(name: &str, ip: Ipv4Addr) -> Place {
         let mut place = Place { scratch: Scratch::new(name), ip, port: 0, held: Vec::new() };
         place.port = place.hold_port();
@@ -77,10 +77,10 @@ impl Place {
     /// One more port that is free for UDP and TCP on its address.
     pub fn hold_port(&mut self) -> u16 {
         let found = (0..100).find_map(|_| {
-            let udp = bind_shared(self.ip, libc::SOCK_DGRAM, 0)?;
+            let udp = bind_shared(libc::SOCK_DGRAM, self.ip, 0)?;
             let udp = UdpSocket::from(udp);
             let port = udp.local_addr().ok()?.port();
-            let tcp = bind_shared(self.ip, libc::SOCK_STREAM, port)?;
+            let tcp = bind_shared(libc::SOCK_STREAM, self.ip, port)?;
             Some((port, OwnedFd::from(udp), tcp))
         });
         let (port, udp, tcp) = found.expect("loopback has a port that is free for UDP and TCP");
@@ -101,7 +101,7 @@ impl Place {
 
 /// Binds with SO_REUSEADDR: Kamailio sets it too, so it can bind the same port while we hold it, and `bind(0)` of others
 /// cannot get it.
-fn bind_shared(ip: Ipv4Addr, kind: libc::c_int, port: u16) -> Option<OwnedFd> {
+fn bind_shared(kind: libc::c_int, ip: Ipv4Addr, port: u16) -> Option<OwnedFd> {
     let address = SocketAddrV4::new(ip, port);
     let raw = libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
@@ -278,9 +278,10 @@ impl Kamailio {
     }
 
     fn is_ready_in_time(&mut self, ready: &Ready) -> bool {
+        let Place { ip, port, .. } = self.place;
+        // not on the server's own address, which may be one of another network namespace
         let probe = UdpSocket::bind(("127.0.0.1", 0)).expect("loopback has a free port");
         probe.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout above zero is taken");
-        let Place { ip, port, .. } = self.place;
         poll(DEADLINE, || {
             if self.child.try_wait().expect("it is our child").is_some() {
                 return Some(false);
@@ -306,6 +307,11 @@ impl Kamailio {
     /// The port of SIP over UDP and TCP, and of HTTP.
     pub fn port(&self) -> u16 {
         self.place.port
+    }
+
+    /// Where it serves SIP.
+    pub fn address(&self) -> SocketAddr {
+        (self.place.ip, self.place.port).into()
     }
 
     /// Everything that it has logged so far.

@@ -136,8 +136,12 @@ pub struct Phone {
 impl Phone {
     /// A phone on UDP, whose server is on this port of 127.0.0.1.
     pub fn udp(user: &str, server_port: u16) -> Phone {
+        Phone::udp_at(user, ([127, 0, 0, 1], server_port).into())
+    }
+
+    /// A phone on UDP with this server.
+    pub fn udp_at(user: &str, server: SocketAddr) -> Phone {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
-        let server = SocketAddr::from(([127, 0, 0, 1], server_port));
         socket.connect(server).expect("loopback can be reached");
         let local = socket.local_addr().expect("a bound socket has an address");
         Phone::new(user, server, local, Wire::Udp(socket))
@@ -160,7 +164,11 @@ impl Phone {
     /// A phone on TCP. What it sends on its one connection is worked off in order, so an answered OPTIONS proves that
     /// nothing more comes of what was sent before it.
     pub fn tcp(user: &str, server_port: u16) -> Phone {
-        let server = SocketAddr::from(([127, 0, 0, 1], server_port));
+        Phone::tcp_at(user, ([127, 0, 0, 1], server_port).into())
+    }
+
+    /// The same with this server.
+    pub fn tcp_at(user: &str, server: SocketAddr) -> Phone {
         let stream = TcpStream::connect(server).expect("the server listens");
         let local = stream.local_addr().expect("a connected socket has an address");
         Phone::new(user, server, local, Wire::Tcp { stream, unread: Vec::new() })
