@@ -50,8 +50,11 @@ impl World {
         let scratch = Scratch::new("faults");
         let simulator = Simulator::start(&scratch, &[]);
         let planned = ADDRESSES.map(|ip| {
-            let mut place = place(ip, cable.is_some());
+            let is_far = cable.is_some() && ip == ADDRESSES[1];
+            // What is free here says nothing of the far end, where everything is free.
+            let mut place = Place::at("faults-node", if is_far { Ipv4Addr::LOCALHOST } else { ip });
             let (http_port, node_port) = (place.hold_port(), place.hold_port());
+            place.ip = ip;
             (place, http_port, node_port)
         });
         let uris = planned.each_ref().map(|(place, _, node_port)| format!("sip:{}:{node_port}", place.ip));
@@ -124,16 +127,6 @@ impl Recipe {
         options.listen = false;
         options
     }
-}
-
-/// A far place has its ports for itself, whatever is taken here.
-fn place(ip: Ipv4Addr, has_cable: bool) -> Place {
-    if has_cable && ip == ADDRESSES[1] {
-        let mut place = Place::new("faults-far");
-        place.ip = ip;
-        return place;
-    }
-    Place::at("faults-node", ip)
 }
 
 fn installation(cable: Option<&Cable>) -> Installation {
