@@ -54,13 +54,21 @@ fn main() {
 fn full() -> Plan {
     Plan {
         load: Load { rate: 50, seconds: 120, users: 2000 },
-        faults: vec![(55.0, Fault::Cut { seconds: 10.0 }), (90.0, Fault::Restart)],
+        faults: vec![
+            (20.0, Fault::KillMaster { seconds: 15.0 }),
+            (55.0, Fault::Cut { seconds: 10.0 }),
+            (90.0, Fault::Restart),
+        ],
     }
 }
 
 fn quick() -> Plan {
     Plan {
         load: Load { rate: 50, seconds: 30, users: 1000 },
-        faults: vec![(14.0, Fault::Cut { seconds: 4.0 }), (23.0, Fault::Restart)],
+        faults: vec![
+            (5.0, Fault::KillMaster { seconds: 9.0 }),
+            (16.0, Fault::Cut { seconds: 4.0 }),
+            (24.0, Fault::Restart),
+        ],
     }
 }

@@ -36,9 +36,6 @@ impl Nodes {
 
     /// The other one, where there is one.
     pub fn other(&self, at: usize) -> usize {
-        if std::env::var("FAULTS_HOME").is_ok() {
-            return at;
-        }
         (at + 1) % self.0.len()
     }
 }

@@ -6,17 +6,25 @@ use super::callers::{Call, Callers, Load};
 use super::clock::{now_s, sleep_until};
 use super::phones::Phones;
 use super::pushes;
+use super::support::{DEADLINE, poll, sip};
 use super::table::{Part, Run};
 use super::tokens::{Registered, Rest};
 use super::world::World;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
 /// What breaks.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
+    /// A master of the engine is killed, and started again after so many seconds, when its replica is the master.
+    KillMaster {
+        /// How long it is away.
+        seconds: f64,
+    },
     /// The last node's cable is cut for so many seconds.
     Cut {
         /// How long.
@@ -29,22 +37,61 @@ pub enum Fault {
 impl Fault {
     fn name(self) -> String {
         match self {
+            Fault::KillMaster { .. } => "a master is killed".to_owned(),
             Fault::Cut { seconds } => format!("node b is cut off for {seconds} s"),
             Fault::Restart => "Kamailio a is restarted".to_owned(),
         }
     }
 
-    fn happen(self, world: &mut World) {
+    /// Lets it happen, and gives what shows that it did, or why it did not.
+    fn happen(self, world: &mut World) -> Result<String, String> {
         match self {
-            Fault::Cut { seconds } => {
-                let cable = world.cable.as_ref().expect("a cut needs a cable");
-                cable.cut();
-                sleep_until(now_s() + seconds);
-                cable.heal();
+            Fault::KillMaster { seconds } => kill_master(world, seconds),
+            Fault::Cut { seconds } => cut(world, seconds),
+            Fault::Restart => {
+                let begin_s = now_s();
+                world.restart(0);
+                Ok(format!("Kamailio a answered again after {:.1} s", now_s() - begin_s))
             }
-            Fault::Restart => world.restart(0),
         }
     }
+}
+
+fn kill_master(world: &mut World, seconds: f64) -> Result<String, String> {
+    let begin_s = now_s();
+    let victim = world.masters().first().copied().ok_or("the Cluster has no master")?;
+    world.engine.nodes[victim].kill();
+    let replaced = poll(DEADLINE, || (world.masters().len() == 3).then_some(now_s() - begin_s));
+    sleep_until(begin_s + seconds);
+    world.engine.nodes[victim].restart();
+    let replaced_s = replaced.ok_or("no replica took the killed master's place")?;
+    Ok(format!(
+        "a replica was master in its place after {replaced_s:.1} s; it came back after {seconds} s as a replica"
+    ))
+}
+
+fn cut(world: &World, seconds: f64) -> Result<String, String> {
+    let cable = world.cable.as_ref().ok_or("there is no cable to cut")?;
+    let (begin_s, far) = (now_s(), world.nodes.0.last().ok_or("there is no node")?.sip());
+    cable.cut();
+    let came_through = answers(far, Duration::from_millis(500));
+    sleep_until(begin_s + seconds);
+    cable.heal();
+    let healed_s = now_s();
+    let is_back = poll(DEADLINE, || answers(far, Duration::from_millis(100)).then_some(now_s() - healed_s));
+    match (came_through, is_back) {
+        (true, _) => Err("node b answered while it was cut off".to_owned()),
+        (false, None) => Err("node b did not come back".to_owned()),
+        (false, Some(s)) => Ok(format!("node b answered nothing, and {s:.1} s after it was healed it did")),
+    }
+}
+
+/// Whether a node answers an OPTIONS.
+fn answers(server: SocketAddr, patience: Duration) -> bool {
+    let Ok(socket) = UdpSocket::bind(("127.0.0.1", 0)) else { return false };
+    let _ = socket.set_read_timeout(Some(patience));
+    let _ = socket.send_to(&sip::request("OPTIONS", &format!("sip:{server}"), "", b""), server);
+    socket.recv(&mut [0; 4096]).is_ok()
 }
 
 /// What is done when.
@@ -85,14 +132,14 @@ pub fn run(world: &mut World, plan: &Plan) -> Run {
 fn call_and_break(world: &mut World, plan: &Plan) -> (Vec<Call>, Vec<Part>) {
     let callers = Callers::start(&world.scratch, &world.nodes, plan.load);
     let begin_s = now_s();
-    let mut parts = vec![Part { name: "before".to_owned(), from_s: begin_s, to_s: begin_s }];
+    let mut parts = vec![Part::before(begin_s)];
     for (after_s, fault) in &plan.faults {
         sleep_until(begin_s + after_s);
         let from_s = now_s();
         parts.last_mut().expect("there is one").to_s = from_s;
         eprintln!("faults: {after_s} s: {}", fault.name());
-        fault.happen(world);
-        parts.push(Part { name: fault.name(), from_s, to_s: now_s() });
+        let happened = fault.happen(world);
+        parts.push(Part { name: fault.name(), from_s, to_s: from_s, happened });
     }
     parts.last_mut().expect("there is one").to_s = begin_s + f64::from(plan.load.seconds);
     (callers.wait(), parts)

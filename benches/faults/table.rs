@@ -19,6 +19,16 @@ pub struct Part {
     pub from_s: f64,
     /// Its end.
     pub to_s: f64,
+    /// What shows that the fault happened, or why it did not.
+    pub happened: Result<String, String>,
+}
+
+impl Part {
+    /// The first one, without a fault.
+    pub fn before(begin_s: f64) -> Part {
+        let happened = Ok(String::new());
+        Part { name: "before".to_owned(), from_s: begin_s, to_s: begin_s, happened }
+    }
 }
 
 /// All that the run has brought.
@@ -109,6 +119,13 @@ impl Run {
             write!(text, " {} | {:.1} | {:.1} |", row.lost, row.gap_s, row.gap_of_a_node_s)
                 .expect("text grows");
         }
+        for part in &self.parts {
+            match &part.happened {
+                Ok(how) if how.is_empty() => {}
+                Ok(how) => write!(text, "\n\n{}: {how}.", part.name).expect("text grows"),
+                Err(why) => write!(text, "\n\n{}: IT DID NOT: {why}.", part.name).expect("text grows"),
+            }
+        }
         let doubled = self.double_rings();
         text.push_str(&self.counts(doubled.len()));
         (text, self.broken(&rows, &doubled))
@@ -146,6 +163,9 @@ impl Run {
         }
         if !doubled.is_empty() {
             broken.push(format!("{} double rings: {}", doubled.len(), few(doubled)));
+        }
+        for part in &self.parts {
+            broken.extend(part.happened.as_ref().err().map(|why| format!("{}: {why}", part.name)));
         }
         for (name, row) in rows.iter().filter(|(_, row)| row.answered == 0) {
             broken.push(format!("{name}: of {} calls none was answered", row.offered));

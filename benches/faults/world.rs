@@ -4,6 +4,7 @@
 
 use super::network::Cable;
 use super::nodes::{Node, Nodes};
+use super::support::engine::{self, Cluster, Server};
 use super::support::kamailio::{Installation, Kamailio, Options, Place};
 use super::support::simulator::Simulator;
 use super::support::{DEADLINE, Scratch, poll};
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
 
 /// A node that runs, and how it is started again.
-struct Server {
+struct Kept {
     kamailio: Option<Kamailio>,
     recipe: Recipe,
 }
@@ -35,20 +36,27 @@ struct Recipe {
 pub struct World {
     /// The nodes' addresses.
     pub nodes: Nodes,
-    servers: Vec<Server>,
+    servers: Vec<Kept>,
     /// Apple and Google.
     pub simulator: Simulator,
     /// What the last node is behind.
     pub cable: Option<Cable>,
+    /// The token store.
+    pub engine: Cluster,
     /// For files of the run.
     pub scratch: Scratch,
 }
+
+/// How long a node of the Cluster is silent before the others take it for dead: a second, as in the tests, is too little on a machine
+/// that is busy with calls.
+const NODE_TIMEOUT_MS: &str = "5000";
 
 impl World {
     /// Starts everything. With a cable the last node runs behind it.
     pub fn start(cable: Option<Cable>) -> World {
         let scratch = Scratch::new("faults");
         let simulator = Simulator::start(&scratch, &[]);
+        let engine = start_engine(&scratch);
         let planned = ADDRESSES.map(|ip| {
             let is_far = cable.is_some() && ip == ADDRESSES[1];
             // What is free here says nothing of the far end, where everything is free.
@@ -59,7 +67,7 @@ impl World {
         });
         let uris = planned.each_ref().map(|(place, _, node_port)| format!("sip:{}:{node_port}", place.ip));
         let others = uris.into_iter().rev();
-        let servers: Vec<Server> = planned
+        let servers: Vec<Kept> = planned
             .into_iter()
             .zip(others)
             .zip('a'..)
@@ -67,12 +75,12 @@ impl World {
                 let node = Node { letter, ip: place.ip, sip_port: place.port, http_port };
                 let is_far = cable.is_some() && place.ip == ADDRESSES[1];
                 let installation = installation(cable.as_ref().filter(|_| is_far));
-                let config = config(&simulator, letter);
-                Server::start(Recipe { installation, node, config, node_port, other }, place)
+                let config = config(&simulator, &engine, letter);
+                Kept::start(Recipe { installation, node, config, node_port, other }, place)
             })
             .collect();
         let nodes = Nodes(servers.iter().map(|server| server.recipe.node).collect());
-        let world = World { nodes, servers, simulator, cable, scratch };
+        let world = World { nodes, servers, simulator, cable, engine, scratch };
         world.wait_until_they_know_each_other();
         world
     }
@@ -93,15 +101,23 @@ impl World {
         server.kamailio = Some(running.restart(|place| recipe.options(place)));
     }
 
+    /// The places of the engine's servers that are masters now.
+    pub fn masters(&self) -> Vec<usize> {
+        let is_master =
+            |node: &Server| node.try_ask(&["ROLE"]).is_some_and(|role| role.starts_with("master"));
+        let nodes = self.engine.nodes.iter().enumerate();
+        nodes.filter(|(_, node)| node.is_running() && is_master(node)).map(|(at, _)| at).collect()
+    }
+
     /// What a node has logged.
     pub fn log(&self, node: usize) -> String {
         self.servers[node].kamailio.as_ref().map(Kamailio::log).unwrap_or_default()
     }
 }
 
-impl Server {
-    fn start(recipe: Recipe, place: Place) -> Server {
-        Server { kamailio: Some(Kamailio::start(recipe.options(place))), recipe }
+impl Kept {
+    fn start(recipe: Recipe, place: Place) -> Kept {
+        Kept { kamailio: Some(Kamailio::start(recipe.options(place))), recipe }
     }
 }
 
@@ -136,10 +152,29 @@ fn installation(cable: Option<&Cable>) -> Installation {
     Installation { command: far.chain(own.command).collect(), ..own }
 }
 
-/// The simulator's configuration, with what is this node's alone.
-fn config(simulator: &Simulator, letter: char) -> PathBuf {
+/// As the documentation recommends: a log of all writes on disk, and one replica that has each of them.
+fn start_engine(scratch: &Scratch) -> Cluster {
+    let cluster = Cluster::start(scratch, &engine::Setup { appendonly: true, ..engine::Setup::default() });
+    for node in &cluster.nodes {
+        node.ask(&["CONFIG", "SET", "cluster-node-timeout", NODE_TIMEOUT_MS]);
+    }
+    cluster
+}
+
+/// The simulator's configuration, with the Cluster for a store and what is this node's alone.
+fn config(simulator: &Simulator, engine: &Cluster, letter: char) -> PathBuf {
     let text = fs::read_to_string(simulator.config()).expect("the simulator has written it");
-    let changed = text.replace("level = \"info\"", "level = \"warn\"");
+    let hosts: Vec<String> =
+        engine.nodes.iter().map(|node| format!("{}:{}", node.address, node.port)).collect();
+    let own = simulator.config().with_file_name(format!("state-{letter}"));
+    fs::create_dir_all(&own).expect("the directory is ours");
+    let store = format!(
+        "url = \"redis-cluster://{}\"\nwait_replicas = 1\nstate_directory = \"{}\"",
+        hosts.join(","),
+        own.display()
+    );
+    let former = text.lines().find(|line| line.starts_with("url = \"sqlite:")).expect("a store of its own");
+    let changed = text.replace(former, &store).replace("level = \"info\"", "level = \"warn\"");
     let file = simulator.config().with_file_name(format!("node-{letter}.toml"));
     fs::write(&file, changed).expect("the directory is ours");
     file
