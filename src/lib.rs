@@ -27,7 +27,8 @@
 //!         provider      apns, fcm: a push becomes a request, an answer an outcome
 //!           payload     what a push tells the app, a profile for each kind of app
 //!         http2         connections to a provider
-//!       store           tokens in SQLite
+//!       store           tokens in SQLite, or in a Redis or Valkey
+//!         engine        connections to that
 //!       stats           counters in shared memory
 //!         config        the TOML file, checked
 //!         sip           SIP as text
@@ -39,6 +40,7 @@
 
 pub mod c_api;
 pub mod config;
+pub mod engine;
 pub mod host;
 pub mod http2;
 pub mod model;

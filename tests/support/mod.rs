@@ -7,6 +7,7 @@
 
 pub mod browser;
 pub mod debian;
+pub mod engine;
 pub mod kamailio;
 pub mod nodes;
 pub mod opensips;
