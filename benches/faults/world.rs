@@ -47,9 +47,9 @@ pub struct World {
     pub scratch: Scratch,
 }
 
-/// How long a node of the Cluster is silent before the others take it for dead: a second, as in the tests, is too little on a machine
-/// that is busy with calls.
-const NODE_TIMEOUT_MS: &str = "5000";
+/// How long a node of the Cluster is silent before the others take it for dead: a second, as in the tests, is little on a machine that
+/// is busy with calls.
+const NODE_TIMEOUT_MS: &str = "3000";
 
 impl World {
     /// Starts everything. With a cable the last node runs behind it.
