@@ -17,6 +17,9 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+/// The key in which nodes tell each other whom to wake: the master that has it is the worst to lose.
+const WAKES: &str = "voip-push:words";
+
 /// What breaks.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
@@ -37,7 +40,7 @@ pub enum Fault {
 impl Fault {
     fn name(self) -> String {
         match self {
-            Fault::KillMaster { .. } => "a master is killed".to_owned(),
+            Fault::KillMaster { .. } => "a master is killed, the one with the wakes".to_owned(),
             Fault::Cut { seconds } => format!("node b is cut off for {seconds} s"),
             Fault::Restart => "Kamailio a is restarted".to_owned(),
         }
@@ -59,7 +62,7 @@ impl Fault {
 
 fn kill_master(world: &mut World, seconds: f64) -> Result<String, String> {
     let begin_s = now_s();
-    let victim = world.masters().first().copied().ok_or("the Cluster has no master")?;
+    let victim = world.masters_of(WAKES).first().copied().ok_or("no master has the wakes")?;
     world.engine.nodes[victim].kill();
     let replaced = poll(DEADLINE, || (world.masters().len() == 3).then_some(now_s() - begin_s));
     sleep_until(begin_s + seconds);

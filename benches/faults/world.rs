@@ -109,6 +109,15 @@ impl World {
         nodes.filter(|(_, node)| node.is_running() && is_master(node)).map(|(at, _)| at).collect()
     }
 
+    /// Those of them that serve a key.
+    pub fn masters_of(&self, key: &str) -> Vec<usize> {
+        let serves = |at: &usize| {
+            let answer = self.engine.nodes[*at].try_ask(&["EXISTS", key]);
+            answer.is_some_and(|answer| ["0", "1"].contains(&answer.as_str()))
+        };
+        self.masters().into_iter().filter(serves).collect()
+    }
+
     /// What a node has logged.
     pub fn log(&self, node: usize) -> String {
         self.servers[node].kamailio.as_ref().map(Kamailio::log).unwrap_or_default()
