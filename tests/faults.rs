@@ -9,6 +9,8 @@
 mod callers;
 #[path = "../benches/faults/clock.rs"]
 mod clock;
+#[path = "../benches/faults/line.rs"]
+mod line;
 #[path = "../benches/faults/network.rs"]
 #[allow(dead_code, reason = "no cable is laid here")]
 mod network;

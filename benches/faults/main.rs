@@ -13,6 +13,7 @@
 
 mod callers;
 mod clock;
+mod line;
 mod network;
 mod nodes;
 mod phones;

@@ -1,9 +1,13 @@
 //! All phones: each sleeps until its push arrives, registers at the other node than the one that its call came to, answers, and
 //! goes to sleep again when the call is over.
 //!
+//! Half of them are on UDP and register themselves off before they sleep; the others are on TCP, and their connections break, as with
+//! an app that the system suspends.
+//!
 //! It refuses to hear anything while it sleeps: what arrives then is lost, as it is with a phone whose app is not running.
 
 use super::clock::now_s;
+use super::line::Line;
 use super::nodes::Nodes;
 use super::support::phone::{DOMAIN, Message};
 use std::collections::{BTreeMap, HashMap};
@@ -97,7 +101,15 @@ struct Phone {
 struct Call {
     via: String,
     answer: Option<String>,
-    from: SocketAddr,
+    from: Way,
+}
+
+/// How a request came, so where its answer goes.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Udp(SocketAddr),
+    /// Over the phone's connection.
+    Line,
 }
 
 /// The driver of all of them, on one socket.
@@ -106,6 +118,7 @@ pub struct Phones {
     local: SocketAddr,
     nodes: Nodes,
     phones: HashMap<String, Phone>,
+    lines: HashMap<String, Line>,
     calls: HashMap<(String, String), Call>,
     /// By microseconds since 1970; the second number keeps those of the same time apart.
     due: BTreeMap<(u64, u64), Due>,
@@ -123,6 +136,7 @@ impl Phones {
             local,
             nodes: nodes.clone(),
             phones: HashMap::new(),
+            lines: HashMap::new(),
             calls: HashMap::new(),
             due: BTreeMap::new(),
             next: 0,
@@ -136,8 +150,10 @@ impl Phones {
         self.socket.set_read_timeout(Some(Duration::from_millis(5))).expect("a timeout above zero is taken");
         loop {
             if let Ok((len, from)) = self.socket.recv_from(&mut buffer) {
-                self.hear(&String::from_utf8_lossy(&buffer[..len]), from);
+                self.hear(&String::from_utf8_lossy(&buffer[..len]), Way::Udp(from));
             }
+            let heard: Vec<String> = self.lines.values_mut().flat_map(Line::take).collect();
+            heard.iter().for_each(|text| self.hear(text, Way::Line));
             loop {
                 match pushes.try_recv() {
                     Ok(woken) => {
@@ -175,8 +191,18 @@ impl Phones {
         (phone.is_awake, phone.node, phone.has_turned) = (true, node, false);
         phone.wakes += 1;
         let wakes = phone.wakes;
+        self.connect(&woken.user, node);
         self.register(&woken.user, 600);
         self.at(now_s() + DOZE_S, Due::Doze { user: woken.user.clone(), wakes });
+    }
+
+    /// A new connection for those on TCP; one that is there from another call breaks.
+    fn connect(&mut self, user: &str, node: usize) {
+        if is_on_tcp(user) {
+            self.lines.remove(user);
+            let line = Line::open(self.nodes.0[node].sip());
+            self.lines.extend(line.map(|line| (user.to_owned(), line)));
+        }
     }
 
     fn doze(&mut self, user: &str, wakes: u32) {
@@ -188,7 +214,12 @@ impl Phones {
     fn sleep(&mut self, user: &str) {
         let phone = self.phones.entry(user.to_owned()).or_default();
         (phone.is_awake, phone.has_turned) = (false, true);
-        self.register(user, 0);
+        if is_on_tcp(user) {
+            phone.pending = None;
+            self.lines.remove(user);
+        } else {
+            self.register(user, 0);
+        }
     }
 
     fn register(&mut self, user: &str, expires_s: u32) {
@@ -200,16 +231,20 @@ impl Phones {
         self.at(now_s() + T1_S, Due::Register { user: user.to_owned(), cseq, wait_s: T1_S });
     }
 
-    fn send_register(&self, user: &str) {
+    fn send_register(&mut self, user: &str) {
         let Some(Phone { cseq, expires_s, node, .. }) = self.phones.get(user) else { return };
-        let local = self.local;
+        let (transport, local) = match is_on_tcp(user) {
+            false => ("UDP", self.local),
+            true => ("TCP", self.lines.get(user).map_or(self.local, |line| line.local)),
+        };
+        let contact = contact(user, local);
         let text = format!(
-            "REGISTER sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP {local};rport;branch=z9hG4bKr{user}{cseq}\r\n\
+            "REGISTER sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/{transport} {local};rport;branch=z9hG4bKr{user}{cseq}\r\n\
              From: <sip:{user}@{DOMAIN}>;tag=r{user}\r\nTo: <sip:{user}@{DOMAIN}>\r\nCall-ID: reg-{user}\r\n\
-             CSeq: {cseq} REGISTER\r\nMax-Forwards: 70\r\nContact: <sip:{user}@{local}>\r\n\
-             Expires: {expires_s}\r\nContent-Length: 0\r\n\r\n"
+             CSeq: {cseq} REGISTER\r\nMax-Forwards: 70\r\n{contact}Expires: {expires_s}\r\nContent-Length: 0\r\n\r\n"
         );
-        self.send(&text, self.nodes.0[*node].sip());
+        let way = if transport == "TCP" { Way::Line } else { Way::Udp(self.nodes.0[*node].sip()) };
+        self.send(&text, user, way);
     }
 
     /// Repeats it as timer E says, turns to the other node when there is no answer, and gives up when that has none either.
@@ -218,7 +253,9 @@ impl Phones {
             return;
         };
         if now_s() < phone.since_s + PATIENCE_S {
-            self.send_register(user);
+            if !is_on_tcp(user) {
+                self.send_register(user);
+            }
             let (user, wait_s) = (user.to_owned(), wait_s * 2.0);
             return self.at(now_s() + wait_s, Due::Register { user, cseq, wait_s });
         }
@@ -227,12 +264,14 @@ impl Phones {
             self.seen.unregistered += u64::from(phone.is_awake);
             return;
         }
-        (phone.has_turned, phone.node) = (true, self.nodes.other(phone.node));
+        let node = self.nodes.other(phone.node);
+        (phone.has_turned, phone.node) = (true, node);
         self.seen.turned += 1;
+        self.connect(user, node);
         self.register(user, 600);
     }
 
-    fn hear(&mut self, text: &str, from: SocketAddr) {
+    fn hear(&mut self, text: &str, from: Way) {
         let message = Message::parse(text);
         match (message.status(), message.method()) {
             (0, "INVITE") => self.ring(&message, from),
@@ -270,7 +309,7 @@ impl Phones {
         }
     }
 
-    fn ring(&mut self, invite: &Message, from: SocketAddr) {
+    fn ring(&mut self, invite: &Message, from: Way) {
         let key = Phones::key(invite);
         if !self.phones.get(&key.1).is_some_and(|phone| phone.is_awake) {
             return;
@@ -279,9 +318,8 @@ impl Phones {
         let is_new = match self.calls.get(&key) {
             None => true,
             Some(call) if call.via == via => {
-                if let Some(answer) = &call.answer {
-                    self.send(answer, from);
-                }
+                let again = call.answer.clone();
+                again.iter().for_each(|answer| self.send(answer, &key.1, from));
                 return;
             }
             Some(_) => false,
@@ -290,12 +328,13 @@ impl Phones {
         self.seen.rings.push(Ring { user: key.1.clone(), call_id: key.0.clone(), via: via.clone() });
         if !is_new {
             // RFC 3261 section 8.2.2.2
-            return self.send(&invite.answer(482, &tag, ""), from);
+            return self.send(&invite.answer(482, &tag, ""), &key.1, from);
         }
-        let contact = format!("Contact: <sip:{}@{}>\r\n", key.1, self.local);
-        self.send(&invite.answer(180, &tag, &contact), from);
+        let local = self.lines.get(&key.1).map_or(self.local, |line| line.local);
+        let contact = contact(&key.1, local);
+        self.send(&invite.answer(180, &tag, &contact), &key.1, from);
         let answer = invite.answer(200, &tag, &contact);
-        self.send(&answer, from);
+        self.send(&answer, &key.1, from);
         self.calls.insert(key.clone(), Call { via, answer: Some(answer), from });
         let due = Due::Answer { key, wait_s: T1_S, end_s: now_s() + ANSWER_S };
         self.at(now_s() + T1_S, due);
@@ -306,26 +345,40 @@ impl Phones {
         if now_s() > end_s {
             return;
         }
-        self.send(answer, *from);
+        let (answer, from) = (answer.clone(), *from);
+        self.send(&answer, &key.1, from);
         let wait_s = (wait_s * 2.0).min(4.0);
         self.at(now_s() + wait_s, Due::Answer { key, wait_s, end_s });
     }
 
-    fn end(&mut self, bye: &Message, from: SocketAddr) {
-        self.send(&bye.answer(200, "-", ""), from);
+    fn end(&mut self, bye: &Message, from: Way) {
         let user = Phones::key(bye).1;
+        self.send(&bye.answer(200, "-", ""), &user, from);
         if self.phones.get(&user).is_some_and(|phone| phone.is_awake) {
             self.sleep(&user);
         }
     }
 
     /// Phones answer at once, so this is for one that was told late; its 200 stands.
-    fn cancel(&mut self, cancel: &Message, from: SocketAddr) {
-        self.send(&cancel.answer(200, "-", ""), from);
+    fn cancel(&mut self, cancel: &Message, from: Way) {
+        let user = Phones::key(cancel).1;
+        self.send(&cancel.answer(200, "-", ""), &user, from);
     }
 
-    fn send(&self, text: &str, to: SocketAddr) {
-        // What is lost is repeated; an address that cannot be reached is the fault that is tried here.
-        let _ = self.socket.send_to(text.as_bytes(), to);
+    /// What is lost is repeated on UDP; what cannot be reached is the fault that is tried here.
+    fn send(&mut self, text: &str, user: &str, way: Way) {
+        match way {
+            Way::Udp(to) => drop(self.socket.send_to(text.as_bytes(), to)),
+            Way::Line => drop(self.lines.get_mut(user).map(|line| line.send(text))),
+        }
     }
+}
+
+fn is_on_tcp(user: &str) -> bool {
+    user.ends_with(['1', '3', '5', '7', '9'])
+}
+
+fn contact(user: &str, local: SocketAddr) -> String {
+    let transport = if is_on_tcp(user) { ";transport=tcp" } else { "" };
+    format!("Contact: <sip:{user}@{local}{transport}>\r\n")
 }

@@ -557,7 +557,7 @@ fn loopback(port: u16) -> libc::sockaddr_in {
 }
 
 /// The length of the first message, once all of it is there (RFC 3261 section 18.3).
-fn whole_len(bytes: &[u8]) -> Option<usize> {
+pub fn whole_len(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let message = Message::parse(&String::from_utf8_lossy(&bytes[..head]));
     let body: usize = message.header("Content-Length").and_then(|len| len.parse().ok()).unwrap_or(0);
