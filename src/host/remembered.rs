@@ -199,13 +199,13 @@ impl Remembered {
         }
     }
 
-    /// A phone of a user has registered.
-    pub fn wake(&mut self, wake: &Wake, now: Instant) {
+    /// A phone of a user has registered, whose contact is here within this time.
+    pub fn wake(&mut self, wake: &Wake, travels: Duration, now: Instant) {
         for id in self.of_user.get(&wake.user).cloned().unwrap_or_default() {
             let Some(call) = self.calls.get_mut(&id) else { continue };
             call.wake(wake);
             if let Some((at, _)) = call.ended {
-                let time = call.time.min(now.max(at + GRACE));
+                let time = call.time.min((now + travels).max(at + GRACE));
                 self.set_time(id, time);
             }
         }

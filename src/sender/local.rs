@@ -5,6 +5,7 @@
 use super::depth::Depth;
 use super::engine::{Engine, Job};
 use super::graveyard::QuarantineAction;
+use super::nodes::Nodes;
 use super::stops::Needless;
 use super::{Refused, runtime};
 use crate::config::InForce;
@@ -13,6 +14,7 @@ use crate::process::{THREAD_NAME, spawn_quiet};
 use crate::stats::{Counter, Stats};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -110,7 +112,9 @@ impl Thread {
     }
 
     fn serve(&self, inbox: &mut UnboundedReceiver<Message>) -> io::Result<()> {
-        let engine = Engine::new(&self.in_force, &self.stats, &self.depth).map_err(io::Error::other)?;
+        let nodes = Nodes::start(&self.in_force.now(), &self.stats)?.map(Rc::new);
+        let engine =
+            Engine::new(&self.in_force, &self.stats, &self.depth, nodes).map_err(io::Error::other)?;
         let runtime = runtime()?;
         LocalSet::new().block_on(&runtime, async {
             while let Some(message) = inbox.recv().await {
@@ -118,7 +122,8 @@ impl Thread {
                 match message {
                     Message::Job(job, done) => engine.start(job, done),
                     Message::GiveUp(call, told_at) => {
-                        engine.give_up(call.callee.as_str(), &call.call_id, Needless::CallOver, told_at);
+                        let user = call.callee.as_str();
+                        engine.give_up_everywhere(user, &call.call_id, Needless::CallOver, told_at);
                     }
                     Message::Quarantine(action) => engine.decide(action),
                     // Every message makes it look.

@@ -14,6 +14,7 @@ mod gathering;
 mod graveyard;
 mod lane;
 mod local;
+mod nodes;
 mod pairs;
 mod pending;
 mod plan;

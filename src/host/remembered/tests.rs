@@ -43,7 +43,7 @@ impl Rig {
             let (user, aor) = ("bob".to_owned(), "sip:bob@x".to_owned());
             let phone = contacts[0][..1].to_owned();
             let wake = Wake { user, aor, moment, tells_contacts: true, contacts, phone, registered };
-            self.all.wake(&wake, self.now);
+            self.all.wake(&wake, Duration::ZERO, self.now);
         }
         self.told()
     }
