@@ -154,6 +154,12 @@ pub struct FcmCredential {
 }
 
 impl ApnsCredential {
+    /// Its name in logs and numbers.
+    pub fn name(&self) -> String {
+        let ApnsCredential { team_id, key_id, environment, .. } = self;
+        format!("apns {} team {team_id} key {key_id}", environment.as_str())
+    }
+
     /// Whether this topic is one of the credential's, or the one for alerts to the same app.
     pub fn is_for(&self, topic: &str) -> bool {
         self.position(topic).is_some()
@@ -197,6 +203,11 @@ impl ApnsCredential {
 }
 
 impl FcmCredential {
+    /// Its name in logs and numbers.
+    pub fn name(&self) -> String {
+        format!("fcm project {}", self.project_id)
+    }
+
     pub(super) fn from_raw(files: &Files, raw: raw::Fcm) -> Result<Self, ConfigError> {
         let refuse = |key: &str, why: String| ConfigError::new(files.main(), format!("[[fcm]] {key}"), why);
         let ios_push_type = match raw.ios_push_type.as_str() {

@@ -60,10 +60,11 @@ fn key_ages(service: &Service) -> String {
 
 fn numbers(service: &Service) -> Value {
     let stats = service.stats();
-    let (with_labels, plain): (Vec<Reading>, Vec<Reading>) =
-        stats.read().into_iter().partition(|reading| !reading.labels.is_empty());
+    let readings = stats.read();
+    let plain = readings.iter().filter(|reading| reading.labels.is_empty());
+    let pushes = readings.iter().filter(|reading| reading.name == "pushes_total");
     let plain: Map<String, Value> =
-        plain.into_iter().map(|reading| (reading.name.to_owned(), reading.value.into())).collect();
+        plain.map(|reading| (reading.name.to_owned(), reading.value.into())).collect();
     let (minutes, wakes) = hour(&stats.last_hour());
     let failures = stats.last_failures().into_iter().map(|failure| {
         json!({
@@ -80,7 +81,7 @@ fn numbers(service: &Service) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "at_ms": crate::stats::now_ms(),
         "numbers": plain,
-        "pushes": with_labels.iter().map(pushes_of_app).collect::<Vec<_>>(),
+        "pushes": pushes.map(pushes_of_app).collect::<Vec<_>>(),
         "hour": { "minutes": minutes, "wake_bounds_ms": WAKE_BOUNDS_MS, "wakes": wakes },
         "failures": failures.collect::<Vec<_>>(),
         "keys": keys.collect::<Vec<_>>(),

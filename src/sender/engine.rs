@@ -20,6 +20,7 @@ use crate::config::{ConfigError, InForce, Settings};
 use crate::model::{Call, Ended, Kind, Outcome, Push, PushResult, Report};
 use crate::process::Stamp;
 use crate::stats::{Counter, Stats};
+use crate::store::Stores;
 use crate::timeline::Timeline;
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
@@ -68,13 +69,14 @@ impl Engine {
     pub(super) fn new(
         in_force: &Arc<InForce>,
         stats: &Arc<Stats>,
+        stores: &Stores,
         depth: &Arc<Depth>,
         nodes: Option<Rc<Nodes>>,
     ) -> Result<Rc<Engine>, ConfigError> {
         let (stamp, settings) = (in_force.stamp(), in_force.now());
         let lanes = Plan::new(&settings)?.open(&[]);
         depth.set_limits(&settings);
-        let records = Rc::new(Records::new(&settings, stats));
+        let records = Rc::new(Records::new(stores, stats));
         Ok(Rc::new(Engine {
             in_force: Arc::clone(in_force),
             stamp: Cell::new(stamp),

@@ -3,6 +3,7 @@
 //! It refuses to know who asks: users and devices come in checked, and what goes wrong is one error.
 
 mod bulk;
+mod cached;
 mod inspect;
 mod refresh;
 mod schema;
@@ -10,6 +11,7 @@ mod sqlite;
 mod timeline;
 
 pub use bulk::{Imported, ToImport};
+pub use cached::Stores;
 pub use inspect::{Inspection, MadeBy, SCHEMA};
 pub use refresh::Refresh;
 pub use sqlite::SqliteStore;
@@ -49,6 +51,16 @@ pub trait TokenStore: Send {
     /// # Errors
     /// The store cannot be reached.
     fn devices(&mut self, user: &User, now_ms: i64) -> Result<Vec<Device>, StoreError>;
+
+    /// Which part of the store answers for a user, where parts can fail alone: a number from 0 to 65535. SQLite has one part.
+    fn part_of(&self, _user: &User) -> u16 {
+        0
+    }
+
+    /// Whether what [`TokenStore::devices`] says of this user is only remembered at this moment, and nothing can be stored.
+    fn is_away(&self, _user: &User) -> bool {
+        false
+    }
 
     /// Forgets one device of the user, or all of them, and says how many there were.
     ///
@@ -159,11 +171,27 @@ pub enum Registered {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreError {
     why: String,
+    is_away: bool,
 }
 
 impl StoreError {
     pub(crate) fn new(why: impl Into<String>) -> Self {
-        StoreError { why: why.into() }
+        StoreError { why: why.into(), is_away: false }
+    }
+
+    /// The engine cannot be reached, does not answer in time, or says that it serves nobody at this moment.
+    pub(crate) fn away(why: impl Into<String>) -> Self {
+        StoreError { why: why.into(), is_away: true }
+    }
+
+    /// It was away when it was asked last, and is asked again in a moment.
+    pub(crate) fn is_away_now() -> Self {
+        Self::away("the engine is away, and is asked again in a moment")
+    }
+
+    /// Whether the engine is away as a whole, or a part of it. The server's log says so once, and not for each call.
+    pub fn is_away(&self) -> bool {
+        self.is_away
     }
 }
 
