@@ -62,6 +62,7 @@ const CRATES: [(&str, &[&str]); 8] = [
             "src/config/api_keys.rs",
             "src/model/name_uuid.rs",
             "src/service/purr.rs",
+            "src/store/redis",
             "src/bin/voip-push/simulate",
             "src/bin/voip-push/serve/tls.rs",
             "src/bin/voip-push/token/checksum.rs",

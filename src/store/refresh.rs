@@ -27,7 +27,7 @@ const ONCE_MORE: &str =
     "UPDATE refreshes SET due_at_ms = ?3, tries = tries + 1 WHERE user_id = ?1 AND device_id = ?2";
 const DONE: &str = "DELETE FROM refreshes WHERE user_id = ?1 AND device_id = ?2";
 /// Asked so often, a phone that does not register is left alone.
-const MOST_TRIES: u32 = 2;
+pub(super) const MOST_TRIES: u32 = 2;
 
 pub(super) fn plan(
     connection: &mut Connection,
