@@ -19,8 +19,9 @@ pub use crate::config::LogLevel;
 pub use crate::sender::{Authorization, Blame, Next, Probe, Probed, Reached, Unreached};
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
 pub use crate::store::{
-    Imported, Inspection, Limits, MadeBy, Registered, SCHEMA, SqliteStore, StoreError, TimelineFile,
-    ToImport, TokenStore, open as open_store, prepare as prepare_store,
+    EngineInspection, Imported, Inspection, LAYOUT, Limits, MadeBy, NodeInspection, Registered, SCHEMA,
+    SqliteStore, StoreError, TimelineFile, ToImport, TokenStore, open as open_store,
+    prepare as prepare_store,
 };
 pub use crate::timeline::verdict;
 pub use contacts::{Offer, SipRegister, Stored};

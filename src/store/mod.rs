@@ -4,6 +4,7 @@
 
 mod bulk;
 mod cached;
+mod engine_inspection;
 mod inspect;
 mod redis;
 mod refresh;
@@ -13,8 +14,9 @@ mod timeline;
 
 pub use bulk::{Imported, ToImport};
 pub use cached::Stores;
+pub use engine_inspection::{EngineInspection, NodeInspection};
 pub use inspect::{Inspection, MadeBy, SCHEMA};
-pub use redis::RedisStore;
+pub use redis::{LAYOUT, RedisStore};
 pub use refresh::Refresh;
 pub use sqlite::SqliteStore;
 pub use timeline::TimelineFile;

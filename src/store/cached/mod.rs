@@ -331,6 +331,10 @@ impl TokenStore for CachedStore {
         self.inner()?.count()
     }
 
+    fn tidy(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        self.write(None, |store| store.tidy(now_ms), |_| ())
+    }
+
     fn import(&mut self, devices: &[ToImport]) -> Result<Imported, StoreError> {
         let imported = self.inner()?.import(devices);
         if let Some(table) = &self.shared.table {
