@@ -3,13 +3,14 @@
 //!
 //! It refuses to give them a configuration of its own: what differs between them is what an administrator gives each of them.
 
+use super::engine::{Server, Setup};
 use super::kamailio::{Kamailio, Options, Place};
 use super::simulator::Simulator;
 use super::sip::{self, Answer};
 use super::{DEADLINE, poll};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Two SIP servers and their push services; all end with this value.
 pub struct Nodes {
@@ -17,6 +18,8 @@ pub struct Nodes {
     pub kamailios: Vec<Kamailio>,
     /// Apple and Google.
     pub simulator: Simulator,
+    /// Where both keep their tokens, and by which they tell each other who registers.
+    pub engine: Server,
     http_port: u16,
 }
 
@@ -37,14 +40,19 @@ impl Nodes {
     /// Starts two with these replacements in `voip-push.toml`.
     pub fn start(name: &str, config: &[(&str, &str)]) -> Nodes {
         let planned: Vec<Planned> = [1, 2].map(|number| plan(name, number)).into();
-        let simulator = Simulator::start(&planned[0].place.scratch, &[]);
+        let scratch = &planned[0].place.scratch;
+        let engine = Server::start(scratch, &Setup { appendonly: true, ..Setup::default() });
+        let simulator = Simulator::start(scratch, &[]);
         simulator.change_config(config);
         let others: Vec<String> = planned.iter().rev().map(Planned::uri).collect();
         let http_port = planned[0].http_port;
         let nodes = planned.into_iter().zip(others).enumerate();
-        let options = nodes.map(|(at, (planned, other))| options(planned, at + 1, &other, &simulator));
+        let options = nodes.map(|(at, (planned, other))| {
+            let config = config_of(&planned, &simulator, &engine);
+            options(planned, at + 1, &other, &config)
+        });
         let kamailios = options.map(Kamailio::start).collect();
-        let nodes = Nodes { kamailios, simulator, http_port };
+        let nodes = Nodes { kamailios, simulator, engine, http_port };
         nodes.wait_until_they_know_each_other();
         nodes
     }
@@ -78,13 +86,24 @@ impl Nodes {
     }
 }
 
+/// The simulator's settings with what an administrator changes for this node.
+fn config_of(planned: &Planned, simulator: &Simulator, engine: &Server) -> PathBuf {
+    let settings = std::fs::read_to_string(simulator.config()).expect("the simulator has written it");
+    let line = settings.lines().find(|line| line.starts_with("url = \"sqlite:")).expect("it has a store");
+    let ((host, port), own) = (engine.host(), planned.place.scratch.path().display());
+    let store = format!(
+        "url = \"redis://{host}:{port}\"\nstate_directory = \"{own}\"\nlookup_ms = 500\nwrite_ms = 2000"
+    );
+    planned.place.scratch.write("voip-push.toml", settings.replace(line, &store))
+}
+
 fn plan(name: &str, number: u8) -> Planned {
     let mut place = Place::at(&format!("{name}-{number}"), Ipv4Addr::new(127, 0, 0, number));
     let (http_port, node_port) = (place.hold_port(), place.hold_port());
     Planned { place, http_port, node_port }
 }
 
-fn options(planned: Planned, number: usize, other: &str, simulator: &Simulator) -> Options {
+fn options(planned: Planned, number: usize, other: &str, config: &Path) -> Options {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("kamailio-cfg/kamailio.cfg");
     let (uri, Planned { place, http_port, node_port }) = (planned.uri(), planned);
     let (control, port, ip) = (place.control_socket(), place.port, place.ip.to_string());
@@ -99,7 +118,7 @@ fn options(planned: Planned, number: usize, other: &str, simulator: &Simulator) 
         .define("THIS_NODE", &uri)
         .define("OTHER_NODE", other)
         .define("CTL_SOCKET", &format!("\"unix:{}\"", control.display()))
-        .define("VOIP_PUSH_CONFIG", &format!("\"{}\"", simulator.config().display()));
+        .define("VOIP_PUSH_CONFIG", &format!("\"{}\"", config.display()));
     // the file says where to listen
     options.listen = false;
     options
