@@ -65,7 +65,13 @@ fn good() -> Run {
 }
 
 fn ring(via: &str) -> Ring {
-    Ring { user: "bob".to_owned(), call_id: "a-1".to_owned(), via: via.to_owned() }
+    Ring {
+        at_s: 1.0,
+        home: (0, false),
+        user: "bob".to_owned(),
+        call_id: "a-1".to_owned(),
+        via: via.to_owned(),
+    }
 }
 
 fn broken(run: &Run) -> Vec<String> {

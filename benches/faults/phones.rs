@@ -27,6 +27,10 @@ pub struct Woken {
 /// An INVITE that arrived at a phone that was awake; a repetition is no other one.
 #[derive(Debug, Clone)]
 pub struct Ring {
+    /// Seconds since 1970.
+    pub at_s: f64,
+    /// Where the phone has registered, and whether it had turned to that node.
+    pub home: (usize, bool),
     /// Whose phone.
     pub user: String,
     /// The call.
@@ -325,7 +329,9 @@ impl Phones {
             Some(_) => false,
         };
         let tag = format!("p{}", key.1);
-        self.seen.rings.push(Ring { user: key.1.clone(), call_id: key.0.clone(), via: via.clone() });
+        let home = self.phones.get(&key.1).map_or((0, false), |phone| (phone.node, phone.has_turned));
+        let (user, call_id) = (key.1.clone(), key.0.clone());
+        self.seen.rings.push(Ring { at_s: now_s(), home, user, call_id, via: via.clone() });
         if !is_new {
             // RFC 3261 section 8.2.2.2
             return self.send(&invite.answer(482, &tag, ""), &key.1, from);

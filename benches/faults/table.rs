@@ -4,7 +4,7 @@
 
 use super::callers::Call;
 use super::nodes::Nodes;
-use super::phones::Seen;
+use super::phones::{Ring, Seen};
 use super::pushes::Pushed;
 use super::tokens::{Found, Registered};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -87,14 +87,22 @@ impl Run {
         times.windows(2).map(|two| two[1] - two[0]).fold(0.0, f64::max)
     }
 
-    /// Phones that got two branches of one call, as "user, Call-ID".
+    /// Phones that got two branches of one call: user, Call-ID, and for each branch its time, topmost Via and where the phone was.
     fn double_rings(&self) -> Vec<String> {
-        let mut branches: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+        let mut branches: BTreeMap<(&str, &str), Vec<&Ring>> = BTreeMap::new();
         for ring in &self.seen.rings {
-            branches.entry((&ring.user, &ring.call_id)).or_default().insert(&ring.via);
+            branches.entry((&ring.user, &ring.call_id)).or_default().push(ring);
         }
-        let doubled = branches.iter().filter(|(_, vias)| vias.len() > 1);
-        doubled.map(|((user, call_id), vias)| format!("{user}, {call_id}: {vias:?}")).collect()
+        branches.retain(|_, rings| rings.windows(2).any(|two| two[0].via != two[1].via));
+        let begin_s = self.parts.first().map_or(0.0, |part| part.from_s);
+        let told = |ring: &&Ring| {
+            let via = ring.via.split(';').next().unwrap_or_default();
+            format!("{:.2} s {via} {:?}", ring.at_s - begin_s, ring.home)
+        };
+        let doubled = branches.iter().map(|((user, call_id), rings)| {
+            format!("{user}, {call_id}: {}", rings.iter().map(told).collect::<Vec<_>>().join(", "))
+        });
+        doubled.collect()
     }
 
     fn pushed_twice(&self) -> usize {
@@ -157,7 +165,7 @@ impl Run {
 
     fn broken(&self, rows: &[(String, Row)], doubled: &[String]) -> Vec<String> {
         let mut broken = Vec::new();
-        let few = |list: &[String]| list.iter().take(5).cloned().collect::<Vec<_>>().join("; ");
+        let few = |list: &[String]| list.iter().take(12).cloned().collect::<Vec<_>>().join("\n  ");
         if !self.found.lost.is_empty() {
             broken.push(format!("{} tokens lost: {}", self.found.lost.len(), few(&self.found.lost)));
         }
