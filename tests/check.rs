@@ -96,13 +96,19 @@ fn against_the_simulator_all_is_right_line_by_line() {
     let expected = [
         format!("ok       configuration: {dir}/voip-push.toml"),
         format!("ok       {PRODUCTION} {key}"),
-        format!("ok       {PRODUCTION} connection: {apns} at 127.0.0.1, TLS 1.3, HTTP/2"),
+        format!(
+            "ok       {PRODUCTION} connection: {apns} at 127.0.0.1, TLS 1.3, HTTP/2, certificate until 4096-01-01T00:00:00Z"
+        ),
         format!("ok       {PRODUCTION} {TOPIC}: {accepted}"),
         format!("ok       {SANDBOX} {key}"),
-        format!("ok       {SANDBOX} connection: {sandbox} at 127.0.0.1, TLS 1.3, HTTP/2"),
+        format!(
+            "ok       {SANDBOX} connection: {sandbox} at 127.0.0.1, TLS 1.3, HTTP/2, certificate until 4096-01-01T00:00:00Z"
+        ),
         format!("ok       {SANDBOX} {TOPIC}: {accepted}"),
         format!("ok       {FCM} service account: {dir}/service-account.json, mode 0600, {account}"),
-        format!("ok       {FCM} connection: {google} at 127.0.0.1, TLS 1.3, HTTP/2"),
+        format!(
+            "ok       {FCM} connection: {google} at 127.0.0.1, TLS 1.3, HTTP/2, certificate until 4096-01-01T00:00:00Z"
+        ),
         format!("ok       {FCM} access token: given by {google}/token"),
         format!("ok       {FCM} message: accepted (validate_only)"),
         "ok       clock: within 30 s of 127.0.0.1".to_owned(),

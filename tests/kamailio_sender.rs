@@ -202,6 +202,11 @@ fn an_administrator_sees_devices_and_tries_a_push(installation: &Installation) {
         assert!(sent.contains(line), "{line} is not in\n{sent}");
     }
     assert_eq!(rig.simulator.wait_for_pushes(0, 1)[0]["token"], token(1));
+    // The sender has seen the certificate, and every process shows it.
+    let shown = rig.kamailio.rpc(&["stats.get_statistics", "voip_push:"]);
+    let ends = "provider_certificate_expiry_timestamp_seconds_apns_127_0_0_1_";
+    let ends = shown.lines().find(|line| line.contains(ends) && line.ends_with("_now = 67090118400"));
+    assert!(ends.is_some() && shown.contains("key_age_seconds_apns_"), "{shown}");
     let sent = rig.kamailio.rpc(&["voip_push.send", "dead"]);
     for line in ["accepted: 0", "unanswered: 0", "call_id: voip-push-test-", "outcome: token_gone"] {
         assert!(sent.contains(line), "{line} is not in\n{sent}");

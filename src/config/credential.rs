@@ -29,6 +29,11 @@ impl Origin {
         let Origin { host, port, .. } = self;
         if host.contains(':') { format!("https://[{host}]:{port}") } else { format!("https://{host}:{port}") }
     }
+
+    /// `host:port`, likewise.
+    pub fn endpoint(&self) -> String {
+        self.base_url().trim_start_matches("https://").to_owned()
+    }
 }
 
 /// A private key that can sign JWTs; proved by signing once when it was loaded.

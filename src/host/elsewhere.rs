@@ -73,10 +73,21 @@ pub(super) struct Elsewhere {
     /// Who has calls elsewhere.
     wanted: HashMap<Rc<str>, Wanted>,
     wanted_in_order: VecDeque<(Instant, Rc<str>)>,
-    again: BTreeMap<(Instant, u64), (usize, Wake)>,
+    again: BTreeMap<(Instant, u64), Again>,
+    /// By user and phone: the number of its last registration that is told again. Where it was before it is no more.
+    newest: HashMap<(String, String), u64>,
     next: u64,
     /// How long a registration is of interest to a call.
     within: Duration,
+}
+
+/// What is to be told again.
+struct Again {
+    /// The number of this registration.
+    number: u64,
+    /// How often it was told again already.
+    times: usize,
+    wake: Wake,
 }
 
 struct Wanted {
@@ -94,6 +105,7 @@ impl Elsewhere {
             wanted: HashMap::new(),
             wanted_in_order: VecDeque::new(),
             again: BTreeMap::new(),
+            newest: HashMap::new(),
             next: 0,
             within,
         }
@@ -165,16 +177,19 @@ impl Elsewhere {
     pub fn heard(&mut self, mut wake: Wake, now: Instant) -> Option<Wake> {
         let moment = self.waiting.wake(&wake.user);
         if self.again.len() < MOST_AGAIN {
-            self.tell_again(0, wake.clone(), now);
+            self.next += 1;
+            self.newest.insert(phone(&wake), self.next);
+            self.tell_again(Again { number: self.next, times: 0, wake: wake.clone() }, now);
         }
         wake.moment = moment?;
         Some(wake)
     }
 
-    fn tell_again(&mut self, times: usize, wake: Wake, told_at: Instant) {
-        let Some(after) = AGAIN.get(times) else { return };
-        self.next += 1;
-        self.again.insert((told_at + *after, self.next), (times + 1, wake));
+    fn tell_again(&mut self, again: Again, told_at: Instant) {
+        match AGAIN.get(again.times) {
+            Some(after) => drop(self.again.insert((told_at + *after, again.number), again)),
+            None => drop(self.newest.remove(&phone(&again.wake))),
+        }
     }
 
     /// When something is to be told again.
@@ -186,8 +201,11 @@ impl Elsewhere {
     pub fn next_due(&mut self, now: Instant) -> Option<Wake> {
         loop {
             let first = self.again.first_entry().filter(|first| first.key().0 <= now)?;
-            let (times, mut wake) = first.remove();
-            self.tell_again(times, wake.clone(), now);
+            let Again { number, times, mut wake } = first.remove();
+            if self.newest.get(&phone(&wake)) != Some(&number) {
+                continue;
+            }
+            self.tell_again(Again { number, times: times + 1, wake: wake.clone() }, now);
             if let Some(moment) = self.waiting.wake(&wake.user) {
                 wake.moment = moment;
                 return Some(wake);
@@ -210,6 +228,10 @@ impl Elsewhere {
             }
         }
     }
+}
+
+fn phone(wake: &Wake) -> (String, String) {
+    (wake.user.clone(), wake.phone.clone())
 }
 
 /// A phone of this user of which nothing else is known.
@@ -286,7 +308,8 @@ mod tests {
     #[test]
     fn what_was_heard_is_told_again_four_times_to_whoever_waits() {
         let (mut ours, now) = (elsewhere(), Instant::now());
-        assert_eq!(ours.heard(wake(), now), None, "nobody waits");
+        let alices = Wake { user: "alice".to_owned(), ..wake() };
+        assert_eq!(ours.heard(alices, now), None, "nobody waits");
         ours.waiting.arrive("bob");
         let first = ours.heard(wake(), now).unwrap();
         assert!(first.moment > 0);
@@ -299,7 +322,18 @@ mod tests {
                 (times, last) = (times + 1, again.moment);
             }
         }
-        assert_eq!(times, 2 * AGAIN.len());
-        assert!(at - now <= AGAIN.iter().sum::<Duration>());
+        assert_eq!(times, AGAIN.len());
+        assert!(at - now <= AGAIN.iter().sum::<Duration>() && ours.newest.is_empty());
+    }
+
+    #[test]
+    fn a_phone_that_registers_once_more_is_told_again_as_it_is_then() {
+        let (mut ours, now) = (elsewhere(), Instant::now());
+        ours.waiting.arrive("bob");
+        let moved = Wake { contacts: vec!["c2".to_owned()], ..wake() };
+        ours.heard(wake(), now);
+        ours.heard(moved.clone(), now);
+        let told = ours.next_due(now + AGAIN[0]).unwrap();
+        assert_eq!((told.contacts, ours.next_due(now + AGAIN[0])), (moved.contacts, None));
     }
 }

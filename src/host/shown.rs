@@ -11,7 +11,7 @@ static SHOWN: OnceCell<Vec<(&'static str, String)>> = OnceCell::new();
 
 /// Tells the server of every number; it asks for one by its position. Before the fork.
 pub fn tell(service: &Service, tell: impl Fn(usize, &Reading)) {
-    let readings = service.stats().read();
+    let readings = service.readings();
     readings.iter().enumerate().for_each(|(at, reading)| tell(at, reading));
     SHOWN.get_or_init(|| readings.into_iter().map(|reading| (reading.name, reading.labels)).collect());
 }
@@ -20,7 +20,7 @@ pub fn tell(service: &Service, tell: impl Fn(usize, &Reading)) {
 pub fn value_at(position: usize) -> u64 {
     let value = || {
         let (name, labels) = SHOWN.get()?.get(position)?;
-        let readings = installed()?.stats().read();
+        let readings = installed()?.readings();
         let found = readings.into_iter().find(|it| it.name == *name && it.labels == *labels);
         found.map(|reading| reading.value)
     };

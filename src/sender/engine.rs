@@ -74,7 +74,7 @@ impl Engine {
         nodes: Option<Rc<Nodes>>,
     ) -> Result<Rc<Engine>, ConfigError> {
         let (stamp, settings) = (in_force.stamp(), in_force.now());
-        let lanes = Plan::new(&settings)?.open(&[]);
+        let lanes = Plan::new(&settings)?.open(&[], stats);
         depth.set_limits(&settings);
         let records = Rc::new(Records::new(stores, stats));
         Ok(Rc::new(Engine {
@@ -116,7 +116,7 @@ impl Engine {
 
     fn settle(&self, plan: &Plan, settings: &Settings) {
         let before = Rc::clone(&self.lanes.borrow());
-        let lanes: Rc<[Rc<Lane>]> = plan.open(&before).into();
+        let lanes: Rc<[Rc<Lane>]> = plan.open(&before, &self.stats).into();
         let is_in = |lane: &Rc<Lane>, lanes: &[Rc<Lane>]| lanes.iter().any(|it| it.number() == lane.number());
         for lane in lanes.iter().filter(|lane| !is_in(lane, &before)) {
             log::info!("{}: the sender uses this credential from now on", lane.name());

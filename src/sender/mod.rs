@@ -28,7 +28,7 @@ mod stops;
 mod window;
 mod wire;
 
-pub use crate::http2::{Reached, Unreached};
+pub use crate::http2::{Reached, Unreached, certificate_ends_at_s};
 pub use crate::provider::{Authorization, Blame};
 pub use graveyard::QuarantineAction;
 pub use pending::Pending;

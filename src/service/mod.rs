@@ -7,6 +7,7 @@ mod dialogs;
 mod ends;
 mod error;
 mod installed;
+mod keys;
 mod known;
 mod messages;
 mod named;
@@ -16,7 +17,9 @@ mod reload;
 mod trial;
 
 pub use crate::config::LogLevel;
-pub use crate::sender::{Authorization, Blame, Next, Probe, Probed, Reached, Unreached};
+pub use crate::sender::{
+    Authorization, Blame, Next, Probe, Probed, Reached, Unreached, certificate_ends_at_s,
+};
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
 pub use crate::store::{
     EngineInspection, Imported, Inspection, LAYOUT, Limits, MadeBy, NodeInspection, Registered, SCHEMA,
@@ -27,6 +30,7 @@ pub use crate::timeline::verdict;
 pub use contacts::{Offer, SipRegister, Stored};
 pub use error::Error;
 pub use installed::{install, installed, uninstall};
+pub use keys::KeyAge;
 pub use named::Wake;
 pub use reload::Reloaded;
 
@@ -523,7 +527,7 @@ impl Target<'_> {
 
 /// What there are numbers of with these settings.
 fn counted(settings: &Settings) -> Counted {
-    Counted { apps: settings.apps(), credentials: settings.credentials() }
+    Counted { apps: settings.apps(), credentials: settings.credentials(), endpoints: settings.endpoints() }
 }
 
 fn judge_counted(report: Report, stats: &Stats) -> Result<Report, Error> {

@@ -4,6 +4,7 @@
 //! some.
 
 mod apps;
+mod endpoints;
 mod histogram;
 mod history;
 mod names;
@@ -19,12 +20,13 @@ pub use wards::Ward;
 use crate::model::{Outcome, Provider};
 use crate::process::SharedCounters;
 use apps::Apps;
+use endpoints::Endpoints;
 use histogram::Histograms;
 use history::History;
 use names::{GROWING, TABLE};
 use std::fmt::Write as _;
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wards::Wards;
 
@@ -35,12 +37,17 @@ pub struct Counted {
     pub apps: Vec<(Provider, String)>,
     /// Names of credentials, as in the log.
     pub credentials: Vec<(Provider, String)>,
+    /// Where the providers are reached, as `host:port`.
+    pub endpoints: Vec<(Provider, String)>,
 }
 
 /// All counters of one server.
 pub struct Stats {
     apps: Apps,
     wards: Wards,
+    endpoints: Endpoints,
+    /// When the certificate ends that this process serves HTTPS with; 0 where it does not.
+    own_certificate_ends_at_s: AtomicU64,
     numbers: SharedCounters,
     histograms: Histograms,
     history: History,
@@ -83,6 +90,8 @@ impl Stats {
         Ok(Stats {
             apps: Apps::new(counted.apps)?,
             wards: Wards::new(counted.credentials)?,
+            endpoints: Endpoints::new(counted.endpoints)?,
+            own_certificate_ends_at_s: AtomicU64::new(0),
             numbers: SharedCounters::new(TABLE.len())?,
             histograms: Histograms::new()?,
             history: History::new()?,
@@ -90,10 +99,10 @@ impl Stats {
     }
 
     /// Makes counters of further ones, behind the others; gives back those that there is no room for. Pushes to such apps are
-    /// counted as other ones, and nothing is shown of such credentials. By one process at a time.
+    /// counted as other ones, and nothing is shown of such credentials and endpoints. By one process at a time.
     pub fn add_counted(&self, counted: Counted) -> Vec<String> {
-        let Counted { apps, credentials } = counted;
-        [self.apps.add(apps), self.wards.add(credentials)].concat()
+        let Counted { apps, credentials, endpoints } = counted;
+        [self.apps.add(apps), self.wards.add(credentials), self.endpoints.add(endpoints)].concat()
     }
 
     /// Counts one.
@@ -173,6 +182,16 @@ impl Stats {
         self.wards.all().collect()
     }
 
+    /// The certificate that a provider's server has shown ends at this time, in seconds since 1970.
+    pub fn certificate_seen(&self, provider: Provider, endpoint: &str, ends_at_s: u64) {
+        self.endpoints.seen(provider, endpoint, ends_at_s);
+    }
+
+    /// This process serves HTTPS, with a certificate that ends at this time, in seconds since 1970.
+    pub fn serves_with(&self, ends_at_s: u64) {
+        self.own_certificate_ends_at_s.store(ends_at_s, Ordering::Relaxed);
+    }
+
     /// Every number but the histograms.
     pub fn read(&self) -> Vec<Reading> {
         let plain = TABLE.iter().enumerate().map(|(at, (_, name, help))| Reading {
@@ -183,8 +202,18 @@ impl Stats {
         });
         let (growing, levels): (Vec<_>, Vec<_>) = plain.enumerate().partition(|(at, _)| *at < GROWING);
         let plain = |rows: Vec<(usize, Reading)>| rows.into_iter().map(|(_, reading)| reading);
-        let by_name = self.wards.read().chain(self.read_pushes());
+        let by_name = self.wards.read().chain(self.read_certificates()).chain(self.read_pushes());
         plain(growing).chain(plain(levels)).chain(by_name).collect()
+    }
+
+    fn read_certificates(&self) -> impl Iterator<Item = Reading> {
+        let own = Reading {
+            name: "server_certificate_expiry_timestamp_seconds",
+            labels: String::new(),
+            help: "When the certificate ends that the REST API is served with",
+            value: self.own_certificate_ends_at_s.load(Ordering::Relaxed),
+        };
+        self.endpoints.read().chain((own.value > 0).then_some(own))
     }
 
     fn read_pushes(&self) -> Vec<Reading> {
@@ -201,9 +230,18 @@ impl Stats {
 
     /// All numbers as Prometheus' text format, version 0.0.4.
     pub fn prometheus(&self) -> String {
+        self.prometheus_with(self.read())
+    }
+
+    /// The same with other numbers beside the histograms.
+    pub fn prometheus_with(&self, readings: Vec<Reading>) -> String {
         let mut text = String::new();
         let mut last = "";
-        for Reading { name, labels, help, value } in self.read() {
+        for Reading { name, labels, help, value } in readings {
+            // A time that is not known yet is not 1970.
+            if value == 0 && name.ends_with("_timestamp_seconds") {
+                continue;
+            }
             if name != last {
                 let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
                 let _ = write!(text, "# HELP voip_push_{name} {help}\n# TYPE voip_push_{name} {kind}\n");

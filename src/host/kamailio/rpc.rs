@@ -74,7 +74,7 @@ unsafe extern "C" fn stats(rpc: *const Rpc, context: *mut c_void) {
     // SAFETY: as Kamailio calls an RPC command.
     unsafe {
         answer(rpc, context, |service, answer| {
-            for Reading { name, labels, value, .. } in service.stats().read() {
+            for Reading { name, labels, value, .. } in service.readings() {
                 answer.add(&format!("{name}{labels}"), value);
             }
             Ok(())

@@ -110,7 +110,7 @@ unsafe extern "C" fn stats(params: *const c_void, _: *mut c_void) -> *mut c_void
     // SAFETY: as OpenSIPS calls an MI command.
     unsafe {
         answer(params, |service, _, item| {
-            for Reading { name, labels, value, .. } in service.stats().read() {
+            for Reading { name, labels, value, .. } in service.readings() {
                 item.number(&format!("{name}{labels}"), value);
             }
             Ok(())
