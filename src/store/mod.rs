@@ -42,7 +42,8 @@ pub trait TokenStore: Send {
     /// himself, if he had it under another device id. `None` where the user has all the devices that he may have and this would be a further one; nothing was changed then. Some devices that have expired by now are forgotten on the way.
     ///
     /// # Errors
-    /// The store cannot be reached or is full; nothing was changed then.
+    /// The store cannot be reached or is full. SQLite has changed nothing then; a store on several machines may have taken the device,
+    /// and takes it again without harm.
     fn register(
         &mut self,
         device: &NewDevice,

@@ -142,8 +142,10 @@ impl RedisStore {
         if replicas == 0 {
             return self.call(script, &call, budget);
         }
-        // In one go, so that both go over one connection: WAIT asks for what that one has written.
-        let wait = cmd("WAIT").arg(replicas).arg(budget.left().as_millis().max(1) as u64).to_owned();
+        // In one go, so that both go over one connection: WAIT asks for what that one has written. There must be time for twice that,
+        // since an engine that does not know the script yet says so after the wait.
+        let patience = (budget.left() * 2 / 5).as_millis().max(1) as u64;
+        let wait = cmd("WAIT").arg(replicas).arg(patience).to_owned();
         let mut answers =
             self.engine.run_many(&[(key, call), (key, wait)], Some(script), budget.left())?.into_iter();
         let (done, have) = (answers.next().unwrap_or(Value::Nil), answers.next());
