@@ -3,7 +3,7 @@
 //! It refuses to change anything: no key is made, no setting is set.
 
 use super::StoreError;
-use crate::config::EngineSettings;
+use crate::config::{EngineSettings, EngineShape};
 use crate::engine::{Engine, EngineError, FromRedisValue, Place, Value, cmd, from_redis_value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,15 +17,14 @@ const ROUND: usize = 1000;
 /// Keys whose memory is asked for, of each master.
 const SAMPLE: usize = 200;
 
-/// Commands that the store and the sender use: each is tried with arguments that it takes; `KEY` stands for a key of ours.
-const COMMANDS: [&[&str]; 26] = [
+/// Commands that a SIP server needs, with arguments that they take; `KEY` stands for a key of ours.
+const COMMANDS: [&[&str]; 18] = [
     &["GET", "KEY"],
     &["SET", "KEY", "1"],
     &["HGETALL", "KEY"],
     &["HGET", "KEY", "a"],
     &["HSET", "KEY", "a", "1"],
     &["HDEL", "KEY", "a"],
-    &["HLEN", "KEY"],
     &["PEXPIRE", "KEY", "1"],
     &["PERSIST", "KEY"],
     &["PTTL", "KEY"],
@@ -34,18 +33,59 @@ const COMMANDS: [&[&str]; 26] = [
     &["ZRANGEBYSCORE", "KEY", "0", "1"],
     &["XADD", "KEY", "*", "a", "1"],
     &["XREAD", "COUNT", "1", "STREAMS", "KEY", "0"],
-    &["DEL", "KEY"],
     &["EVAL", "return 1", "1", "KEY"],
     &["EVALSHA", "0", "1", "KEY"],
-    &["SCAN", "0"],
     &["TIME"],
+    // Only where the settings ask for it, as the next two.
     &["WAIT", "0", "1"],
-    &["INFO"],
-    &["CLUSTER", "SLOTS"],
-    &["CLUSTER", "INFO"],
-    &["ROLE"],
-    &["PING"],
 ];
+const OF_A_CLUSTER: &[&str] = &["CLUSTER", "SLOTS"];
+const OF_SENTINELS: &[&str] = &["ROLE"];
+
+fn needed(settings: &EngineSettings) -> Vec<&'static [&'static str]> {
+    let mut needed = COMMANDS.to_vec();
+    if settings.wait_replicas == 0 {
+        needed.pop();
+    }
+    match settings.shape {
+        EngineShape::Single => {}
+        EngineShape::Sentinel { .. } => needed.push(OF_SENTINELS),
+        EngineShape::Cluster => needed.push(OF_A_CLUSTER),
+    }
+    needed
+}
+
+/// What an operator can mend and would else notice at the first registration: a server that is a replica, and commands that our
+/// user may not run.
+///
+/// # Errors
+/// One line that says what to do; or the engine is away.
+pub(super) fn prove_usable(settings: &Arc<EngineSettings>) -> Result<(), StoreError> {
+    let mut look = Look { engine: Engine::new(settings), prefix: &settings.key_prefix };
+    let place = Place::OfKey(look.prefix.as_bytes().to_vec());
+    if settings.shape == EngineShape::Single
+        && let Ok(info) = look.text(&place, &["INFO", "replication"])
+        && let Some((host, port)) = master_of(&lines(&info))
+    {
+        let why = format!(
+            "is a replica, which takes no writes; its master is {host}:{port}, give that in its place"
+        );
+        return Err(StoreError::new(format!("{settings}: {why}")));
+    }
+    match look.refused(&place) {
+        Some((user, refused)) if !refused.is_empty() => {
+            let refused = refused.join(", ");
+            let why = format!("user {user} may not run {refused}; docs/store-layout.md has the ACL line");
+            Err(StoreError::new(format!("{settings}: {why}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn master_of(info: &BTreeMap<String, String>) -> Option<(&str, &str)> {
+    let said = |name: &str| info.get(name).map(String::as_str);
+    if said("role") == Some("slave") { said("master_host").zip(said("master_port")) } else { None }
+}
 
 /// How an engine stands.
 #[derive(Debug, Clone)]
@@ -54,8 +94,8 @@ pub struct EngineInspection {
     pub nodes: Vec<NodeInspection>,
     /// What CLUSTER INFO says, where it is a Cluster.
     pub cluster: Option<BTreeMap<String, String>>,
-    /// What stands under the layout's key, where there is one.
-    pub marker: Option<String>,
+    /// What stands under the layout's key, where there is something, or why it cannot be read.
+    pub marker: Result<Option<String>, StoreError>,
     /// How many devices were looked at, and bytes of memory for each of them; `None` where there are none.
     pub memory: Option<(u64, u64)>,
     /// Whether the memory could be asked for.
@@ -67,6 +107,8 @@ pub struct EngineInspection {
 pub struct NodeInspection {
     /// `host:port`, or nothing where there is one only.
     pub name: String,
+    /// Why it cannot be reached, where that is so; nothing else is known then.
+    pub away: Option<StoreError>,
     /// What INFO says, by name.
     pub info: BTreeMap<String, String>,
     /// When it writes its memory to the disk (`save`); `None` where our user may not ask.
@@ -86,12 +128,20 @@ impl EngineInspection {
         let mut look = Look { engine: Engine::new(settings), prefix: &settings.key_prefix };
         // It also tells what is wrong with the login.
         let masters = look.engine.masters(WITHIN)?;
-        let nodes: Vec<NodeInspection> =
-            masters.iter().map(|place| look.node(place)).collect::<Result<_, _>>()?;
-        let first = masters.first().cloned().unwrap_or(Place::OfKey(Vec::new()));
-        let cluster = look.text(&first, &["CLUSTER", "INFO"]).ok().map(|text| lines(&text));
-        let marker = look.marker()?;
-        let (memory, may_ask_memory) = look.memory(&masters);
+        let nodes: Vec<NodeInspection> = masters.iter().map(|place| look.node(place)).collect();
+        if let [NodeInspection { away: Some(why), .. }] = &nodes[..] {
+            return Err(why.clone());
+        }
+        let mut said = masters.iter().filter_map(|place| look.text(place, &["CLUSTER", "INFO"]).ok());
+        let cluster = said.next().map(|text| lines(&text));
+        let marker = look.marker();
+        let reached: Vec<Place> = masters
+            .iter()
+            .zip(&nodes)
+            .filter(|(_, node)| node.away.is_none())
+            .map(|(place, _)| place.clone())
+            .collect();
+        let (memory, may_ask_memory) = look.memory(&reached);
         Ok(EngineInspection { nodes, cluster, marker, memory, may_ask_memory })
     }
 }
@@ -129,25 +179,28 @@ impl Look<'_> {
         self.ask(place, words)
     }
 
-    fn node(&mut self, place: &Place) -> Result<NodeInspection, EngineError> {
-        let info = match self.text(place, &["INFO"]) {
-            Ok(text) => lines(&text),
-            Err(error) if error.is_away() => return Err(error),
-            // Told among what is not allowed.
-            Err(_) => BTreeMap::new(),
-        };
+    fn node(&mut self, place: &Place) -> NodeInspection {
         let name = match place {
             Place::Server(host, port) => format!("{host}:{port}"),
             Place::OfKey(_) => String::new(),
         };
+        let info = match self.text(place, &["INFO"]) {
+            Ok(text) => lines(&text),
+            Err(error) if error.is_away() || self.marker().is_err() => {
+                let (info, away) = (BTreeMap::new(), Some(StoreError::from(error)));
+                return NodeInspection { name, away, info, saves: None, ahead_ms: None, refused: None };
+            }
+            Err(_) => BTreeMap::new(),
+        };
         let saves = self.ask::<Vec<String>>(place, &["CONFIG", "GET", "save"]).ok();
-        Ok(NodeInspection {
+        NodeInspection {
             name,
+            away: None,
             info,
             saves: saves.and_then(|pair| pair.into_iter().nth(1)),
             ahead_ms: self.ahead_ms(place),
             refused: self.refused(place),
-        })
+        }
     }
 
     fn ahead_ms(&mut self, place: &Place) -> Option<i64> {
@@ -162,7 +215,7 @@ impl Look<'_> {
         let user = self.text(place, &["ACL", "WHOAMI"]).ok()?;
         let key = format!("{}:check", self.prefix);
         let mut refused = Vec::new();
-        for words in COMMANDS {
+        for words in needed(self.engine.settings()) {
             let words = words.iter().map(|word| if *word == "KEY" { key.as_str() } else { word });
             let asked: Vec<&str> = ["ACL", "DRYRUN", &user].into_iter().chain(words).collect();
             if self.text(place, &asked).ok()? != "OK" {
@@ -173,7 +226,7 @@ impl Look<'_> {
         Some((user, refused))
     }
 
-    fn marker(&mut self) -> Result<Option<String>, EngineError> {
+    fn marker(&mut self) -> Result<Option<String>, StoreError> {
         let get = cmd("GET").arg(format!("{}:layout", self.prefix)).to_owned();
         match self.engine.run(&get, WITHIN)? {
             Value::BulkString(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),

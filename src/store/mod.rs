@@ -157,7 +157,9 @@ pub trait TokenStore: Send {
 pub fn prepare(settings: &StoreSettings) -> Result<(), StoreError> {
     match settings {
         StoreSettings::Sqlite(path) => SqliteStore::prepare(path),
-        StoreSettings::Engine(engine) => RedisStore::prepare(engine),
+        StoreSettings::Engine(engine) => {
+            RedisStore::prepare(engine).and_then(|()| engine_inspection::prove_usable(engine))
+        }
     }
 }
 

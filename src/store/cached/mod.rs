@@ -145,6 +145,9 @@ impl CachedStore {
     }
 
     fn part(&self, user: &User) -> usize {
+        if self.shared.breaker.parts() == 1 {
+            return 0;
+        }
         (usize::from(self.part_of(user)) * self.shared.breaker.parts()) >> 16
     }
 

@@ -35,9 +35,11 @@ pub fn check(report: &mut Report, settings: &Arc<EngineSettings>, is_offline: bo
 }
 
 fn reached(report: &mut Report, settings: &EngineSettings, seen: &EngineInspection) {
-    let Some(first) = seen.nodes.first() else {
+    if seen.nodes.is_empty() {
         return report.broken("engine", format!("{settings}: no server of it has a slot; run CLUSTER NODES"));
-    };
+    }
+    // Those that are not reached have lines of their own.
+    let Some(first) = seen.nodes.iter().find(|node| node.away.is_none()) else { return };
     let name = if first.info.contains_key("valkey_version") { "Valkey" } else { "Redis" };
     let version = [first.said("valkey_version"), first.said("redis_version"), "of unknown version"];
     let version = version.iter().find(|text| !text.is_empty()).copied().unwrap_or_default();
@@ -66,7 +68,11 @@ fn layout(report: &mut Report, settings: &EngineSettings, seen: &EngineInspectio
     const ABOUT: &str = "engine layout";
     let prefix = &settings.key_prefix;
     let (own, ours) = LAYOUT;
-    let Some(marker) = &seen.marker else {
+    let marker = match &seen.marker {
+        Ok(marker) => marker,
+        Err(error) => return report.broken(ABOUT, error.to_string()),
+    };
+    let Some(marker) = marker else {
         return report
             .ok(ABOUT, format!("nothing under {prefix}: yet; the SIP server makes it when it starts"));
     };
@@ -101,6 +107,10 @@ struct Node<'a> {
 
 impl Node<'_> {
     fn check(&mut self, settings: &EngineSettings) {
+        if let Some(why) = &self.node.away {
+            let about = self.about("");
+            return self.report.broken(about.trim_end(), format!("cannot be asked: {why}"));
+        }
         self.permissions();
         if self.node.info.is_empty() {
             let about = self.about("state");
