@@ -12,6 +12,7 @@ mod turn;
 
 pub use error::{EngineError, EngineTrouble};
 pub use link::Place;
+pub use masters::slot_of;
 pub use redis::{Cmd, FromRedisValue, Value, cmd, from_redis_value};
 pub use script::Script;
 

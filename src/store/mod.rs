@@ -4,6 +4,7 @@
 
 mod bulk;
 mod cached;
+mod engine_inspection;
 mod inspect;
 mod redis;
 mod refresh;
@@ -11,9 +12,10 @@ mod schema;
 mod sqlite;
 mod timeline;
 
-pub use self::redis::RedisStore;
+pub use self::redis::{LAYOUT, RedisStore};
 pub use bulk::{Imported, ToImport};
 pub use cached::Stores;
+pub use engine_inspection::{EngineInspection, NodeInspection};
 pub use inspect::{Inspection, MadeBy, SCHEMA};
 pub use refresh::Refresh;
 pub use sqlite::SqliteStore;
@@ -155,7 +157,9 @@ pub trait TokenStore: Send {
 pub fn prepare(settings: &StoreSettings) -> Result<(), StoreError> {
     match settings {
         StoreSettings::Sqlite(path) => SqliteStore::prepare(path),
-        StoreSettings::Engine(engine) => RedisStore::prepare(engine),
+        StoreSettings::Engine(engine) => {
+            RedisStore::prepare(engine).and_then(|()| engine_inspection::prove_usable(engine))
+        }
     }
 }
 

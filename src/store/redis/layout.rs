@@ -85,17 +85,6 @@ pub(super) fn bucket_of(user: &User) -> u16 {
     (fnv(user.as_str().as_bytes()) % u32::from(BUCKETS)) as u16
 }
 
-/// The slot of a Cluster in which a user's bucket lies, of 16384 (Redis Cluster specification, "Key distribution model").
-pub(super) fn slot_of(user: &User) -> u16 {
-    let bucket = bucket_of(user).to_string();
-    let step = |crc: u16, byte: u8| {
-        (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
-            if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
-        })
-    };
-    bucket.bytes().fold(0, step) % 16384
-}
-
 pub(super) fn shard_of(phone: &str) -> u16 {
     (fnv(phone.as_bytes()) % u32::from(SHARDS)) as u16
 }
@@ -129,8 +118,6 @@ mod tests {
         assert_eq!(text(keys.user(&user)), "voip-push:{295}:u:{alice}@example.org");
         assert_eq!(text(keys.notes(295)), "voip-push:{295}:n");
         assert_eq!(keys.user_of(&keys.user(&user)), Some("{alice}@example.org"));
-        // As CLUSTER KEYSLOT has it.
-        assert_eq!(slot_of(&user), 12862);
         let token = Token::parse(Provider::Apns, &"ab".repeat(32)).unwrap();
         assert_eq!(text(keys.owners(&token)), "voip-push:t:BiMU8giFDOxsVOJS0_9Rug");
         assert_eq!(Keys::new("a*").all_users(), "a\\*:{*}:u:*");
