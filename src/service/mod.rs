@@ -22,8 +22,9 @@ pub use crate::sender::{
 };
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
 pub use crate::store::{
-    Imported, Inspection, Limits, MadeBy, Registered, SCHEMA, SqliteStore, StoreError, TimelineFile,
-    ToImport, TokenStore, open as open_store, prepare as prepare_store,
+    EngineInspection, Imported, Inspection, LAYOUT, Limits, MadeBy, NodeInspection, Registered, SCHEMA,
+    SqliteStore, StoreError, TimelineFile, ToImport, TokenStore, open as open_store,
+    prepare as prepare_store,
 };
 pub use crate::timeline::verdict;
 pub use contacts::{Offer, SipRegister, Stored};

@@ -4,6 +4,7 @@
 
 mod bulk;
 mod cached;
+mod engine_inspection;
 mod inspect;
 mod redis;
 mod refresh;
@@ -13,8 +14,9 @@ mod timeline;
 
 pub use bulk::{Imported, ToImport};
 pub use cached::Stores;
+pub use engine_inspection::{EngineInspection, NodeInspection};
 pub use inspect::{Inspection, MadeBy, SCHEMA};
-pub use redis::RedisStore;
+pub use redis::{LAYOUT, RedisStore};
 pub use refresh::Refresh;
 pub use sqlite::SqliteStore;
 pub use timeline::TimelineFile;
@@ -40,7 +42,8 @@ pub trait TokenStore: Send {
     /// himself, if he had it under another device id. `None` where the user has all the devices that he may have and this would be a further one; nothing was changed then. Some devices that have expired by now are forgotten on the way.
     ///
     /// # Errors
-    /// The store cannot be reached or is full; nothing was changed then.
+    /// The store cannot be reached or is full. SQLite has changed nothing then; a store on several machines may have taken the device,
+    /// and takes it again without harm.
     fn register(
         &mut self,
         device: &NewDevice,
@@ -154,7 +157,9 @@ pub trait TokenStore: Send {
 pub fn prepare(settings: &StoreSettings) -> Result<(), StoreError> {
     match settings {
         StoreSettings::Sqlite(path) => SqliteStore::prepare(path),
-        StoreSettings::Engine(engine) => RedisStore::prepare(engine),
+        StoreSettings::Engine(engine) => {
+            RedisStore::prepare(engine).and_then(|()| engine_inspection::prove_usable(engine))
+        }
     }
 }
 

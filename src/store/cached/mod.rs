@@ -145,6 +145,9 @@ impl CachedStore {
     }
 
     fn part(&self, user: &User) -> usize {
+        if self.shared.breaker.parts() == 1 {
+            return 0;
+        }
         (usize::from(self.part_of(user)) * self.shared.breaker.parts()) >> 16
     }
 
@@ -329,6 +332,10 @@ impl TokenStore for CachedStore {
 
     fn count(&mut self) -> Result<u64, StoreError> {
         self.inner()?.count()
+    }
+
+    fn tidy(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        self.write(None, |store| store.tidy(now_ms), |_| ())
     }
 
     fn import(&mut self, devices: &[ToImport]) -> Result<Imported, StoreError> {

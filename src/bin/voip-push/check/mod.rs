@@ -7,6 +7,7 @@ mod apns;
 mod clock;
 mod credential;
 mod database;
+mod engine;
 mod fcm;
 mod files;
 mod module;
@@ -34,7 +35,7 @@ use report::Report;
 pub struct Args {
     #[command(flatten)]
     config: ConfigFile,
-    /// Ask no provider: look at files only
+    /// Ask no provider and no Redis: look at files only
     #[arg(long)]
     offline: bool,
     /// The module's file [default: voip_push.so where the SIP server looks for modules]
@@ -70,6 +71,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         providers(&mut report, settings, args.offline);
         if let Some(path) = settings.store.sqlite() {
             database::check(&mut report, path);
+        }
+        if let Some(engine) = settings.store.engine() {
+            engine::check(&mut report, engine, args.offline);
         }
     }
     let module = module::check(&mut report, args.server.as_deref(), args.module.as_deref());
