@@ -93,6 +93,8 @@ fn every_switch_makes_a_configuration_that_kamailio_takes() {
         &[][..],
         &["WITH_MULTIDOMAIN"],
         &["WITHOUT_REST"],
+        &["WITH_NODES"],
+        &["WITH_NODES", "WITH_MULTIDOMAIN", "WITH_AUTH"],
         &["WITH_AUTH"],
         &["WITH_REST_TLS"],
         &["WITH_AUTH", "WITH_REST_TLS", "WITH_MULTIDOMAIN"],

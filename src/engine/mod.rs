@@ -12,6 +12,7 @@ mod turn;
 
 pub use error::{EngineError, EngineTrouble};
 pub use link::Place;
+pub use masters::slot_of;
 pub use redis::{Cmd, FromRedisValue, Value, cmd, from_redis_value};
 pub use script::Script;
 
@@ -222,7 +223,11 @@ fn run_divided(
             continue;
         }
         let together: Vec<&Cmd> = share.iter().map(|at| &commands[*at].1).collect();
-        match link.run_together(&together) {
+        let found = match link.run_together(&together) {
+            Err(error) if is_unknown_script(&error) => run_in_full(link, &together, script),
+            done => done,
+        };
+        match found {
             Ok(found) => share.iter().zip(found).for_each(|(at, answer)| answers[*at] = answer),
             Err(error) if error.is_io_error() => return Err(error),
             Err(_) => {
@@ -233,6 +238,16 @@ fn run_divided(
         }
     }
     Ok(answers)
+}
+
+/// Calls of the script with the script itself, and the rest as it was.
+fn run_in_full(link: &mut Link, commands: &[&Cmd], script: Option<&Script>) -> RedisResult<Vec<Value>> {
+    let full = |command: &&Cmd| match script.filter(|script| script.is_called_by(command)) {
+        Some(script) => script.in_full(command),
+        None => (*command).clone(),
+    };
+    let all: Vec<Cmd> = commands.iter().map(full).collect();
+    link.run_together(&all.iter().collect::<Vec<_>>())
 }
 
 fn run_one(link: &mut Link, command: &Cmd, script: Option<&Script>) -> RedisResult<Value> {

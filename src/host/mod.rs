@@ -5,6 +5,8 @@
 
 mod awaited;
 mod doubts;
+mod elsewhere;
+mod facts;
 mod fresh;
 mod kamailio;
 mod last;
@@ -13,12 +15,13 @@ mod note;
 mod opensips;
 mod parked;
 mod remembered;
+mod shown;
 mod symbol;
 mod table;
 mod verbs;
 mod waiting;
 
-use crate::model::Invalid;
+use crate::model::{Ended, Invalid};
 use crate::service::{Error, Service, installed};
 use crate::stats::Counter;
 use last::Last;
@@ -202,10 +205,20 @@ fn script_function(name: &str, verb: impl FnOnce(&Service) -> Result<Last, Error
     code
 }
 
+/// A call that this machine may have pushed for has ended at another one: its devices are told. In the sender's process.
+fn cancel_for_others(service: &Service, user: &str, call_id: &str, ended: Ended) {
+    let done = panic_caught(Ok(0), || service.cancel(user, call_id, ended.as_str()));
+    if let Err(error) = done {
+        log_failure("the devices of a call that has ended at another machine are not told", &error);
+    }
+}
+
 /// How loud a failure is: a user without a device is an everyday thing, a store that is gone is not.
 fn log_failure(name: &str, error: &Error) {
     let level = match error {
         Error::NoDevice => log::Level::Debug,
+        // The server's log says once that the engine is away.
+        Error::Store(why) if why.is_away() => log::Level::Debug,
         Error::Argument(_)
         | Error::TooManyDevices { .. }
         | Error::AllRejected(_)

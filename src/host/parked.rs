@@ -119,6 +119,17 @@ impl Call {
         self.push = Some(verdict);
     }
 
+    /// Whether it did not find a phone that has registered.
+    fn has_missed(&self, wake: &Wake) -> bool {
+        let is_found =
+            wake.registered > 0 && wake.registered().iter().all(|contact| self.rung.contains(contact));
+        match self.state {
+            State::Parked => !is_found,
+            State::Rings => wake.tells_contacts && !is_found,
+            State::Missed => false,
+        }
+    }
+
     fn give_up(&self, why: Needless) -> Act {
         Act::GiveUp { user: user_of(&self.user).to_owned(), sip_call_id: self.sip_call_id.clone(), why }
     }
@@ -290,6 +301,15 @@ impl Parked {
         }
         self.recent.push_back((now, wake.clone()));
         let ids = self.of_user.get(&wake.user).cloned().unwrap_or_default();
+        ids.into_iter().filter_map(|id| self.wake_call(id, wake, now)).collect()
+    }
+
+    /// A phone of a user has registered elsewhere a moment ago, which was told before: for calls that did not find it then, since its
+    /// contact had not come yet.
+    pub fn wake_again(&mut self, wake: &Wake, now: Instant) -> Vec<Act> {
+        let ids = self.of_user.get(&wake.user).cloned().unwrap_or_default();
+        let has_missed = |id: &CallId| self.calls.get(id).is_some_and(|call| call.has_missed(wake));
+        let ids: Vec<CallId> = ids.into_iter().filter(has_missed).collect();
         ids.into_iter().filter_map(|id| self.wake_call(id, wake, now)).collect()
     }
 

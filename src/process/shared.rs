@@ -38,6 +38,25 @@ impl SharedCounters {
         Ok(SharedCounters { start, len })
     }
 
+    /// The same for numbers that hold a secret: they are in no core dump (MADV_DONTDUMP of madvise(2)). Pages that nobody has
+    /// touched take no memory.
+    ///
+    /// # Errors
+    /// The system has no memory to give.
+    pub fn undumped(len: usize) -> io::Result<Self> {
+        let counters = Self::new(len)?;
+        // SAFETY: advice about the very mapping that was made above; the bytes in it stay as they are.
+        match unsafe { libc::madvise(counters.start.as_ptr().cast(), counters.bytes(), libc::MADV_DONTDUMP) }
+        {
+            0 => Ok(counters),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        (self.len * size_of::<AtomicU64>()).max(1)
+    }
+
     /// The counters.
     pub fn as_slice(&self) -> &[AtomicU64] {
         // SAFETY: the mapping has `len` counters, is page-aligned, zero-filled (a valid AtomicU64) and lives as long as `self`.
@@ -48,7 +67,7 @@ impl SharedCounters {
 impl Drop for SharedCounters {
     fn drop(&mut self) {
         // SAFETY: the mapping was made by `new` with this length, and no reference outlives `self`.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), (self.len * size_of::<AtomicU64>()).max(1)) };
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes()) };
     }
 }
 

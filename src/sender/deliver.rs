@@ -122,7 +122,7 @@ pub(super) fn goes_to_alerts(push: &Push) -> bool {
 /// is ahead must not outvote a registration that is still to come.
 pub(super) async fn retire(delivery: &Delivery<'_>, lane: &Lane, since_ms: Option<i64>, asked_at_ms: i64) {
     let since_ms = since_ms.map_or(asked_at_ms, |since_ms| since_ms.min(now_ms()));
-    delivery.graveyard.retire(delivery.push, since_ms, &lane.name()).await;
+    delivery.graveyard.retire(delivery.push, since_ms, lane).await;
 }
 
 /// The end of a push whose call needs it no more: what its last attempt came to, where there was one.

@@ -9,16 +9,18 @@ use super::events;
 use super::gathering::Gathering;
 use super::graveyard::{Graveyard, QuarantineAction};
 use super::lane::Lane;
+use super::nodes::{Nodes, Word};
 use super::pairs::Pairs;
 use super::plan::Plan;
 use super::pushed::Pushed;
-use super::records::Records;
+use super::records::{Records, keep_tidy};
 use super::stops::{Needless, Stops, Ticket};
 use super::window::{Asked, Window};
 use crate::config::{ConfigError, InForce, Settings};
-use crate::model::{Kind, Outcome, Push, PushResult, Report};
+use crate::model::{Call, Ended, Kind, Outcome, Push, PushResult, Report};
 use crate::process::Stamp;
 use crate::stats::{Counter, Stats};
+use crate::store::Stores;
 use crate::timeline::Timeline;
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
@@ -46,6 +48,8 @@ pub(super) struct Engine {
     window: RefCell<Window>,
     stops: Rc<Stops>,
     pushed: RefCell<Pushed>,
+    /// The senders of other machines, where the token store is one that they may share.
+    nodes: Option<Rc<Nodes>>,
     device_budget: RefCell<Budget>,
     caller_budget: RefCell<Budget>,
     has_beat: Cell<bool>,
@@ -65,12 +69,14 @@ impl Engine {
     pub(super) fn new(
         in_force: &Arc<InForce>,
         stats: &Arc<Stats>,
+        stores: &Stores,
         depth: &Arc<Depth>,
+        nodes: Option<Rc<Nodes>>,
     ) -> Result<Rc<Engine>, ConfigError> {
         let (stamp, settings) = (in_force.stamp(), in_force.now());
-        let lanes = Plan::new(&settings)?.open(&[]);
+        let lanes = Plan::new(&settings)?.open(&[], stats);
         depth.set_limits(&settings);
-        let records = Rc::new(Records::new(&settings, stats));
+        let records = Rc::new(Records::new(stores, stats));
         Ok(Rc::new(Engine {
             in_force: Arc::clone(in_force),
             stamp: Cell::new(stamp),
@@ -84,6 +90,7 @@ impl Engine {
             window: RefCell::new(Window::new(settings.ring)),
             stops: Rc::default(),
             pushed: RefCell::default(),
+            nodes,
             device_budget: RefCell::new(Budget::new(settings.device_per_minute)),
             caller_budget: RefCell::new(Budget::new(settings.caller_per_minute)),
             has_beat: Cell::new(false),
@@ -109,7 +116,7 @@ impl Engine {
 
     fn settle(&self, plan: &Plan, settings: &Settings) {
         let before = Rc::clone(&self.lanes.borrow());
-        let lanes: Rc<[Rc<Lane>]> = plan.open(&before).into();
+        let lanes: Rc<[Rc<Lane>]> = plan.open(&before, &self.stats).into();
         let is_in = |lane: &Rc<Lane>, lanes: &[Rc<Lane>]| lanes.iter().any(|it| it.number() == lane.number());
         for lane in lanes.iter().filter(|lane| !is_in(lane, &before)) {
             log::info!("{}: the sender uses this credential from now on", lane.name());
@@ -152,6 +159,13 @@ impl Engine {
             && !gathering.is_told()
         {
             gathering.tell_after(patience);
+        }
+    }
+
+    /// What goes on beside the pushes, once the sender's loop runs.
+    pub(super) fn begin(&self) {
+        if self.in_force.now().store.engine().is_some() {
+            tokio::task::spawn_local(keep_tidy(Rc::clone(&self.records)));
         }
     }
 
@@ -213,17 +227,57 @@ impl Engine {
     async fn push_if_known(&self, push: &mut Push, handed_over: Instant, ticket: &Ticket) -> PushResult {
         if push.kind.follows_a_call() {
             let Some(caller) = self.pushed.borrow().caller(push) else {
+                self.say_that_it_ended(push);
                 let reason = "it was not pushed for this call".to_owned();
                 let (provider, outcome) = (push.device.provider(), Outcome::Unavailable { reason });
                 return PushResult { provider, outcome, attempts: 0 };
             };
             push.call.caller = caller;
         }
+        if let Some(result) = self.result_of_others(push).await {
+            self.pushed.borrow_mut().forget(push);
+            return result;
+        }
         let result = self.push(push, handed_over, ticket).await;
         if push.kind == Kind::Call && !may_have_arrived(&result) {
             self.pushed.borrow_mut().forget(push);
         }
         result
+    }
+
+    /// Another machine has this push, for the same call came to it first. The phone is as good as pushed to.
+    async fn result_of_others(&self, push: &Push) -> Option<PushResult> {
+        let nodes = self.nodes.as_ref().filter(|_| matches!(push.kind, Kind::Call | Kind::Dialog))?;
+        // In a box: a push waits here for a moment, and room for that would be kept to its end.
+        let is_others = Box::pin(nodes.is_pushed_elsewhere(push)).await;
+        is_others.then(|| {
+            events::note_elsewhere(&self.timeline, push);
+            PushResult { provider: push.device.provider(), outcome: Outcome::Accepted, attempts: 0 }
+        })
+    }
+
+    /// Whoever else has pushed for this call tells its devices of its end.
+    fn say_that_it_ended(&self, push: &Push) {
+        let Call { callee, call_id, .. } = &push.call;
+        let ended = match push.kind {
+            Kind::Ended(ended) => ended,
+            Kind::Missed => Ended::Cancelled,
+            Kind::Call | Kind::Message(_) | Kind::Refresh | Kind::Dialog => return,
+        };
+        if let Some(nodes) = self.others_of(callee.as_str(), call_id) {
+            let (user, call_id) = (callee.as_str().to_owned(), call_id.clone());
+            nodes.say(&Word::Ended { user, call_id, ended });
+        }
+    }
+
+    /// The other machines, where one of them has pushed for this call.
+    fn others_of(&self, user: &str, call_id: &str) -> Option<&Nodes> {
+        self.nodes.as_deref().filter(|nodes| nodes.has_pushed(user, call_id))
+    }
+
+    /// The senders of other machines.
+    pub(super) fn nodes(&self) -> Option<&Rc<Nodes>> {
+        self.nodes.as_ref()
     }
 
     async fn push(&self, push: &Push, handed_over: Instant, ticket: &Ticket) -> PushResult {
@@ -270,7 +324,17 @@ impl Engine {
         None
     }
 
-    /// Gives up what was not sent yet of a call's pushes, as far as they were handed over until `told_at`.
+    /// Gives up what was not sent yet of a call's pushes, as far as they were handed over until `told_at`, here and on whatever other
+    /// machine has pushed for it.
+    pub(super) fn give_up_everywhere(&self, user: &str, call_id: &str, why: Needless, told_at: Instant) {
+        self.give_up(user, call_id, why, told_at);
+        if let Some(nodes) = self.others_of(user, call_id) {
+            let (user, call_id) = (user.to_owned(), call_id.to_owned());
+            nodes.say(&Word::GiveUp { user, call_id, why });
+        }
+    }
+
+    /// The same here.
     pub(super) fn give_up(&self, user: &str, call_id: &str, why: Needless, told_at: Instant) {
         self.stops.stop(user, call_id, why, told_at);
     }

@@ -23,6 +23,11 @@ pub(super) fn note_end(timeline: &Timeline, push: &Push, app: &str, result: &Pus
     });
 }
 
+/// Another machine pushes it.
+pub(super) fn note_elsewhere(timeline: &Timeline, push: &Push) {
+    note(timeline, push, Event::PushEnded, || format!("outcome=elsewhere id={}", push.id()));
+}
+
 fn said(result: &PushResult) -> String {
     let PushResult { outcome, attempts, .. } = result;
     format!("outcome={} reason={:?} attempts={attempts}", outcome.name(), outcome.reason())

@@ -5,14 +5,17 @@
 use super::depth::Depth;
 use super::engine::{Engine, Job};
 use super::graveyard::QuarantineAction;
+use super::nodes::Nodes;
 use super::stops::Needless;
 use super::{Refused, runtime};
 use crate::config::InForce;
 use crate::model::{Call, Push, Report};
 use crate::process::{THREAD_NAME, spawn_quiet};
 use crate::stats::{Counter, Stats};
+use crate::store::Stores;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -36,9 +39,10 @@ enum Message {
 }
 
 impl Local {
-    pub(super) fn start(in_force: &Arc<InForce>, stats: &Arc<Stats>) -> io::Result<Local> {
+    pub(super) fn start(in_force: &Arc<InForce>, stats: &Arc<Stats>, stores: &Stores) -> io::Result<Local> {
         let depth = Depth::new(&in_force.now(), stats)?;
-        let thread = Thread { in_force: Arc::clone(in_force), stats: Arc::clone(stats), depth };
+        let (in_force, stats, stores) = (Arc::clone(in_force), Arc::clone(stats), stores.clone());
+        let thread = Thread { in_force, stats, stores, depth };
         let (messages, inbox) = unbounded_channel();
         let depth = Arc::clone(&thread.depth);
         let thread = spawn_quiet(THREAD_NAME, move || thread.run(inbox))?;
@@ -92,6 +96,7 @@ impl Local {
 struct Thread {
     in_force: Arc<InForce>,
     stats: Arc<Stats>,
+    stores: Stores,
     depth: Arc<Depth>,
 }
 
@@ -110,15 +115,19 @@ impl Thread {
     }
 
     fn serve(&self, inbox: &mut UnboundedReceiver<Message>) -> io::Result<()> {
-        let engine = Engine::new(&self.in_force, &self.stats, &self.depth).map_err(io::Error::other)?;
+        let nodes = Nodes::start(&self.in_force.now(), &self.stats)?.map(Rc::new);
+        let engine = Engine::new(&self.in_force, &self.stats, &self.stores, &self.depth, nodes);
+        let engine = engine.map_err(io::Error::other)?;
         let runtime = runtime()?;
         LocalSet::new().block_on(&runtime, async {
+            engine.begin();
             while let Some(message) = inbox.recv().await {
                 engine.follow();
                 match message {
                     Message::Job(job, done) => engine.start(job, done),
                     Message::GiveUp(call, told_at) => {
-                        engine.give_up(call.callee.as_str(), &call.call_id, Needless::CallOver, told_at);
+                        let user = call.callee.as_str();
+                        engine.give_up_everywhere(user, &call.call_id, Needless::CallOver, told_at);
                     }
                     Message::Quarantine(action) => engine.decide(action),
                     // Every message makes it look.

@@ -3,12 +3,13 @@
 //! It refuses to outlive its server, and to be ended in the middle of a push without saying what was lost.
 
 use super::engine::{Engine, Job};
+use super::nodes::{Heard, Nodes, Word};
 use super::remote::wall_clock_us;
 use super::stops::Needless;
 use super::wire::{Message, Order, Reply};
 use super::{Hub, depth, runtime};
 use crate::config::InForce;
-use crate::model::{Event, Report};
+use crate::model::{Ended, Event, Report};
 use crate::process::seqpacket::{BATCH, Batch, Link, Listener};
 use crate::process::{
     StopSignal, Watched, end_with_parent, end_within, let_others_go_first, raise_descriptor_limit,
@@ -53,6 +54,12 @@ pub trait Host {
     /// The time has come that the host wanted to be woken at.
     fn woken(&self) {}
 
+    /// The host of another machine has told all others something, so long ago; see [`Pushes::say`].
+    fn heard(&self, _word: &[u8], _age: Duration) {}
+
+    /// A call for which this machine may have pushed has ended at another one.
+    fn ended_elsewhere(&self, _user: &str, _call_id: &str, _ended: Ended) {}
+
     /// The server stops: the last chance to do something for whoever still waits.
     fn stopping(&self) {}
 }
@@ -63,7 +70,19 @@ pub struct Pushes(Rc<Engine>);
 impl Pushes {
     /// Gives up what was not sent yet of a call's pushes.
     pub fn give_up(&self, user: &str, call_id: &str, why: Needless) {
-        self.0.give_up(user, call_id, why, Instant::now());
+        self.0.give_up_everywhere(user, call_id, why, Instant::now());
+    }
+
+    /// Whether there may be other machines, with which this one shares its token store.
+    pub fn has_others(&self) -> bool {
+        self.0.nodes().is_some()
+    }
+
+    /// Tells the hosts of all other machines, whose [`Host::heard`] gets it, once or, where the engine is in trouble, twice or never.
+    pub fn say(&self, word: Vec<u8>) {
+        if let Some(nodes) = self.0.nodes() {
+            nodes.say(&Word::Host(word));
+        }
     }
 
     /// Something happened to a call; see [`Timeline::note`].
@@ -95,9 +114,11 @@ pub(super) fn serve(
     let_others_go_first();
     let listener = hub.take_listener().ok_or_else(|| io::Error::other("another process is the sender"))?;
     let runtime = runtime()?;
+    let nodes = Nodes::start(&in_force.now(), stats)?.map(Rc::new);
     loop {
         let done = catch_unwind(AssertUnwindSafe(|| {
-            let engine = Engine::new(in_force, stats, &hub.depth).map_err(io::Error::other)?;
+            let engine = Engine::new(in_force, stats, &hub.stores, &hub.depth, nodes.clone());
+            let engine = engine.map_err(io::Error::other)?;
             let server = Rc::new(Server {
                 engine,
                 hub_depth: Arc::clone(&hub.depth),
@@ -142,9 +163,11 @@ impl Server {
     ) -> io::Result<()> {
         let readable = Watched::new(listener)?;
         let stopped = Watched::new(stop)?;
+        self.engine.begin();
         tokio::select! {
             failed = Rc::clone(&self).accept(listener, &readable) => failed?,
             () = self.keep_time() => {}
+            failed = self.hear() => failed?,
             signal = stopped.readable() => drop(signal?),
         }
         let grace = in_force.now().stop;
@@ -165,6 +188,30 @@ impl Server {
                     () = self.told.notified() => {}
                 },
             }
+        }
+    }
+
+    /// Does what the senders of other machines say.
+    async fn hear(&self) -> io::Result<()> {
+        let Some(nodes) = self.engine.nodes() else { return std::future::pending().await };
+        nodes.listen()?;
+        loop {
+            self.take_word(&nodes.hear().await);
+        }
+    }
+
+    fn take_word(&self, heard: &Heard) {
+        match heard.word() {
+            Some(Word::Host(word)) => {
+                self.host.heard(&word, heard.age);
+                self.told.notify_one();
+            }
+            Some(Word::GiveUp { user, call_id, why }) => {
+                let said_at = Instant::now().checked_sub(heard.age).unwrap_or_else(Instant::now);
+                self.engine.give_up(&user, &call_id, why, said_at);
+            }
+            Some(Word::Ended { user, call_id, ended }) => self.host.ended_elsewhere(&user, &call_id, ended),
+            None => log::debug!("another machine says what this version does not understand"),
         }
     }
 
@@ -218,7 +265,7 @@ impl Server {
             Ok(Message::Order(order)) => self.obey(order, link),
             Ok(Message::GiveUp(call, told_at_us)) => {
                 let (user, told_at) = (call.callee.as_str(), at(told_at_us));
-                self.engine.give_up(user, &call.call_id, Needless::CallOver, told_at);
+                self.engine.give_up_everywhere(user, &call.call_id, Needless::CallOver, told_at);
             }
             Ok(Message::Quarantine(action)) => self.engine.decide(action),
             // Every message makes it look.

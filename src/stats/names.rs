@@ -95,6 +95,28 @@ pub enum Counter {
     Reloads,
     /// Times that it was found wrong, and nothing was changed.
     ReloadsRefused,
+    /// Lookups that were answered from this machine's memory, since the engine is away.
+    LookupRemembered,
+    /// Lookups of users that this machine does not remember, while the engine is away.
+    LookupUnanswered,
+    /// Words to other machines' senders that were written for them.
+    NodeWordsSaid,
+    /// Words of theirs that were heard.
+    NodeWordsHeard,
+    /// Words that were lost: too many waited, or they were too old.
+    NodeWordsDropped,
+    /// Phones that registered here while a call waited elsewhere, and that others were told of.
+    NodeWakesSaid,
+    /// Phones that registered elsewhere and that others told us of.
+    NodeWakesHeard,
+    /// Times that others were heard again after they could not be.
+    NodeReconnects,
+    /// Times that words of others were gone before they were heard.
+    NodeGaps,
+    /// Pushes that another machine had sent already.
+    PushedElsewhere,
+    /// Pushes that were sent without knowing that.
+    NodeClaimsFailed,
     /// Panics that were caught; each one is a bug to report.
     Panics,
     /// Level: pushes that wait or are under way.
@@ -105,6 +127,12 @@ pub enum Counter {
     InQuarantine,
     /// Level: pairs that are left alone right now.
     PairsInQuarantine,
+    /// Level: 1 while the engine of the token store is away, else 0.
+    EngineAway,
+    /// Level: since when it is away, in seconds since 1970; 0 while it is there.
+    EngineAwaySince,
+    /// Level: how old the last word of another machine was when it was heard, or since when nobody is heard, in ms.
+    NodeLagMs,
 }
 
 /// How many of [`TABLE`]'s rows, from the start, only grow; the rest are levels.
@@ -185,6 +213,57 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
     ),
     (Counter::Reloads, "reloads_total", "Times that the configuration was read again and put in force"),
     (Counter::ReloadsRefused, "reloads_refused_total", "Reloads refused for what was wrong in the files"),
+    (
+        Counter::LookupRemembered,
+        "lookup_remembered_total",
+        "Lookups answered from this machine's memory while the engine of the token store was away",
+    ),
+    (
+        Counter::LookupUnanswered,
+        "lookup_unanswered_total",
+        "Lookups of users that this machine did not remember while the engine was away",
+    ),
+    (
+        Counter::NodeWordsSaid,
+        "node_words_said_total",
+        "Words to the other machines that share the token store: calls that wait, phones that register, pushes to give up",
+    ),
+    (Counter::NodeWordsHeard, "node_words_heard_total", "Words of other machines that were heard"),
+    (
+        Counter::NodeWordsDropped,
+        "node_words_dropped_total",
+        "Words to or of other machines that were lost: too many waited while the engine was away, or they came too late",
+    ),
+    (
+        Counter::NodeWakesSaid,
+        "node_wakes_said_total",
+        "Phones that registered here and that other machines, where calls wait, were told of",
+    ),
+    (
+        Counter::NodeWakesHeard,
+        "node_wakes_heard_total",
+        "Phones that registered at another machine, as it told",
+    ),
+    (
+        Counter::NodeReconnects,
+        "node_reconnects_total",
+        "Times that other machines were heard again after they could not be",
+    ),
+    (
+        Counter::NodeGaps,
+        "node_gaps_total",
+        "Times that words of other machines were gone before they were heard",
+    ),
+    (
+        Counter::PushedElsewhere,
+        "pushed_elsewhere_total",
+        "Pushes not sent since another machine had sent them",
+    ),
+    (
+        Counter::NodeClaimsFailed,
+        "node_claims_failed_total",
+        "Pushes sent without knowing whether another machine had sent them, since the engine did not answer in time",
+    ),
     (Counter::Panics, "panics_total", "Panics caught; each one is a bug to report"),
     (Counter::Queued, "queued", "Pushes that wait or are under way"),
     (Counter::ParkedNow, "parked", "Calls held right now"),
@@ -193,6 +272,17 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
         Counter::PairsInQuarantine,
         "quarantined_pairs",
         "Pairs of app and credential or device that get no push",
+    ),
+    (Counter::EngineAway, "engine_away", "1 while the engine of the token store is away, else 0"),
+    (
+        Counter::EngineAwaySince,
+        "engine_away_since_seconds",
+        "Since when the engine is away, in seconds since 1970; 0 while it is there",
+    ),
+    (
+        Counter::NodeLagMs,
+        "node_lag_ms",
+        "How old the last word of another machine was when it was heard, or since when none can be heard, in ms",
     ),
 ];
 
@@ -211,6 +301,6 @@ mod tests {
             assert_eq!(name.ends_with("_total"), at < GROWING, "{name}");
             assert!(!help.is_empty());
         }
-        assert_eq!(TABLE.len(), Counter::PairsInQuarantine as usize + 1);
+        assert_eq!(TABLE.len(), Counter::NodeLagMs as usize + 1);
     }
 }

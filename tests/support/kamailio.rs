@@ -6,7 +6,7 @@ use super::sip::{self, Answer};
 use super::{DEADLINE, Scratch, built_library, ends_with_us, poll, run};
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::net::{SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,9 @@ impl Installation {
 pub struct Place {
     /// Everything of this server is in here.
     pub scratch: Scratch,
-    /// SIP over UDP and TCP (and HTTP) on 127.0.0.1.
+    /// Where it serves: 127.0.0.1, unless it is one of several.
+    pub ip: Ipv4Addr,
+    /// SIP over UDP and TCP (and HTTP) on that address.
     pub port: u16,
     held: Vec<OwnedFd>,
 }
@@ -62,18 +64,23 @@ pub struct Place {
 impl Place {
     /// A fresh directory and a port.
     pub fn new(name: &str) -> Place {
-        let mut place = Place { scratch: Scratch::new(name), port: 0, held: Vec::new() };
+        Place::at(name, Ipv4Addr::LOCALHOST)
+    }
+
+    /// The same on another address of loopback.
+    pub fn at(name: &str, ip: Ipv4Addr) -> Place {
+        let mut place = Place { scratch: Scratch::new(name), ip, port: 0, held: Vec::new() };
         place.port = place.hold_port();
         place
     }
 
-    /// One more port that is free for UDP and TCP on 127.0.0.1.
+    /// One more port that is free for UDP and TCP on its address.
     pub fn hold_port(&mut self) -> u16 {
         let found = (0..100).find_map(|_| {
-            let udp = bind_shared(libc::SOCK_DGRAM, 0)?;
+            let udp = bind_shared(libc::SOCK_DGRAM, self.ip, 0)?;
             let udp = UdpSocket::from(udp);
             let port = udp.local_addr().ok()?.port();
-            let tcp = bind_shared(libc::SOCK_STREAM, port)?;
+            let tcp = bind_shared(libc::SOCK_STREAM, self.ip, port)?;
             Some((port, OwnedFd::from(udp), tcp))
         });
         let (port, udp, tcp) = found.expect("loopback has a port that is free for UDP and TCP");
@@ -94,8 +101,8 @@ impl Place {
 
 /// Binds with SO_REUSEADDR: Kamailio sets it too, so it can bind the same port while we hold it, and `bind(0)` of others
 /// cannot get it.
-fn bind_shared(kind: libc::c_int, port: u16) -> Option<OwnedFd> {
-    let address = SocketAddrV4::new([127, 0, 0, 1].into(), port);
+fn bind_shared(kind: libc::c_int, ip: Ipv4Addr, port: u16) -> Option<OwnedFd> {
+    let address = SocketAddrV4::new(ip, port);
     let raw = libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
         sin_port: address.port().to_be(),
@@ -208,8 +215,8 @@ impl Options {
             .arg(scratch.path());
         command.arg("-L").arg(module_path(scratch, &self.installation.modules));
         if self.listen {
-            let port = self.place.port;
-            command.args(["-l", &format!("udp:127.0.0.1:{port}"), "-l", &format!("tcp:127.0.0.1:{port}")]);
+            let Place { ip, port, .. } = self.place;
+            command.args(["-l", &format!("udp:{ip}:{port}"), "-l", &format!("tcp:{ip}:{port}")]);
         }
         for (name, value) in &self.defines {
             let define = if value.is_empty() { name.clone() } else { format!("{name}={value}") };
@@ -271,9 +278,10 @@ impl Kamailio {
     }
 
     fn is_ready_in_time(&mut self, ready: &Ready) -> bool {
+        let Place { ip, port, .. } = self.place;
+        // not on the server's own address, which may be one of another network namespace
         let probe = UdpSocket::bind(("127.0.0.1", 0)).expect("loopback has a free port");
         probe.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout above zero is taken");
-        let port = self.place.port;
         poll(DEADLINE, || {
             if self.child.try_wait().expect("it is our child").is_some() {
                 return Some(false);
@@ -281,8 +289,8 @@ impl Kamailio {
             let answered = match ready {
                 Ready::Log(text) => self.log().contains(text),
                 Ready::Options => {
-                    let uri = format!("sip:ready@127.0.0.1:{port}");
-                    let _ = probe.send_to(&sip::request("OPTIONS", &uri, "", b""), ("127.0.0.1", port));
+                    let uri = format!("sip:ready@{ip}:{port}");
+                    let _ = probe.send_to(&sip::request("OPTIONS", &uri, "", b""), (ip, port));
                     probe.recv(&mut [0; 65_536]).is_ok()
                 }
             };
@@ -299,6 +307,11 @@ impl Kamailio {
     /// The port of SIP over UDP and TCP, and of HTTP.
     pub fn port(&self) -> u16 {
         self.place.port
+    }
+
+    /// Where it serves SIP.
+    pub fn address(&self) -> SocketAddr {
+        (self.place.ip, self.place.port).into()
     }
 
     /// Everything that it has logged so far.
@@ -355,6 +368,17 @@ impl Kamailio {
     pub fn stop(mut self) -> (ExitStatus, String) {
         let status = self.end();
         (status, self.log())
+    }
+
+    /// Ends it like [`Kamailio::stop`] and starts one in its place, with the same directory and ports.
+    pub fn restart(mut self, options: impl FnOnce(Place) -> Options) -> Kamailio {
+        self.end();
+        let nowhere = Place { scratch: Scratch::new("gone"), ip: self.place.ip, port: 0, held: Vec::new() };
+        let mut place = std::mem::replace(&mut self.place, nowhere);
+        let log = log_file(&place.scratch);
+        fs::rename(&log, log.with_extension("former.log")).expect("the directory is ours");
+        place.held.clear();
+        Kamailio::start(options(place))
     }
 
     fn end(&mut self) -> ExitStatus {

@@ -9,6 +9,7 @@ pub mod browser;
 pub mod debian;
 pub mod engine;
 pub mod kamailio;
+pub mod nodes;
 pub mod opensips;
 pub mod phone;
 pub mod rest;

@@ -7,13 +7,15 @@ use super::line::Lines;
 use super::symbols::{Forking, forking};
 use super::{awaits, late, park, pushes, reach, tm};
 use crate::host::doubts::Doubts;
+use crate::host::elsewhere::{Elsewhere, Word};
 use crate::host::last::{self, Last};
 use crate::host::limiter::Limiter;
-use crate::host::note::{CallId, End, Follow, Note, ruid_of};
+use crate::host::note::{CallId, End, Follow, Note, Wake, ruid_of};
 use crate::host::parked::{Act, GoOn, Parked, Verdict, Why, user_of};
 use crate::host::remembered::Remembered;
+use crate::host::waiting::Moment;
 use crate::host::{log_failure, panic_caught, script_code, verbs};
-use crate::model::{Event, Report};
+use crate::model::{Ended, Event, Report};
 use crate::service::{Error, Host, Pushes, Service, installed};
 use crate::stats::Counter;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -104,6 +106,8 @@ fn run(service: &'static Service, forking: &'static Forking, pid: c_int) -> Resu
         pushes: RefCell::default(),
         remembered: RefCell::new(Remembered::new(park::waiting(), keep(service))),
         doubts: RefCell::default(),
+        elsewhere: RefCell::new(Elsewhere::new(park::waiting(), of_interest(service))),
+        is_from_elsewhere: Cell::new(false),
         next_refresh: Cell::new(service.refreshes().then(Instant::now)),
         lines: Lines::new(service).map_err(|error| format!("no memory: {error}"))?,
     };
@@ -119,6 +123,17 @@ fn keep(service: &Service) -> Duration {
         (false, false) => Duration::ZERO,
     }
 }
+
+/// How long after it has come a call may want to know of a registration: while it waits or rings, and while it is remembered.
+fn of_interest(service: &Service) -> Duration {
+    /// Longer than phones ring.
+    const RINGS: Duration = Duration::from_secs(90);
+    let settings = service.settings();
+    settings.wake.max(settings.message.wake) + RINGS.max(keep(service))
+}
+
+/// So long after word of a registration elsewhere its contact has come to us, or is given up.
+const CONTACT_COMES: Duration = Duration::from_millis(250);
 
 thread_local! {
     /// In the sender's process: the calls that wait or ring.
@@ -249,6 +264,9 @@ struct SenderHost {
     resume_failed: Limiter,
     remembered: RefCell<Remembered>,
     doubts: RefCell<Doubts>,
+    elsewhere: RefCell<Elsewhere>,
+    /// What is done just now is done for a phone that has registered at another machine.
+    is_from_elsewhere: Cell<bool>,
     /// When to look for phones that are to renew their registrations.
     next_refresh: Cell<Option<Instant>>,
     lines: Lines,
@@ -275,6 +293,7 @@ impl Host for SenderHost {
             .into_iter()
             .chain(late)
             .chain(doubts)
+            .chain(self.elsewhere.borrow().due())
             .chain(self.next_refresh.get())
             .min()
     }
@@ -285,6 +304,7 @@ impl Host for SenderHost {
             self.obey_itself();
         }
         panic_caught((), || {
+            self.wake_again();
             self.tell_late();
             self.push_the_silent();
             self.push_refreshes();
@@ -294,7 +314,24 @@ impl Host for SenderHost {
     fn settings_changed(&self) {
         self.parked(|parked| parked.set_late(self.service.settings().ring));
         self.remembered.borrow_mut().set_keep(keep(self.service));
+        self.elsewhere.borrow_mut().set_within(of_interest(self.service));
         self.next_refresh.set(self.service.refreshes().then(Instant::now));
+    }
+
+    fn heard(&self, word: &[u8], age: Duration) {
+        panic_caught((), || match Word::decode(word) {
+            Some(Word::Wanted { user, missed, within }) => {
+                let missed = self.elsewhere.borrow_mut().want(&user, missed, within, age, Instant::now());
+                self.say(missed);
+            }
+            Some(Word::Wake(wake)) => self.wake_from_elsewhere(wake),
+            None => ::log::debug!("another machine says what this version does not understand"),
+        });
+        self.obey_itself();
+    }
+
+    fn ended_elsewhere(&self, user: &str, call_id: &str, ended: Ended) {
+        crate::host::cancel_for_others(self.service, user, call_id, ended);
     }
 
     fn stopping(&self) {
@@ -344,6 +381,7 @@ impl SenderHost {
             Note::Remember(call) => self.remembered.borrow_mut().remember(call, now),
             Note::Park(park) => {
                 let (id, seconds) = (park.id, park.within.as_secs());
+                self.tell_others_of_a_call(&park.user, park.missed_since);
                 self.note(&park.user, &park.sip_call_id, Event::Parked, || format!("seconds={seconds}"));
                 self.act_all(self.parked(|parked| parked.park(park, now)));
                 self.see_who_is_awaited(id, now);
@@ -355,14 +393,15 @@ impl SenderHost {
                     self.note(&follow.user, &follow.sip_call_id, Event::Invited, detail);
                 }
                 let id = follow.id;
+                self.tell_others_of_a_call(&follow.user, follow.missed_since);
                 follow.rung.iter().for_each(|contact| self.went_to(id, contact, now));
                 self.act_all(self.parked(|parked| parked.follow(follow, now)));
                 self.see_who_is_awaited(id, now);
             }
             Note::Wake(wake) => {
-                self.act_all(self.parked(|parked| parked.wake(&wake, now)));
-                self.remembered.borrow_mut().wake(&wake.without_places(), now);
-                self.tell_late();
+                let others = self.elsewhere.borrow_mut().woke(&wake, now);
+                self.say(others);
+                self.wake(&wake, Duration::ZERO, now);
             }
             Note::Rings { id } => self.note_of(id, Event::Rings, String::new),
             Note::Rung { id, contact } => {
@@ -388,6 +427,55 @@ impl SenderHost {
             }
             Note::Answers { id, branch } => self.doubts.borrow_mut().answered(id, branch, now),
             Note::Release => self.stopping(),
+        }
+    }
+
+    /// A phone has registered, whose contact is here within this time.
+    fn wake(&self, wake: &Wake, travels: Duration, now: Instant) {
+        self.act_all(self.parked(|parked| parked.wake(wake, now)));
+        self.remembered.borrow_mut().wake(&wake.without_places(), travels, now);
+        self.tell_late();
+    }
+
+    fn wake_from_elsewhere(&self, wake: Wake) {
+        let now = Instant::now();
+        self.service.stats().count(Counter::NodeWakesHeard);
+        let of_interest = self.elsewhere.borrow_mut().heard(wake, now);
+        if let Some(wake) = of_interest {
+            self.for_elsewhere(|| self.wake(&wake, CONTACT_COMES, now));
+        }
+    }
+
+    /// Calls that have not found a phone which has registered elsewhere look for it again.
+    fn wake_again(&self) {
+        let next = || self.elsewhere.borrow_mut().next_due(Instant::now());
+        while let Some(wake) = next() {
+            let acts = self.parked(|parked| parked.wake_again(&wake, Instant::now()));
+            self.for_elsewhere(|| self.act_all(acts));
+            self.obey_itself();
+        }
+    }
+
+    fn for_elsewhere(&self, work: impl FnOnce()) {
+        self.is_from_elsewhere.set(true);
+        work();
+        self.is_from_elsewhere.set(false);
+    }
+
+    /// A phone of this user may register at another machine.
+    fn tell_others_of_a_call(&self, user: &str, missed_since: Moment) {
+        if self.pushes.borrow().as_ref().is_some_and(Pushes::has_others) {
+            let word = self.elsewhere.borrow_mut().came(user, missed_since, Instant::now());
+            self.say(word);
+        }
+    }
+
+    fn say(&self, word: Option<Word>) {
+        if let (Some(word), Some(pushes)) = (word, self.pushes.borrow().as_ref()) {
+            if matches!(word, Word::Wake(_)) {
+                self.service.stats().count(Counter::NodeWakesSaid);
+            }
+            pushes.say(word.encode());
         }
     }
 
@@ -445,7 +533,7 @@ impl SenderHost {
         match act {
             Act::GoOn(go_on) => {
                 if go_on.why == Why::Woken {
-                    self.note(&go_on.user, &go_on.sip_call_id, Event::Registered, String::new);
+                    self.note(&go_on.user, &go_on.sip_call_id, Event::Registered, || self.at_whom());
                 }
                 let detail = || format!("why={}", go_on.why.as_str());
                 self.note(&go_on.user, &go_on.sip_call_id, Event::WentOn, detail);
@@ -461,12 +549,17 @@ impl SenderHost {
                 }
             }
             Act::Append { id, aor } => {
-                self.note_of(id, Event::Registered, String::new);
+                self.note_of(id, Event::Registered, || self.at_whom());
                 // SAFETY: the process' main thread, in the sender's loop; a call that rings is not suspended, and only this process
                 // parks it again, or tells us first.
                 unsafe { tm::append(id, super::location_table(), &aor) };
             }
         }
+    }
+
+    /// Where a phone has registered, for the timeline.
+    fn at_whom(&self) -> String {
+        if self.is_from_elsewhere.get() { "at=another_machine".to_owned() } else { String::new() }
     }
 
     /// Something happened to a call, for whoever asks later why a phone did not ring.

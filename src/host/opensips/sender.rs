@@ -7,8 +7,8 @@ use super::layout::{PROC_INITCHILD, ProcExport};
 use crate::host::last::Last;
 use crate::host::note::Note;
 use crate::host::table::Table;
-use crate::host::{panic_caught, script_code, verbs};
-use crate::model::Report;
+use crate::host::{cancel_for_others, panic_caught, script_code, verbs};
+use crate::model::{Ended, Report};
 use crate::service::{Host, Service, installed};
 use std::ffi::c_int;
 use std::ptr;
@@ -78,6 +78,10 @@ impl Host for SenderHost {
             }
             _ => ::log::error!("a note cannot be understood"),
         });
+    }
+
+    fn ended_elsewhere(&self, user: &str, call_id: &str, ended: Ended) {
+        cancel_for_others(self.service, user, call_id, ended);
     }
 }
 

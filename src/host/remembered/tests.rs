@@ -43,7 +43,7 @@ impl Rig {
             let (user, aor) = ("bob".to_owned(), "sip:bob@x".to_owned());
             let phone = contacts[0][..1].to_owned();
             let wake = Wake { user, aor, moment, tells_contacts: true, contacts, phone, registered };
-            self.all.wake(&wake, self.now);
+            self.all.wake(&wake, Duration::ZERO, self.now);
         }
         self.told()
     }
@@ -68,6 +68,28 @@ impl Rig {
 
 fn told(contact: &str, end: &End) -> Vec<(String, End)> {
     vec![(contact.to_owned(), end.clone())]
+}
+
+#[test]
+fn a_phone_of_which_nothing_else_was_known_is_the_one_that_the_call_went_to() {
+    let mut rig = rig();
+    rig.all.remember(Remember { devices: 1, ..call(ID, 10) }, rig.now);
+    let moment = rig.all.waiting.wake("bob").unwrap();
+    let somebody = Wake {
+        user: "bob".to_owned(),
+        aor: String::new(),
+        moment,
+        tells_contacts: false,
+        contacts: Vec::new(),
+        phone: String::new(),
+        registered: 0,
+    };
+    rig.all.wake(&somebody, SECOND, rig.now);
+    assert!(rig.all.rung(ID, "a1", rig.now), "it is one that was pushed");
+    assert!(!rig.all.rung(ID, "b1", rig.now), "and the only one");
+    rig.over(End::Answered);
+    rig.now += SECOND;
+    assert_eq!(rig.wakes(&["c1"]), [], "the call is not told to the phone that has had it");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use voip_push::model::{Call, Device, Platform, Provider, Push, Token, User};
+use voip_push::model::{Call, Device, Platform, Provider, Push, Token, User, utc};
 use voip_push::service::{Probe, Unreached};
 
 use super::report::Report;
@@ -18,7 +18,11 @@ pub fn reach(report: &mut Report, label: &str, probe: &Probe) -> bool {
     let url = probe.origin().base_url();
     match probe.reach() {
         Ok(Ok(reached)) => {
-            report.ok(&about, format!("{url} at {}, {}, HTTP/2", reached.address.ip(), reached.tls));
+            let until = reached.certificate_ends_at_s.map(|ends_at_s| {
+                format!(", certificate until {}", utc(i64::try_from(ends_at_s).unwrap_or(i64::MAX)))
+            });
+            let until = until.unwrap_or_default();
+            report.ok(&about, format!("{url} at {}, {}, HTTP/2{until}", reached.address.ip(), reached.tls));
             true
         }
         Ok(Err(why)) => {

@@ -1,0 +1,151 @@
+//! Hears what the other machines' senders say: reads the stream on from the last entry that it has seen.
+//!
+//! It refuses to hand on what is too old to be of use, and says so where entries were lost.
+
+use super::{Common, Heard, OLDEST, STREAM};
+use crate::engine::{Engine, EngineError, Place, Value, cmd, from_redis_value};
+use crate::stats::{Counter, now_ms};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::Sender;
+
+/// How long one read waits for entries.
+const BLOCK: Duration = Duration::from_secs(1);
+/// Entries of one read.
+const MOST_AT_ONCE: usize = 500;
+/// How long after one that failed the next attempt is made.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// An entry's id: ms since 1970 by the engine's clock, and a number.
+type Id = (u64, u64);
+/// Id and fields.
+type Entry = (String, Vec<Vec<u8>>);
+
+/// Listens until nobody wants to hear any more.
+pub(super) fn listen(common: &Common, heard: &Sender<Heard>) {
+    let mut ear = Ear { common, heard, engine: Engine::new(&common.settings), last: None, ahead_ms: 0 };
+    let mut cut_off: Option<Instant> = None;
+    while !heard.is_closed() {
+        let done = if cut_off.is_some() || ear.last.is_none() { ear.begin() } else { ear.read() };
+        match done {
+            Ok(()) if cut_off.is_some() => {
+                cut_off = None;
+                common.stats.count(Counter::NodeReconnects);
+                log::info!("other machines are heard again");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                let since = *cut_off.get_or_insert_with(|| {
+                    log::warn!("other machines are not heard: {error}");
+                    Instant::now()
+                });
+                common.stats.set(Counter::NodeLagMs, millis(since.elapsed()));
+                sleep(PAUSE);
+            }
+        }
+    }
+}
+
+struct Ear<'a> {
+    common: &'a Common,
+    heard: &'a Sender<Heard>,
+    engine: Engine,
+    last: Option<Id>,
+    /// By how much the engine's clock is ahead of ours.
+    ahead_ms: i64,
+}
+
+impl Ear<'_> {
+    /// Finds out where to read on.
+    fn begin(&mut self) -> Result<(), EngineError> {
+        let (within, key) = (self.common.settings.write, self.common.key(STREAM));
+        let time = self.engine.run_at(&Place::OfKey(key.clone().into_bytes()), &cmd("TIME"), within)?;
+        let (seconds, micros): (u64, u64) = from_redis_value(time).unwrap_or((now_ms() / 1000, 0));
+        let engine_ms = seconds * 1000 + micros / 1000;
+        self.ahead_ms = engine_ms as i64 - now_ms() as i64;
+        let mut end = |command: &str, from: &str, to: &str| {
+            let look = cmd(command).arg(&key).arg(from).arg(to).arg("COUNT").arg(1).to_owned();
+            let found: Vec<Entry> = from_redis_value(self.engine.run(&look, within)?).unwrap_or_default();
+            Ok(found.first().and_then(|(id, _)| parse_id(id)))
+        };
+        let (first, newest) = (end("XRANGE", "-", "+")?, end("XREVRANGE", "+", "-")?);
+        let oldest = (engine_ms.saturating_sub(millis(OLDEST)), 0);
+        self.last = Some(match self.last {
+            None => oldest,
+            Some(last) => self.read_on(last.max(oldest), first, newest),
+        });
+        Ok(())
+    }
+
+    /// Where to read on after having read until `last`, in a stream that has these entries at its ends.
+    fn read_on(&self, last: Id, first: Option<Id>, newest: Option<Id>) -> Id {
+        if first.is_some_and(|first| first > last) {
+            self.common.stats.count(Counter::NodeGaps);
+            log::warn!("this machine was cut off for so long that some of what others said is gone");
+        }
+        if newest.is_none_or(|newest| newest < last) {
+            // A master that had not everything took over; its next entry may be before our last one.
+            log::info!("the engine has lost its last entries; reading on from where it is");
+        }
+        newest.map_or((0, 0), |newest| newest.min(last))
+    }
+
+    fn read(&mut self) -> Result<(), EngineError> {
+        let last = self.last.unwrap_or_default();
+        let mut read = cmd("XREAD");
+        read.arg("COUNT").arg(MOST_AT_ONCE).arg("BLOCK").arg(millis(BLOCK));
+        read.arg("STREAMS").arg(self.common.key(STREAM)).arg(format!("{}-{}", last.0, last.1));
+        let answer = self.engine.run(&read, BLOCK + self.common.settings.write)?;
+        let mut lag_ms = 0;
+        for (id, fields) in entries(answer) {
+            let Some(id) = parse_id(&id) else { continue };
+            self.last = Some(id);
+            lag_ms = (now_ms() as i64 + self.ahead_ms).saturating_sub_unsigned(id.0).max(0).unsigned_abs();
+            self.hand_on(&fields, Duration::from_millis(lag_ms));
+        }
+        self.common.stats.set(Counter::NodeLagMs, lag_ms);
+        Ok(())
+    }
+
+    fn hand_on(&self, fields: &[Vec<u8>], lag: Duration) {
+        let mut by_us = false;
+        for pair in fields.chunks_exact(2) {
+            match &pair[0][..] {
+                b"by" => by_us = pair[1] == self.common.me.as_bytes(),
+                b"word" if !by_us => self.hand_on_word(&pair[1], lag),
+                _ => {}
+            }
+        }
+    }
+
+    fn hand_on_word(&self, word: &[u8], lag: Duration) {
+        let Some((age, word)) = parse_word(word) else { return };
+        let age = age + lag;
+        if age > OLDEST {
+            return self.common.stats.count(Counter::NodeWordsDropped);
+        }
+        self.common.stats.count(Counter::NodeWordsHeard);
+        // Waits while the sender is behind; an error is that it has ended.
+        let _ = self.heard.blocking_send(Heard { word: word.to_vec(), age });
+    }
+}
+
+fn parse_word(word: &[u8]) -> Option<(Duration, &[u8])> {
+    let at = word.iter().position(|byte| *byte == 0)?;
+    let waited_ms = std::str::from_utf8(&word[..at]).ok()?.parse().ok()?;
+    Some((Duration::from_millis(waited_ms), &word[at + 1..]))
+}
+
+fn entries(answer: Value) -> Vec<Entry> {
+    let streams: Option<Vec<(String, Vec<Entry>)>> = from_redis_value(answer).unwrap_or_default();
+    streams.unwrap_or_default().into_iter().flat_map(|(_, entries)| entries).collect()
+}
+
+fn parse_id(id: &str) -> Option<Id> {
+    let (ms, number) = id.split_once('-')?;
+    Some((ms.parse().ok()?, number.parse().ok()?))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
