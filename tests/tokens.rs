@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
+use support::engine::{Cluster, Setup};
 use support::kamailio::{Kamailio, Options, Place};
 use support::{Scratch, settings, sip};
 
@@ -248,6 +249,58 @@ fn a_pipe_carries_a_store_over_and_both_ends_say_the_same() {
 fn piped_out_summary(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Devices of every kind: several of one user, both providers, with and without what may be there.
+fn mixed(count: u32) -> String {
+    let mut text = String::new();
+    for number in 0..count {
+        let mut line = json!({ "user": format!("user{}@example.org", number / 2), "device_id": format!("phone{}", number % 2),
+            "registered_at_ms": 1_700_000_000_000i64 + i64::from(number) });
+        match number % 3 {
+            0 => line["token"] = json!(fcm(number)),
+            _ => line["token"] = json!(apns(number)),
+        }
+        line["platform"] = json!(if number % 3 == 0 { "android" } else { "ios" });
+        if number % 5 == 0 {
+            line["expires_at_ms"] = json!(1_600_000_000_000i64 + i64::from(number));
+            line["app"] = json!("org.example.phone.voip");
+        }
+        if number % 3 == 1 {
+            line["alert_token"] = json!(apns(number + 1_000_000));
+            line["environment"] = json!("sandbox");
+        }
+        writeln!(text, "{line}").unwrap();
+    }
+    text
+}
+
+#[test]
+fn ten_thousand_devices_go_into_a_cluster_and_come_back() {
+    let scratch = Scratch::new("tokens-cluster");
+    let cluster = Cluster::start(&scratch, &Setup::default());
+    let url = PathBuf::from(cluster.settings().to_string());
+    let (db, back) = (database(&scratch), scratch.path().join("back.db"));
+    let file = scratch.write("all.jsonl", mixed(10_000));
+    let file = file.to_str().unwrap();
+    let sum = checksum(&printed(&token(&db, &["import", file])));
+    for (from, to) in [(&db, &url), (&url, &back)] {
+        let (export, import) = carried(from, to);
+        let (said, imported) = (piped_out_summary(&export), printed(&import));
+        assert_eq!(said, format!("exported: 10000 devices, checksum {sum}\n"));
+        assert!(
+            imported.ends_with(&format!("{sum}: 10000 new, 0 renewed, 0 left as they were\n")),
+            "{imported}"
+        );
+    }
+    for store in [&db, &url, &back] {
+        let shown = store.display();
+        let verified = printed(&token(store, &["verify", file]));
+        assert_eq!(verified, format!("{shown}: 10000 devices, checksum {sum}\n"));
+    }
+    let again = printed(&token(&url, &["import", file]));
+    assert!(again.ends_with(": 0 new, 10000 renewed, 0 left as they were\n"), "{again}");
+    assert_eq!(checksum(&printed(&token(&url, &["verify"]))), sum, "again does no harm");
 }
 
 #[test]

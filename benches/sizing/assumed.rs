@@ -20,6 +20,18 @@ pub const INTERVAL_S: Figure = figure(
     86_400.0,
     "apps that are woken by pushes register for long; see the table of intervals",
 );
+/// What SIP servers tell each other.
+pub const WORDS: Figure = figure(
+    "words in the stream for a call",
+    3.0,
+    "it waits; its phone has registered elsewhere; it waits no more",
+);
+/// User, token, note.
+pub const REGISTER_TRIPS: Figure = figure(
+    "round trips of a registration",
+    3.0,
+    "the user, the token's owners, the note: src/store/redis/saga.rs",
+);
 /// iPhones.
 pub const APNS_SHARE: Figure = figure("share of pushes that go to APNs", 0.5, "the rest goes to FCM");
 /// From request to answer.
@@ -80,9 +92,11 @@ pub const MAX_QUEUED: Figure = figure(
 );
 
 /// All of them, in the order of the page.
-pub const ALL: [Figure; 18] = [
+pub const ALL: [Figure; 20] = [
     CALLS_PER_DEVICE_HOUR,
     INTERVAL_S,
+    WORDS,
+    REGISTER_TRIPS,
     APNS_SHARE,
     PROVIDER_MS,
     WAKE_S,

@@ -52,17 +52,20 @@ pub fn resources(demand: &Demand, plan: &Plan) -> Vec<Resource> {
     };
     let sip_us = (paper::call_us() + per_call * paper::register_us()) / nodes;
     let register_us = measured::ENGINE_REGISTER_US.value;
-    let master_us = (measured::ENGINE_LOOKUP_US.value + per_call * register_us) / plan.masters as f64;
-    let stream_us = master_us + per_call * paper::stream_least_us(plan.nodes);
+    let call_us = measured::ENGINE_LOOKUP_US.value + measured::ENGINE_CLAIM_US.value;
+    let master_us = (call_us + per_call * register_us) / plan.masters as f64;
+    // At the least: as much in one answer as there may be.
+    let words = assumed::WORDS.value;
+    let stream_us = master_us + words * nodes * measured::ENGINE_READ_MORE_US.value;
     let trip_us = assumed::ROUND_TRIP_US.value;
     let held_us = paper::call_us()
         + trip_us
         + measured::ENGINE_LOOKUP_US.value
-        + per_call * (paper::register_us() + 3.0 * trip_us + register_us);
+        + per_call * (paper::register_us() + assumed::REGISTER_TRIPS.value * trip_us + register_us);
     let mean_us = paper::mean_latency_us();
     let (apns, fcm) = (assumed::APNS_SHARE.value, 1.0 - assumed::APNS_SHARE.value);
     let streams = |each: f64| each * assumed::CONNECTIONS.value;
-    let engine_mean_us = (measured::ENGINE_LOOKUP_US.value + per_call * register_us) / (1.0 + per_call);
+    let engine_mean_us = (call_us + per_call * register_us) / (2.0 + per_call);
     let (cores, workers) = (assumed::CORES.value, assumed::WORKERS.value);
     let (apns_streams, fcm_streams) =
         (streams(assumed::APNS_STREAMS.value), streams(assumed::FCM_STREAMS.value));
@@ -83,7 +86,7 @@ pub fn resources(demand: &Demand, plan: &Plan) -> Vec<Resource> {
         at("streams to FCM", fcm_streams, mean_us, Spread::Network, mean_us * fcm / nodes, MORE_SERVERS),
         at("masters of the engine", 1.0, engine_mean_us, Spread::None, master_us, "one more master"),
         at("the master with the stream", 1.0, first_us, Spread::None, stream_us, GROUPS),
-        at("reading wakes", 1.0, read_us, Spread::None, read_us * per_call, GROUPS),
+        at("reading words", 1.0, read_us, Spread::None, read_us * words, GROUPS),
     ]
 }
 

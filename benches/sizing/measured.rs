@@ -31,30 +31,34 @@ pub const ENGINE_LOOKUP_US: Figure =
 /// All that a registration asks of it.
 pub const ENGINE_REGISTER_US: Figure =
     figure("a registration, CPU µs of the engine", 60.0, "`make bench`, \"Engine\"");
+/// SET NX.
+pub const ENGINE_CLAIM_US: Figure =
+    figure("asking who pushes for a call, CPU µs of the engine", 8.0, "`make bench`, \"Engine\"");
 /// XADD.
-pub const ENGINE_WAKE_US: Figure =
-    figure("a wake written, CPU µs of the engine", 8.0, "`make bench`, \"Engine\"");
+pub const ENGINE_WRITE_US: Figure =
+    figure("a word written to the stream, CPU µs of the engine", 8.0, "`make bench`, \"Engine\"");
 /// XREAD of one entry that has just come.
 pub const ENGINE_READ_US: Figure =
-    figure("a wake read by one node, CPU µs of the engine", 9.0, "`make bench`, \"Engine\"");
+    figure("a word read by one SIP server, CPU µs of the engine", 9.0, "`make bench`, \"Engine\"");
 /// One entry more in the same answer.
 pub const ENGINE_READ_MORE_US: Figure =
-    figure("each further wake in the same answer, CPU µs of the engine", 1.0, "`make bench`, \"Engine\"");
+    figure("each further word in the same answer, CPU µs of the engine", 1.0, "`make bench`, \"Engine\"");
 /// The node's side of it.
 pub const NODE_READ_US: Figure =
-    figure("a wake read, CPU µs of the node that reads it", 15.0, "`make bench`, \"Engine\"");
+    figure("a word read, CPU µs of the SIP server that reads it", 15.0, "`make bench`, \"Engine\"");
 /// Index included.
 pub const TOKEN_BYTES: Figure =
     figure("a token in the engine, bytes, index included", 450.0, "`make bench`, \"Engine\"");
 
 /// All of them, in the order of the page.
-pub const ALL: [Figure; 10] = [
+pub const ALL: [Figure; 11] = [
     CALL_US,
     SENDER_US,
     PUSH_BYTES,
     ENGINE_LOOKUP_US,
     ENGINE_REGISTER_US,
-    ENGINE_WAKE_US,
+    ENGINE_CLAIM_US,
+    ENGINE_WRITE_US,
     ENGINE_READ_US,
     ENGINE_READ_MORE_US,
     NODE_READ_US,

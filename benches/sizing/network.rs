@@ -1,7 +1,7 @@
-//! A whole service in a simulation: calls and REGISTERs that go through workers, engine, senders, providers and the stream of wakes.
+//! A whole service in a simulation: calls and REGISTERs that go through workers, engine, senders, providers and the stream of words.
 //!
-//! It refuses to leave out what waits: a worker is taken until its engine has answered, and a node reads its next wakes only when
-//! it has done with the last.
+//! It refuses to leave out what waits: a worker is taken until its engine has answered, and a SIP server says and
+//! reads its next words only when it has done with the last.
 
 use super::paper::{self, Demand, Plan};
 use super::random::Random;
@@ -12,7 +12,7 @@ use super::{assumed, measured};
 #[derive(Debug, Clone)]
 pub struct Outcome {
     /// How busy the busiest of each kind was: cores, workers, sender, streams to APNs, to FCM, masters, the stream's master, the
-    /// reading of wakes.
+    /// reading of words.
     pub busy: [f64; 8],
     /// INVITE to written push, ms: median and 99th percentile.
     pub push_ms: [f64; 2],
@@ -24,7 +24,7 @@ pub struct Outcome {
 
 /// The kinds in [`Outcome::busy`].
 pub const KINDS: [&str; 8] =
-    ["cores", "workers", "sender", "APNs", "FCM", "masters", "stream's master", "reading wakes"];
+    ["cores", "workers", "sender", "APNs", "FCM", "masters", "stream's master", "reading words"];
 
 /// Nobody looks at what came before this: the queues are filling.
 const WARM_UP: Time = 200_000_000;
@@ -32,6 +32,9 @@ const WARM_UP: Time = 200_000_000;
 const END: Time = 1_200_000_000;
 /// A phone registers so soon here. In truth it takes seconds, which no queue can tell from this.
 const WAKE: f64 = 50_000.0;
+
+/// Words in one entry: src/sender/nodes/talk.rs.
+const MOST_WORDS: usize = 100;
 
 const CORE: usize = 0;
 const WORKER: usize = 1;
@@ -48,14 +51,40 @@ enum Event {
     Go(u32),
     /// A station's server has finished a job.
     Done(usize, Work),
-    /// A node has read and handled its wakes.
+    /// What a node said is in the stream, and it knows.
+    HasSaid(usize),
+    /// There is something for a node to read.
+    Look(usize),
+    /// A node has read and handled its words.
     HasRead(usize),
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Work {
     Job(u32),
+    Say(usize),
     Read(usize),
+}
+
+/// What one SIP server tells all others.
+#[derive(Debug, Clone, Copy)]
+enum Word {
+    /// The phone of the call that is held elsewhere has registered: this REGISTER.
+    Came(u32),
+    /// A call waits, or waits no more.
+    Other,
+}
+
+/// What a SIP server has to say, and what it has to read.
+#[derive(Default)]
+struct Mouth {
+    words: Vec<Word>,
+    is_saying: bool,
+    /// Entries that it has not read; an entry has the words of one turn.
+    unread: Vec<Vec<Word>>,
+    reading: Vec<Vec<Word>>,
+    is_reading: bool,
+    read_worked: Time,
 }
 
 /// A call or a REGISTER on its way.
@@ -79,10 +108,7 @@ struct Network {
     nodes: usize,
     masters: usize,
     demand: Demand,
-    unread: Vec<Vec<u32>>,
-    reading: Vec<Vec<u32>>,
-    is_reading: Vec<bool>,
-    read_worked: Vec<Time>,
+    mouths: Vec<Mouth>,
     push: Vec<Time>,
     wake: Vec<Time>,
     refused: u64,
@@ -126,10 +152,7 @@ impl Network {
             nodes,
             masters,
             demand: *demand,
-            unread: vec![Vec::new(); nodes],
-            reading: vec![Vec::new(); nodes],
-            is_reading: vec![false; nodes],
-            read_worked: vec![0; nodes],
+            mouths: (0..nodes).map(|_| Mouth::default()).collect(),
             push: Vec::new(),
             wake: Vec::new(),
             refused: 0,
@@ -153,9 +176,15 @@ impl Network {
                 }
                 match work {
                     Work::Job(job) => self.go(job),
+                    Work::Say(node) => self.agenda.after(half_trip(), Event::HasSaid(node)),
                     Work::Read(node) => self.has_answer(node),
                 }
             }
+            Event::HasSaid(node) => {
+                self.mouths[node].is_saying = false;
+                self.talk(node);
+            }
+            Event::Look(node) => self.read(node),
             Event::HasRead(node) => self.has_read(node),
         }
     }
@@ -192,22 +221,28 @@ impl Network {
             (_, 2 | 4) => self.travel(number),
             (_, 3) => self.work(number, master),
             (true, 5) => self.hand_over(number, at),
-            (true, 6) => self.write(number, at),
-            (true, 7) => self.agenda.after(us(self.random.exponential(WAKE)), Event::Go(number)),
+            // Who pushes? Over, done, back.
+            (true, 6 | 8) => self.travel(number),
+            (true, 7) => self.work_at_any(number),
+            (true, 9) => self.work(number, at + SENDER),
+            (true, 10) => self.write(number, at),
+            (true, 11) => self.agenda.after(us(self.random.exponential(WAKE)), Event::Go(number)),
             (true, _) => self.start(false, Some(node)),
-            // The entry of the token, which another master has.
+            // The token's owners, which another master may have, and the note.
             (false, 5 | 7 | 8 | 10) => self.travel(number),
-            (false, 6) => {
-                let index = self.random.one_of(self.masters);
-                self.work(number, self.master(index));
-            }
-            (false, 9) => self.work(number, self.master(0)),
-            (false, _) => self.publish(number, at),
+            (false, 6) => self.work_at_any(number),
+            (false, 9) => self.work(number, master),
+            (false, _) => self.registered(number, at),
         }
     }
 
+    fn work_at_any(&mut self, number: u32) {
+        let any = self.random.one_of(self.masters);
+        self.work(number, self.master(any));
+    }
+
     fn travel(&mut self, number: u32) {
-        self.agenda.after(us(assumed::ROUND_TRIP_US.value / 2.0), Event::Go(number));
+        self.agenda.after(half_trip(), Event::Go(number));
     }
 
     fn take_worker(&mut self, number: u32, station: usize) {
@@ -239,16 +274,18 @@ impl Network {
     fn begin(&mut self, station: usize, work: Work) {
         let takes = match work {
             Work::Job(number) => self.takes(number),
+            Work::Say(node) => self.append(node),
             Work::Read(node) => {
-                self.reading[node] = std::mem::take(&mut self.unread[node]);
-                let more = self.reading[node].len().saturating_sub(1) as f64;
+                let mouth = &mut self.mouths[node];
+                mouth.reading = std::mem::take(&mut mouth.unread);
+                let more = mouth.reading.len().saturating_sub(1) as f64;
                 us(measured::ENGINE_READ_US.value + more * measured::ENGINE_READ_MORE_US.value)
             }
         };
         self.stations[station].worked += takes;
         if let Work::Job(number) = work
             && self.jobs[number as usize].is_call
-            && self.jobs[number as usize].step == 7
+            && self.jobs[number as usize].step == 11
         {
             self.note_push(number);
         }
@@ -258,15 +295,14 @@ impl Network {
     /// What the step that a job is in takes. Scripts take now more and now less; the engine and the sender do the same each time.
     fn takes(&mut self, number: u32) -> Time {
         let Job { is_call, step, .. } = self.jobs[number as usize];
-        let half_register = measured::ENGINE_REGISTER_US.value / 2.0;
         us(match (is_call, step) {
             (true, 2) => self.random.exponential(paper::call_us() - measured::SENDER_US.value),
             (true, 4) => measured::ENGINE_LOOKUP_US.value,
-            (true, 6) => measured::SENDER_US.value,
+            (true, 8) => measured::ENGINE_CLAIM_US.value,
+            (true, 10) => measured::SENDER_US.value,
             (true, _) => self.random.log_normal(assumed::PROVIDER_MS.value * 1e3),
             (false, 2) => self.random.exponential(paper::register_us()),
-            (false, 4 | 7) => half_register,
-            (false, _) => measured::ENGINE_WAKE_US.value,
+            (false, _) => measured::ENGINE_REGISTER_US.value / assumed::REGISTER_TRIPS.value,
         })
     }
 
@@ -278,7 +314,8 @@ impl Network {
             self.refused += 1;
             return;
         }
-        self.work(number, at + SENDER);
+        self.say(at / OF_A_NODE, Word::Other);
+        self.go(number);
     }
 
     fn write(&mut self, number: u32, at: usize) {
@@ -293,43 +330,84 @@ impl Network {
         }
     }
 
-    /// The wake is in the stream: every node reads it, as soon as it has done with what it read before.
-    fn publish(&mut self, number: u32, at: usize) {
+    /// The token is stored. A call that waits here goes on; one that waits elsewhere is told.
+    fn registered(&mut self, number: u32, at: usize) {
         self.give_worker(number, at);
-        for node in 0..self.nodes {
-            self.unread[node].push(number);
-            self.read(node);
+        let (node, holder) = (at / OF_A_NODE, self.jobs[number as usize].holder);
+        match holder {
+            Some(holder) if holder == node => self.goes_on(number, node),
+            Some(_) => self.say(node, Word::Came(number)),
+            None => {}
         }
     }
 
-    fn read(&mut self, node: usize) {
-        if self.is_reading[node] || self.unread[node].is_empty() {
+    fn goes_on(&mut self, number: u32, node: usize) {
+        let came = self.jobs[number as usize].came;
+        if came >= WARM_UP {
+            self.wake.push(self.agenda.now - came);
+        }
+        self.say(node, Word::Other);
+    }
+
+    fn say(&mut self, node: usize, word: Word) {
+        self.mouths[node].words.push(word);
+        self.talk(node);
+    }
+
+    fn talk(&mut self, node: usize) {
+        let mouth = &mut self.mouths[node];
+        if mouth.is_saying || mouth.words.is_empty() {
             return;
         }
-        self.is_reading[node] = true;
+        mouth.is_saying = true;
+        self.work_of_stream(Work::Say(node));
+    }
+
+    fn work_of_stream(&mut self, work: Work) {
         let master = self.master(0);
-        if let Some(work) = self.stations[master].enter(Work::Read(node)) {
+        if let Some(work) = self.stations[master].enter(work) {
             self.begin(master, work);
         }
     }
 
-    fn has_answer(&mut self, node: usize) {
-        let handling = us(self.reading[node].len() as f64 * measured::NODE_READ_US.value);
-        let takes = us(assumed::ROUND_TRIP_US.value) + handling;
-        if self.agenda.now < END {
-            self.read_worked[node] += handling;
+    /// An entry with all that a node has to say, at most a hundred words; every node reads it as soon as it has done with what it read before.
+    fn append(&mut self, node: usize) -> Time {
+        let words = &mut self.mouths[node].words;
+        let entry: Vec<Word> = words.drain(..words.len().min(MOST_WORDS)).collect();
+        for reader in 0..self.nodes {
+            self.mouths[reader].unread.push(entry.clone());
+            self.agenda.after(0, Event::Look(reader));
         }
-        self.agenda.after(takes, Event::HasRead(node));
+        us(measured::ENGINE_WRITE_US.value)
+    }
+
+    fn read(&mut self, node: usize) {
+        let mouth = &mut self.mouths[node];
+        if !mouth.is_reading && !mouth.unread.is_empty() {
+            mouth.is_reading = true;
+            self.work_of_stream(Work::Read(node));
+        }
+    }
+
+    fn has_answer(&mut self, node: usize) {
+        let mouth = &mut self.mouths[node];
+        let words: usize = mouth.reading.iter().map(Vec::len).sum();
+        let handling = us(words as f64 * measured::NODE_READ_US.value);
+        if self.agenda.now < END {
+            mouth.read_worked += handling;
+        }
+        self.agenda.after(2 * half_trip() + handling, Event::HasRead(node));
     }
 
     fn has_read(&mut self, node: usize) {
-        for number in std::mem::take(&mut self.reading[node]) {
-            let Job { came, holder, .. } = self.jobs[number as usize];
-            if holder == Some(node) && came >= WARM_UP {
-                self.wake.push(self.agenda.now - came);
+        for word in std::mem::take(&mut self.mouths[node].reading).into_iter().flatten() {
+            if let Word::Came(number) = word
+                && self.jobs[number as usize].holder == Some(node)
+            {
+                self.goes_on(number, node);
             }
         }
-        self.is_reading[node] = false;
+        self.mouths[node].is_reading = false;
         self.read(node);
     }
 
@@ -338,7 +416,11 @@ impl Network {
         let most = |shares: &mut dyn Iterator<Item = f64>| shares.fold(0.0, f64::max);
         let of = |kind: usize| most(&mut (0..self.nodes).map(|node| share(node * OF_A_NODE + kind)));
         let others = most(&mut (1..self.masters).map(|number| share(self.master(number))));
-        let reading = most(&mut self.read_worked.iter().map(|worked| *worked as f64 / END as f64));
+        let reading = most(&mut self.mouths.iter().map(|mouth| mouth.read_worked as f64 / END as f64));
         [of(CORE), of(WORKER), of(SENDER), of(APNS), of(FCM), others, share(self.master(0)), reading]
     }
+}
+
+fn half_trip() -> Time {
+    us(assumed::ROUND_TRIP_US.value / 2.0)
 }

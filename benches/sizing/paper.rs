@@ -79,25 +79,27 @@ pub fn plan(demand: &Demand) -> Plan {
 
 fn engine_cores(demand: &Demand, nodes: usize) -> f64 {
     let lookups = demand.calls * measured::ENGINE_LOOKUP_US.value;
+    let claims = demand.calls * measured::ENGINE_CLAIM_US.value;
     let registers = demand.registers() * measured::ENGINE_REGISTER_US.value;
-    (lookups + registers) / 1e6 + stream_core(demand, nodes)
+    (lookups + claims + registers) / 1e6 + stream_core(demand, nodes)
 }
 
-/// The share of one core that the stream of wakes takes in the master that has it. Every node reads each wake, and all that have
-/// come since it read last in one answer: the more there are, the more in an answer.
+/// Words a second in the stream, each of which every SIP server reads.
+pub fn words(demand: &Demand) -> f64 {
+    demand.calls * assumed::WORDS.value
+}
+
+/// The share of one core that the stream takes in the master that has it. A SIP server writes together what it has to say meanwhile,
+/// and reads in one answer all that has come since it read last: the more there is, the less does each word cost.
 pub fn stream_core(demand: &Demand, nodes: usize) -> f64 {
-    let wakes = demand.registers();
+    let (words, nodes) = (words(demand), nodes as f64);
+    let trip_us = assumed::ROUND_TRIP_US.value;
+    let entries = words.min(nodes * 1e6 / (trip_us + measured::ENGINE_WRITE_US.value));
     let first_us = measured::ENGINE_READ_US.value - measured::ENGINE_READ_MORE_US.value;
-    let round_us = assumed::ROUND_TRIP_US.value + measured::ENGINE_READ_US.value;
-    let handling = (wakes * measured::NODE_READ_US.value / 1e6).min(1.0);
-    let answers = wakes.min((1.0 - handling) * 1e6 / round_us);
-    let reading_us = answers * first_us + wakes * measured::ENGINE_READ_MORE_US.value;
-    (wakes * measured::ENGINE_WAKE_US.value + nodes as f64 * reading_us) / 1e6
-}
-
-/// What the stream cannot do with less than, µs of its master for a wake.
-pub fn stream_least_us(nodes: usize) -> f64 {
-    measured::ENGINE_WAKE_US.value + nodes as f64 * measured::ENGINE_READ_MORE_US.value
+    let handling = (words * measured::NODE_READ_US.value / 1e6).min(1.0);
+    let answers = entries.min((1.0 - handling) * 1e6 / (trip_us + measured::ENGINE_READ_US.value));
+    let reading_us = answers * first_us + words * measured::ENGINE_READ_MORE_US.value;
+    (entries * measured::ENGINE_WRITE_US.value + nodes * reading_us) / 1e6
 }
 
 /// The mean of what a provider takes, µs; it is above the median.

@@ -6,6 +6,7 @@
 mod event;
 mod guesses;
 mod handover;
+mod library;
 mod per_process;
 mod pid;
 pub mod seqpacket;
@@ -19,6 +20,7 @@ mod watch;
 pub use event::Event;
 pub use guesses::Guesses;
 pub use handover::{Handover, MOST_LEN as MOST_HANDED_OVER, Stamp, Turn};
+pub use library::{libc_version, try_open};
 pub use per_process::PerProcess;
 pub use pid::own_pid;
 pub use shared::SharedCounters;

@@ -85,6 +85,17 @@ pub fn kamailio(block: &Block) {
     assert!(output.status.success() && !log.contains("ERROR:"), "{}: {log}", block.place());
 }
 
+/// Its lines stand in the sample for OpenSIPS, in this order: no OpenSIPS is in Debian that could read it here, and
+/// tests/opensips_real.rs runs the sample.
+pub fn opensips(block: &Block) {
+    let sample =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("opensips-cfg/opensips.cfg")).unwrap();
+    let mut lines = sample.lines().map(str::trim);
+    for wanted in block.text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        assert!(lines.any(|line| line == wanted), "{}: the sample has no {wanted:?} there", block.place());
+    }
+}
+
 /// A payload has exactly the keys that a call's push of this profile has, and texts where that has texts.
 pub fn payload(block: &Block, provider: &str, profile: &str) {
     let shown: Value =

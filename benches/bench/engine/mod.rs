@@ -2,9 +2,9 @@
 //!
 //! It refuses a Redis that was there before: each is its own, on loopback, and keeps nothing.
 
+pub mod cost;
 pub mod memory;
 pub mod registrations;
-pub mod wakes;
 
 use crate::Effort;
 use crate::machine;
@@ -23,7 +23,7 @@ use voip_push::service::{ToImport, TokenStore, open_store, prepare_store};
 pub fn measure(effort: Effort, report: &mut Report) {
     memory::measure(effort, report);
     registrations::measure(effort, report);
-    wakes::measure(effort, report);
+    cost::measure(effort, report);
 }
 
 /// A single Redis, on the CPU of what stands around the subject.

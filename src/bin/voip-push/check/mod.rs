@@ -11,6 +11,7 @@ mod engine;
 mod fcm;
 mod files;
 mod module;
+mod opened;
 mod report;
 mod server_user;
 
@@ -22,6 +23,7 @@ use voip_push::service::Probe;
 use crate::Failure;
 use crate::config_file::ConfigFile;
 use clock::Clocks;
+pub use opened::{Args as OpenModule, run as open_module};
 use report::Report;
 
 /// Look whether everything is in order for phones to ring, and say what is not and what to do.
@@ -74,7 +76,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             engine::check(&mut report, engine, args.offline);
         }
     }
-    module::check(&mut report, args.server.as_deref(), args.module.as_deref());
+    let module = module::check(&mut report, args.server.as_deref(), args.module.as_deref());
+    if let (Some(settings), Some(module)) = (&settings, module) {
+        server_user::check_module(&mut report, settings, &module);
+    }
     report.finish()
 }
 

@@ -1,4 +1,4 @@
-//! What each lookup, registration and wake costs the engine's own CPU: the figures that docs/sizing.md counts with.
+//! What each lookup, registration and word between SIP servers costs the engine's own CPU: the figures that docs/sizing.md counts with.
 //!
 //! It refuses to be quick about it: commands come one after the other, as from workers that wait for them, not in pipes.
 
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// SIP servers that read.
 const NODES: u64 = 4;
-/// As a wake is written: who says it, and what.
+/// As a word is written: who says it, and what.
 const BY: &str = "0123456789abcdef0123456789abcdef";
 const WORD: &str = "hsip:user123456@example.org;0123456789abcdef0123456789abcdef";
 
@@ -23,7 +23,7 @@ const WORD: &str = "hsip:user123456@example.org;0123456789abcdef0123456789abcdef
 pub fn measure(effort: Effort, report: &mut Report) {
     report.title("Engine: CPU us of a single Redis for one of each");
     report.columns(&["what", "CPU us"]);
-    let scratch = Scratch::new("bench-engine-wakes");
+    let scratch = Scratch::new("bench-engine-cost");
     let server = single(&scratch);
     if let Err(why) = commands(&scratch, &server, effort, report) {
         report.missing(&["engine.lookup_cpu_us", "engine.register_cpu_us"], &why);
@@ -51,10 +51,12 @@ fn commands(scratch: &Scratch, server: &Server, effort: Effort, report: &mut Rep
 }
 
 fn stream(server: &Server, effort: Effort, report: &mut Report) {
-    let wakes = if effort.quick { 3_000 } else { 20_000 };
+    let words = if effort.quick { 3_000 } else { 20_000 };
     let mut writer = connect(server);
-    let alone = spent(server, || write(&mut writer, wakes, Duration::ZERO)) / wakes as f64;
-    tell(report, "a wake written", "wake", alone);
+    let claims = spent(server, || (0..words).for_each(|number| claim(&mut writer, number))) / words as f64;
+    tell(report, "asking who pushes for a call", "claim", claims);
+    let alone = spent(server, || write(&mut writer, words, Duration::ZERO)) / words as f64;
+    tell(report, "a word written to the stream", "write", alone);
     let (is_over, read, read_ns) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let (mut with, begun) = (0.0, AtomicU64::new(0));
     std::thread::scope(|scope| {
@@ -70,16 +72,16 @@ fn stream(server: &Server, effort: Effort, report: &mut Report) {
         while begun.load(Ordering::SeqCst) < NODES {
             std::thread::yield_now();
         }
-        with = spent(server, || write(&mut writer, wakes, Duration::from_micros(400))) / wakes as f64;
+        with = spent(server, || write(&mut writer, words, Duration::from_micros(400))) / words as f64;
         is_over.store(true, Ordering::SeqCst);
         write(&mut writer, 1, Duration::ZERO);
     });
     let (read, read_ns) = (read.into_inner() as f64, read_ns.into_inner() as f64);
-    let each = (with - alone) * wakes as f64 / read;
-    tell(report, "a wake read by one SIP server", "read", each);
+    let each = (with - alone) * words as f64 / read;
+    tell(report, "a word read by one SIP server", "read", each);
     tell(report, "the same, in that SIP server", "node_read", read_ns / 1e3 / read);
-    let more = spent(server, || read_all(&mut writer, wakes)) / wakes as f64;
-    tell(report, "each wake in an answer with 500 of them", "read_more", more);
+    let more = spent(server, || read_all(&mut writer, words)) / words as f64;
+    tell(report, "each word in an answer with 500 of them", "read_more", more);
 }
 
 fn connect(server: &Server) -> Connection {
@@ -93,8 +95,14 @@ fn spent(server: &Server, work: impl FnOnce()) -> f64 {
     cpu_us(server) - before
 }
 
-fn write(connection: &mut Connection, wakes: usize, pause: Duration) {
-    for _ in 0..wakes {
+fn claim(connection: &mut Connection, number: usize) {
+    let mut set = cmd("SET");
+    set.arg(format!("voip-push:c:{number:032x}")).arg(BY).arg("NX").arg("PX").arg(60_000);
+    let _: String = set.query(connection).unwrap();
+}
+
+fn write(connection: &mut Connection, words: usize, pause: Duration) {
+    for _ in 0..words {
         let next = Instant::now() + pause;
         let mut add = cmd("XADD");
         add.arg("s").arg("MAXLEN").arg("~").arg(100_000).arg("*").arg("by").arg(BY).arg("word").arg(WORD);
@@ -115,9 +123,9 @@ fn listen(connection: &mut Connection, is_over: &AtomicBool) -> (u64, Duration) 
     (entries, machine::thread_cpu_time() - cpu)
 }
 
-fn read_all(connection: &mut Connection, wakes: usize) {
+fn read_all(connection: &mut Connection, words: usize) {
     let (mut last, mut read) = ("0-0".to_owned(), 0);
-    while read < wakes {
+    while read < words {
         let ids = ids(connection, &last, 500);
         read += ids.len();
         last = ids.last().expect("there are as many as were written").clone();
