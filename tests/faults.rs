@@ -43,7 +43,7 @@ use world::World;
 fn nothing_is_lost_while_a_master_is_killed_and_a_kamailio_restarted() {
     let mut world = World::start(None);
     let plan = Plan {
-        load: Load { rate: 20, seconds: 12, users: 200 },
+        load: Load { rate: 20, seconds: 12, users: 200, patience_s: 16 },
         faults: vec![(2.0, Fault::KillMaster { seconds: 5.0 }), (9.0, Fault::Restart)],
     };
     let done = run::run(&mut world, &plan);

@@ -30,6 +30,8 @@ pub struct Load {
     pub seconds: u32,
     /// Users, called in turn.
     pub users: usize,
+    /// How long a caller waits for the next answer before he gives up.
+    pub patience_s: u32,
 }
 
 /// One SIPp for each node.
@@ -41,6 +43,9 @@ impl Callers {
     /// Begins to call.
     pub fn start(scratch: &Scratch, nodes: &Nodes, load: Load) -> Callers {
         let count = nodes.0.len();
+        let patient = fs::read_to_string(sipp::scenario("any_end.xml")).expect("it is in the tree");
+        let patience = format!("timeout=\"{}000\"", load.patience_s);
+        let scenario = scratch.write("callers.xml", patient.replace("timeout=\"40000\"", &patience));
         let start = |(at, node): (usize, &Node)| {
             let first = load.users * at / count;
             let users: String =
@@ -49,7 +54,7 @@ impl Callers {
             let trace = scratch.path().join(format!("callers-{}.trace", node.letter));
             let rate = load.rate / count as u32;
             let mut command = Command::new("sipp");
-            command.arg(node.sip().to_string()).arg("-sf").arg(sipp::scenario("any_end.xml"));
+            command.arg(node.sip().to_string()).arg("-sf").arg(&scenario);
             command.arg("-inf").arg(users).arg("-shortmessage_file").arg(&trace);
             command.args([
                 "-i",

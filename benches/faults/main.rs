@@ -54,7 +54,7 @@ fn main() {
 
 fn full() -> Plan {
     Plan {
-        load: Load { rate: 50, seconds: 120, users: 2000 },
+        load: Load { rate: 50, seconds: 120, users: 2000, patience_s: 40 },
         faults: vec![
             (20.0, Fault::KillMaster { seconds: 15.0 }),
             (55.0, Fault::Cut { seconds: 10.0 }),
@@ -65,7 +65,7 @@ fn full() -> Plan {
 
 fn quick() -> Plan {
     Plan {
-        load: Load { rate: 50, seconds: 30, users: 1000 },
+        load: Load { rate: 50, seconds: 30, users: 1000, patience_s: 40 },
         faults: vec![
             (5.0, Fault::KillMaster { seconds: 9.0 }),
             (16.0, Fault::Cut { seconds: 4.0 }),

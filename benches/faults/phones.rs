@@ -59,6 +59,8 @@ const T1_S: f64 = 0.5;
 const PATIENCE_S: f64 = 2.0;
 /// An app that was woken and is not called ends after so long.
 const DOZE_S: f64 = 20.0;
+/// How long after a call an app is suspended and its connection breaks.
+const BREAK_S: f64 = 0.5;
 /// RFC 3261, timer H: how long a 200 is repeated.
 const ANSWER_S: f64 = 32.0;
 
@@ -80,6 +82,11 @@ enum Due {
     },
     /// Sleep, if the phone has not been woken again.
     Doze {
+        user: String,
+        wakes: u32,
+    },
+    /// Its connection breaks, on the same condition.
+    Break {
         user: String,
         wakes: u32,
     },
@@ -185,6 +192,11 @@ impl Phones {
                 Due::Register { user, cseq, wait_s } => self.register_again(&user, cseq, wait_s),
                 Due::Answer { key, wait_s, end_s } => self.answer_again(key, wait_s, end_s),
                 Due::Doze { user, wakes } => self.doze(&user, wakes),
+                Due::Break { user, wakes } => {
+                    if self.phones.get(&user).is_some_and(|phone| phone.wakes == wakes) {
+                        self.lines.remove(&user);
+                    }
+                }
             }
         }
     }
@@ -220,7 +232,8 @@ impl Phones {
         (phone.is_awake, phone.has_turned) = (false, true);
         if is_on_tcp(user) {
             phone.pending = None;
-            self.lines.remove(user);
+            let wakes = phone.wakes;
+            self.at(now_s() + BREAK_S, Due::Break { user: user.to_owned(), wakes });
         } else {
             self.register(user, 0);
         }

@@ -13,7 +13,7 @@ use super::nodes::{Nodes, Word};
 use super::pairs::Pairs;
 use super::plan::Plan;
 use super::pushed::Pushed;
-use super::records::Records;
+use super::records::{Records, keep_tidy};
 use super::stops::{Needless, Stops, Ticket};
 use super::window::{Asked, Window};
 use crate::config::{ConfigError, InForce, Settings};
@@ -159,6 +159,13 @@ impl Engine {
             && !gathering.is_told()
         {
             gathering.tell_after(patience);
+        }
+    }
+
+    /// What goes on beside the pushes, once the sender's loop runs.
+    pub(super) fn begin(&self) {
+        if self.in_force.now().store.engine().is_some() {
+            tokio::task::spawn_local(keep_tidy(Rc::clone(&self.records)));
         }
     }
 

@@ -120,6 +120,7 @@ impl Thread {
         let engine = engine.map_err(io::Error::other)?;
         let runtime = runtime()?;
         LocalSet::new().block_on(&runtime, async {
+            engine.begin();
             while let Some(message) = inbox.recv().await {
                 engine.follow();
                 match message {

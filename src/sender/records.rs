@@ -4,7 +4,9 @@
 
 use crate::stats::{Counter, Stats};
 use crate::store::{StoreError, Stores, TokenStore};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(super) struct Records {
     stores: Stores,
@@ -39,6 +41,25 @@ impl Records {
             Err(_) => log::error!("{what} ended in a panic"),
         }
         None
+    }
+}
+
+/// Others may have ended in the middle of a change; each second a little of what they left is finished.
+const TIDY_EACH: Duration = Duration::from_secs(1);
+
+/// Goes on for as long as the sender does. Only a store that several machines share is ever left in the middle of something.
+pub(super) async fn keep_tidy(records: Rc<Records>) {
+    loop {
+        tokio::time::sleep(TIDY_EACH).await;
+        let (stores, store) = (records.stores.clone(), Arc::clone(&records.store));
+        let tidying = tokio::task::spawn_blocking(move || {
+            let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+            let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            opened(&mut store, &stores)?.tidy(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
+        });
+        if let Ok(Err(error)) = tidying.await {
+            log::debug!("what others have left undone in the store stays so for now: {error}");
+        }
     }
 }
 

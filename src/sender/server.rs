@@ -163,6 +163,7 @@ impl Server {
     ) -> io::Result<()> {
         let readable = Watched::new(listener)?;
         let stopped = Watched::new(stop)?;
+        self.engine.begin();
         tokio::select! {
             failed = Rc::clone(&self).accept(listener, &readable) => failed?,
             () = self.keep_time() => {}

@@ -12,11 +12,11 @@ mod schema;
 mod sqlite;
 mod timeline;
 
+pub use self::redis::{LAYOUT, RedisStore};
 pub use bulk::{Imported, ToImport};
 pub use cached::Stores;
 pub use engine_inspection::{EngineInspection, NodeInspection};
 pub use inspect::{Inspection, MadeBy, SCHEMA};
-pub use redis::{LAYOUT, RedisStore};
 pub use refresh::Refresh;
 pub use sqlite::SqliteStore;
 pub use timeline::TimelineFile;

@@ -54,11 +54,11 @@ fn wire(server: &Server, cut: Cut) -> (String, u16) {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Change {
     /// Bob's phone becomes Alice's, whose device has had another token.
-    APhoneMoves,
+    PhoneMoves,
     /// A third account of a phone that may have two.
-    AThirdAccount,
-    AUserGoes,
-    ATokenDies,
+    ThirdAccount,
+    UserGoes,
+    TokenDies,
 }
 
 const TWO_EACH: Limits = Limits { devices_per_user: u32::MAX, users_per_token: 2 };
@@ -70,17 +70,17 @@ impl Change {
             store.register(&phone(name, "x", number), 2000, limits).is_ok_and(|done| done.is_some())
         };
         match self {
-            Change::APhoneMoves => register("alice", 1, MANY),
-            Change::AThirdAccount => register("carol", 4, TWO_EACH),
-            Change::AUserGoes => store.delete(&user("alice"), None).is_ok(),
-            Change::ATokenDies => store.retire(&Token::parse(Provider::Apns, &hex(4)).unwrap(), 5000).is_ok(),
+            Change::PhoneMoves => register("alice", 1, MANY),
+            Change::ThirdAccount => register("carol", 4, TWO_EACH),
+            Change::UserGoes => store.delete(&user("alice"), None).is_ok(),
+            Change::TokenDies => store.retire(&Token::parse(Provider::Apns, &hex(4)).unwrap(), 5000).is_ok(),
         }
     }
 }
 
 /// Every change, cut at every place: then the next second's look finishes what it left.
 pub fn whatever_is_cut_off_is_finished(server: &Server) {
-    for change in [Change::APhoneMoves, Change::AThirdAccount, Change::AUserGoes, Change::ATokenDies] {
+    for change in [Change::PhoneMoves, Change::ThirdAccount, Change::UserGoes, Change::TokenDies] {
         let mut ended = false;
         let mut places = 0;
         for after in 1.. {
@@ -141,20 +141,20 @@ fn check(store: &mut RedisStore, change: Change, is_promised: bool) {
     assert_eq!(owners(3), ["dave"], "who has nothing to do with it");
     assert_eq!(first.len(), 1, "one user has a phone, and nobody has lost it: {first:?}");
     assert!(fourth.len() <= 2, "{fourth:?}");
-    if change == Change::APhoneMoves {
+    if change == Change::PhoneMoves {
         assert!(!is_promised || first == ["alice"], "promised, and {first:?}");
         assert_eq!(second.is_empty(), first == ["alice"], "all of it or nothing");
         assert_eq!(fourth, ["alice", "dave"]);
     }
-    if change == Change::AThirdAccount {
+    if change == Change::ThirdAccount {
         assert!(!is_promised || fourth == ["carol", "dave"], "promised, and {fourth:?}");
         assert_eq!(fourth.len(), 2);
     }
-    if change == Change::AUserGoes {
+    if change == Change::UserGoes {
         assert!(!is_promised || (second.is_empty() && fourth == ["dave"]), "{second:?} {fourth:?}");
         assert_eq!(second.is_empty(), fourth == ["dave"], "all of it or nothing");
     }
-    if change == Change::ATokenDies {
+    if change == Change::TokenDies {
         assert!(!is_promised || fourth.is_empty(), "{fourth:?}");
     }
 }

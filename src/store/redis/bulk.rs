@@ -21,6 +21,9 @@ const BATCH: usize = 500;
 /// How long a page or a batch may take; nobody waits for it but an administrator.
 const WITHIN: Duration = Duration::from_secs(30);
 
+/// Work on the keys of a page; false is enough.
+type OnPage<'a> = dyn FnMut(&mut RedisStore, &[Vec<u8>]) -> Result<bool, StoreError> + 'a;
+
 impl RedisStore {
     pub(super) fn tell_each(&mut self, tell: &mut dyn FnMut(Device) -> bool) -> Result<(), StoreError> {
         self.each_page(&mut |store, keys| {
@@ -56,10 +59,7 @@ impl RedisStore {
     }
 
     /// Every user's key once. An engine may name a key twice while it makes room, so those that were seen are remembered.
-    fn each_page(
-        &mut self,
-        work: &mut dyn FnMut(&mut RedisStore, &[Vec<u8>]) -> Result<bool, StoreError>,
-    ) -> Result<(), StoreError> {
+    fn each_page(&mut self, work: &mut OnPage<'_>) -> Result<(), StoreError> {
         let mut seen: HashSet<u64> = HashSet::new();
         for place in self.engine.masters(WITHIN)? {
             let mut cursor = "0".to_owned();

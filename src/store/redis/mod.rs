@@ -154,7 +154,8 @@ impl RedisStore {
             have => {
                 let have = if let Some(Value::Int(have)) = have { have } else { 0 };
                 let why = format!("{have} replicas have the change, and wait_replicas is {replicas}");
-                Err(StoreError::away(format!("{}: {why}", self.engine.settings())))
+                // The engine itself is there, and lookups go on.
+                Err(StoreError::new(format!("{}: {why}", self.engine.settings())))
             }
         }
     }
