@@ -18,9 +18,11 @@ const AT_ONCE: Duration = Duration::from_millis(1500);
 /// How the line of `voip-push.toml` begins that names the token store.
 const SQLITE: &str = "url = \"sqlite:";
 
-/// The sample with its tokens in the engine at this port.
+/// The sample with its tokens in the engine at this port, and a deadline that a machine which is busy with tests keeps.
 fn shipped(name: &str, port: u16, more: &[(&'static str, &'static str)]) -> Shipped {
-    let store = format!("url = \"redis://127.0.0.1:{port}\"\nstate_directory = \".\"\nwrite_ms = 500\n# ");
+    let store = format!(
+        "url = \"redis://127.0.0.1:{port}\"\nstate_directory = \".\"\nwrite_ms = 500\nlookup_ms = 300\n# "
+    );
     let mut config = vec![(SQLITE, &*store.leak())];
     config.extend(more);
     Shipped::with(name, Setup { config, ..Setup::default() })

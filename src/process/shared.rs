@@ -75,3 +75,22 @@ impl Drop for SharedCounters {
 unsafe impl Send for SharedCounters {}
 // SAFETY: as above.
 unsafe impl Sync for SharedCounters {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel's flags of the mapping that these counters are in (proc(5), VmFlags).
+    fn flags(counters: &SharedCounters) -> String {
+        let start = format!("{:x}-", counters.start.as_ptr().addr());
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let own = maps.lines().skip_while(|line| !line.starts_with(&start));
+        own.into_iter().find_map(|line| line.strip_prefix("VmFlags:")).unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_secret_is_in_no_core_dump() {
+        let secret = SharedCounters::undumped(100_000).unwrap();
+        assert!(flags(&secret).split_whitespace().any(|flag| flag == "dd"), "{}", flags(&secret));
+    }
+}
