@@ -8,6 +8,8 @@
     reason = "this is how a test fails and says where"
 )]
 
+#[path = "stores/between.rs"]
+mod between;
 #[path = "stores/cases.rs"]
 mod cases;
 #[path = "stores/crash.rs"]
@@ -124,6 +126,13 @@ fn whatever_a_process_leaves_in_the_middle_is_finished() {
     let scratch = Scratch::new("stores-crash");
     let server = Server::start(&scratch, &Setup::default());
     crash::whatever_is_cut_off_is_finished(&server);
+}
+
+#[test]
+fn one_change_may_come_in_the_middle_of_another() {
+    let scratch = Scratch::new("stores-between");
+    let server = Server::start(&scratch, &Setup::default());
+    between::changes_in_the_middle_of_others(&server);
 }
 
 /// No note of something that is still to be done.
