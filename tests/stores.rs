@@ -8,6 +8,8 @@
     reason = "this is how a test fails and says where"
 )]
 
+#[path = "stores/between.rs"]
+mod between;
 #[path = "stores/cases.rs"]
 mod cases;
 #[path = "stores/crash.rs"]
@@ -126,6 +128,13 @@ fn whatever_a_process_leaves_in_the_middle_is_finished() {
     crash::whatever_is_cut_off_is_finished(&server);
 }
 
+#[test]
+fn one_change_may_come_in_the_middle_of_another() {
+    let scratch = Scratch::new("stores-between");
+    let server = Server::start(&scratch, &Setup::default());
+    between::changes_in_the_middle_of_others(&server);
+}
+
 /// No note of something that is still to be done.
 fn nothing_is_left(server: &Server) {
     assert_eq!(server.ask(&["--scan", "--pattern", "test-*}:n"]), "");
@@ -135,7 +144,10 @@ fn nothing_is_left(server: &Server) {
 fn too_few_replicas_are_said() {
     let scratch = Scratch::new("stores-wait");
     let server = Server::start(&scratch, &Setup::default());
-    let write = std::time::Duration::from_millis(400);
+    // The engine knows the script then, and there is one wait only.
+    let mut alone = RedisStore::open(&Arc::new(server.settings()));
+    alone.register(&cases::phone("alice", "x", 2), 1000, cases::MANY).unwrap().unwrap();
+    let write = std::time::Duration::from_millis(1500);
     let settings = Arc::new(EngineSettings { wait_replicas: 1, write, ..server.settings() });
     let mut store = RedisStore::open(&settings);
     let refused = store.register(&cases::phone("bob", "x", 1), 1000, cases::MANY).unwrap_err();

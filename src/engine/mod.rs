@@ -120,11 +120,7 @@ impl Engine {
         if self.masters.is_none() {
             let found = self.take_turn(within, |link, settings| match link {
                 Link::One(_) => Ok(Masters::one()),
-                Link::Cluster(_) => {
-                    let slots = cmd("CLUSTER").arg("SLOTS").to_owned();
-                    let answer = link.run_at(&Place::OfKey(Vec::new()), &slots)?;
-                    Ok(Masters::of_slots(&answer, &settings.hosts[0].0))
-                }
+                Link::Cluster(_) => Ok(Masters::of_slots(&link.slots()?, &settings.hosts[0].0)),
             })?;
             self.masters = Some(found);
         }
@@ -232,7 +228,7 @@ fn run_divided(
             Err(error) if error.is_io_error() => return Err(error),
             Err(_) => {
                 for at in share {
-                    answers[at] = run_one(link, &commands[at].1, script)?;
+                    answers[at] = run_one(link, &commands[at], script)?;
                 }
             }
         }
@@ -250,9 +246,13 @@ fn run_in_full(link: &mut Link, commands: &[&Cmd], script: Option<&Script>) -> R
     link.run_together(&all.iter().collect::<Vec<_>>())
 }
 
-fn run_one(link: &mut Link, command: &Cmd, script: Option<&Script>) -> RedisResult<Value> {
-    match (link.run(command), script) {
-        (Err(error), Some(script)) if is_unknown_script(&error) => link.run(&script.in_full(command)),
+fn run_one(link: &mut Link, (key, command): &(&[u8], Cmd), script: Option<&Script>) -> RedisResult<Value> {
+    // Not all commands name it themselves.
+    let place = Place::OfKey(key.to_vec());
+    match (link.run_at(&place, command), script) {
+        (Err(error), Some(script)) if is_unknown_script(&error) => {
+            link.run_at(&place, &script.in_full(command))
+        }
         (done, _) => done,
     }
 }

@@ -123,7 +123,7 @@ fn cut_off(server: &Server, change: Change, cut: Cut) -> bool {
 }
 
 /// What the senders do in half a minute, as if it were a minute later.
-fn sweep(store: &mut dyn TokenStore) {
+pub fn sweep(store: &mut dyn TokenStore) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     for _ in 0..32 {
         store.tidy(now.as_millis() as i64 + 60_000).unwrap();
