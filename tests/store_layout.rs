@@ -16,6 +16,7 @@ use support::Scratch;
 use support::engine::{Server, Setup};
 use voip_push::config::{EngineSettings, Secret};
 use voip_push::model::{Environment, Extra, NewDevice};
+use voip_push::service::Service;
 use voip_push::store::{RedisStore, TokenStore};
 
 type Open<'a> = &'a (dyn Fn() -> Box<dyn TokenStore> + Sync);
@@ -156,6 +157,36 @@ fn a_value_is_as_the_page_says_and_the_engine_forgets_it_a_day_after_its_end() {
     // A device without an end keeps all.
     store.register(&cases::phone("bob", "tablet", 3), 1_700_000_000_000, cases::MANY).unwrap().unwrap();
     assert_eq!(live(&key), -1);
+}
+
+#[test]
+fn the_sender_strikes_out_what_a_process_that_ended_has_left() {
+    let (scratch, server) = server("layout-tidy");
+    let file = support::settings::write(&scratch);
+    let url = format!("redis://127.0.0.1:{}", server.port);
+    std::fs::write(&file, support::settings::TOML.replace("sqlite:db/tokens.db", &url)).unwrap();
+    let service = Service::prepare(&file).unwrap();
+    // Somebody whose bucket is looked at first.
+    let early = (0..).map(|number| format!("user-{number}")).find(|name| {
+        service.register(name, &cases::hex(1), "ios", &Extra::default()).unwrap();
+        let key = key_of(&server, name);
+        let bucket = key.split(['{', '}']).nth(1).unwrap();
+        bucket.parse::<u16>().unwrap() < 32
+    });
+    let early = early.unwrap();
+    let key = key_of(&server, &early);
+    let notes = key.replace(&format!("u:{early}"), "n");
+    let owners = server.ask(&["--scan", "--pattern", "voip-push:t:*"]);
+    // He deleted his device long ago, and the process ended before the token's owners were told.
+    server.ask(&["DEL", &key]);
+    server.ask(&["HSET", &owners, &early, "1000000 1000 -"]);
+    server.ask(&["HSET", &notes, &format!("{early} a {}", cases::hex(1)), "1000000 0 0"]);
+    // The sender of this process begins with its first push.
+    service.register("bob", &cases::hex(2), "ios", &Extra::default()).unwrap();
+    service.queue("bob", "alice", "call-1", None, Vec::new()).unwrap();
+    let gone = || (server.ask(&["EXISTS", &notes]) == "0").then_some(());
+    support::poll(support::DEADLINE, gone).expect("the note is struck out");
+    assert_eq!(server.ask(&["EXISTS", &owners]), "0");
 }
 
 #[test]

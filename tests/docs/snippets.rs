@@ -26,6 +26,7 @@ pub fn settings(block: &Block) {
     for key in ["AuthKey_KEY1234567.p8", "AuthKey_SANDBOX123.p8"] {
         fs::copy(scratch.path().join("AuthKey.p8"), scratch.path().join(key)).unwrap();
     }
+    settings::secret(&scratch.write("engine-password", "swordfish\n"));
     let mut text = block.text.replace("/etc/voip-push", &here).replace("/var/lib/voip-push", &here);
     for (section, whole) in
         settings::TOML.split_inclusive("\"\n").collect::<String>().split("\n[").filter_map(named)

@@ -162,7 +162,8 @@ impl RedisStore {
 
     /// All of a user's devices, expired ones too, with their stamps.
     fn all_of(&mut self, user: &User, budget: Budget) -> Result<Vec<(Device, u64)>, StoreError> {
-        let get = cmd("HGETALL").arg(self.keys.user(user)).to_owned();
+        let mut get = cmd("HGETALL");
+        get.arg(self.keys.user(user));
         let found = self.engine.run(&get, budget.left())?;
         Ok(self.read_all(user, &found))
     }
