@@ -9,23 +9,10 @@ use std::collections::HashMap;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 use support::kamailio::{Installation, Kamailio, Options, Place};
+use support::rig::{NO_LIMITS, Rig, on, token};
 use support::simulator::Simulator;
 use support::sip::{self, Answer};
 use support::{DEADLINE, debian, poll, wait_until_idle};
-
-/// One module of tests per Kamailio, so that a failure says which.
-macro_rules! on {
-    ($name:ident, $installation:expr, [$($test:ident),* $(,)?]) => {
-        mod $name {
-            $(
-                #[test]
-                fn $test() {
-                    super::$test(&$installation);
-                }
-            )*
-        }
-    };
-}
 
 on!(
     kamailio_5_6,
@@ -69,14 +56,6 @@ on!(
 
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kamailio_sender.cfg");
 
-/// One user may be called as often as a test wants.
-const NO_LIMITS: (&str, &str) = ("[call]", "[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\n[call]");
-
-struct Rig {
-    kamailio: Kamailio,
-    simulator: Simulator,
-}
-
 fn start(installation: &Installation, changes: &[(&str, &str)]) -> Rig {
     start_with(installation, changes, |options| options)
 }
@@ -86,16 +65,7 @@ fn start_with(
     changes: &[(&str, &str)],
     more: impl FnOnce(Options) -> Options,
 ) -> Rig {
-    let place = Place::new("sender");
-    let simulator = Simulator::start(&place.scratch, &[]);
-    let toml = simulator.change_config(changes);
-    let options = Options::file(place, CONFIG).on(installation);
-    let options = options.define("CONFIG", &format!("\"{}\"", toml.display()));
-    Rig { kamailio: Kamailio::start(more(options)), simulator }
-}
-
-fn token(number: u8) -> String {
-    format!("{number:02x}").repeat(32)
+    Rig::start(installation, CONFIG, &[], changes, more)
 }
 
 impl Rig {
@@ -108,28 +78,6 @@ impl Rig {
 
     fn act(&self, what: &str, user: &str) -> Answer {
         self.kamailio.send_sip(invite(what, user, ""))
-    }
-
-    fn sender(&self) -> libc::pid_t {
-        self.process("voip_push sender")
-    }
-
-    /// The process id of the first process whose name starts so.
-    /// The pid of the process with this name, as soon as Kamailio has forked it.
-    fn process(&self, name: &str) -> libc::pid_t {
-        let find = || {
-            let list = self.kamailio.rpc(&["core.psx"]);
-            let at = list.find(&format!("DSC: {name}"))?;
-            let pid = list[..at].rsplit("PID: ").next()?.lines().next()?;
-            pid.trim().parse().ok()
-        };
-        poll(DEADLINE, find).unwrap_or_else(|| panic!("no process {name}:\n{}", self.kamailio.log()))
-    }
-
-    fn stat(&self, name: &str) -> u64 {
-        let stats = self.kamailio.rpc(&["voip_push.stats"]);
-        let line = stats.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}: ")));
-        line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {name} in {stats}"))
     }
 }
 
@@ -449,7 +397,7 @@ fn a_killed_sender_ends_the_server_and_nothing_hangs(installation: &Installation
     let rig = start(installation, &[]);
     rig.register("bob", 1);
     rig.act("queue", "bob");
-    let worker = rig.process("udp receiver child=0");
+    let worker = rig.kamailio.process("udp receiver child=0");
     signal(rig.sender(), libc::SIGKILL);
     let mut kamailio = rig.kamailio;
     let ended = poll(Duration::from_secs(5), || (!kamailio.is_alive()).then_some(()));

@@ -44,7 +44,6 @@ fn main() -> ExitCode {
         ["role", "bare", job @ ..] => raw::bare::run(&raw::Job::parse(job)),
         ["role", "plain", job @ ..] => raw::plain::run(&raw::Job::parse(job)),
         ["role", "writer", job @ ..] => engine::registrations::write(job),
-        ["role", "reader", job @ ..] => engine::registrations::read(job),
         sections => return measure(sections),
     }
     ExitCode::SUCCESS
@@ -55,12 +54,13 @@ fn measure(sections: &[&str]) -> ExitCode {
     let effort = Effort { quick: std::env::var("QUICK").is_ok_and(|value| !matches!(&*value, "" | "0")) };
     let mut report = Report::new(effort);
     type Part = fn(Effort, &mut Report);
-    let all: [(&str, Part); 6] = [
+    let all: [(&str, Part); 7] = [
         ("raw", raw::measure),
         ("sip", sip::measure),
         ("handover", worker::hand_over),
         ("lookup", worker::lookup),
         ("engine", engine::measure),
+        ("engine-cost", engine::cost::measure),
         ("memory", memory::measure),
     ];
     for (name, section) in all {

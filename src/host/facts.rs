@@ -2,9 +2,10 @@
 //!
 //! It refuses to show a token whole.
 
+use crate::clock::now_ms;
 use crate::model::{Device, PushResult, utc};
 use crate::service::{Error, Service};
-use crate::stats::{Ward, now_ms};
+use crate::stats::Ward;
 
 /// A number or a text.
 pub enum Fact {

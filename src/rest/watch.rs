@@ -48,7 +48,7 @@ fn numbers(service: &Service) -> Value {
     });
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "at_ms": crate::stats::now_ms(),
+        "at_ms": crate::clock::now_ms(),
         "numbers": plain,
         "pushes": pushes.map(pushes_of_app).collect::<Vec<_>>(),
         "hour": { "minutes": minutes, "wake_bounds_ms": WAKE_BOUNDS_MS, "wakes": wakes },

@@ -34,6 +34,7 @@ pub use keys::KeyAge;
 pub use named::Wake;
 pub use reload::Reloaded;
 
+use crate::clock::now_ms;
 use crate::config::{InForce, Settings};
 use crate::model::{
     Call, Device, Extra, Invalid, Kind, Media, NewDevice, Platform, Provider, Push, Report, Token, User,
@@ -49,7 +50,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// One voip_push: the settings and counters that all processes of a server share, and what each process opens for itself
 /// on first use.
@@ -544,9 +545,4 @@ fn counted(settings: &Settings) -> Counted {
 
 fn judge_counted(report: Report, stats: &Stats) -> Result<Report, Error> {
     judge(report).inspect_err(|_| stats.count(Counter::CallsFailed))
-}
-
-fn now_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
 }

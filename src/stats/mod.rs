@@ -17,6 +17,7 @@ pub use history::{Failure, Minute};
 pub use names::{Counter, OUTCOMES};
 pub use wards::Ward;
 
+use crate::clock;
 use crate::model::{Outcome, Provider};
 use crate::process::SharedCounters;
 use apps::Apps;
@@ -27,7 +28,7 @@ use names::{GROWING, TABLE};
 use std::fmt::Write as _;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use wards::Wards;
 
 /// What there are numbers of, each with its provider.
@@ -264,9 +265,8 @@ fn label_value(text: &str) -> String {
 }
 
 /// Now, in ms since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+fn now_ms() -> u64 {
+    clock::now_ms().unsigned_abs()
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 //! It refuses to change anything: no key is made, no setting is set.
 
 use super::StoreError;
+use crate::clock::now_ms;
 use crate::config::{EngineSettings, EngineShape};
 use crate::engine::{Engine, EngineError, FromRedisValue, Place, Value, cmd, from_redis_value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Who only looks does not wait for long.
 const WITHIN: Duration = Duration::from_secs(3);
@@ -307,9 +308,4 @@ fn lines(text: &str) -> BTreeMap<String, String> {
 fn escaped(text: &str) -> String {
     let special = |c| if "*?[]\\".contains(c) { vec!['\\', c] } else { vec![c] };
     text.chars().flat_map(special).collect()
-}
-
-fn now_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
 }

@@ -344,6 +344,23 @@ impl Kamailio {
         if is_done { Ok(said) } else { Err(said + &String::from_utf8_lossy(&output.stderr)) }
     }
 
+    /// One of the counters and levels, by its name in `voip_push.stats`.
+    pub fn stat(&self, name: &str) -> u64 {
+        let stats = self.rpc(&["voip_push.stats"]);
+        let line = stats.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}: ")));
+        line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {name} in {stats}"))
+    }
+
+    /// The pid of the first process whose name begins so, as soon as Kamailio has forked it.
+    pub fn process(&self, name: &str) -> libc::pid_t {
+        let find = || {
+            let list = self.rpc(&["core.psx"]);
+            let at = list.find(&format!("DSC: {name}"))?;
+            list[..at].rsplit("PID: ").next()?.lines().next()?.trim().parse().ok()
+        };
+        poll(DEADLINE, find).unwrap_or_else(|| panic!("no process {name}:\n{}", self.log()))
+    }
+
     fn kamcmd(&self, words: &[&str]) -> Output {
         let socket = self.place.control_socket();
         let is_there = poll(DEADLINE, || socket.exists().then_some(()));

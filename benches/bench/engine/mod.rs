@@ -11,7 +11,6 @@ use crate::machine;
 use crate::report::Report;
 use crate::support::Scratch;
 use crate::support::engine::{Server, Setup};
-use crate::support::simulator::Simulator;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,11 +18,10 @@ use voip_push::config::{EngineSettings, StoreSettings};
 use voip_push::model::{Extra, NewDevice};
 use voip_push::service::{ToImport, TokenStore, open_store, prepare_store};
 
-/// All of it.
+/// Tokens and registrations; [`cost`] is a section of its own.
 pub fn measure(effort: Effort, report: &mut Report) {
     memory::measure(effort, report);
     registrations::measure(effort, report);
-    cost::measure(effort, report);
 }
 
 /// A single Redis, on the CPU of what stands around the subject.
@@ -66,11 +64,6 @@ pub fn fill(store: &mut dyn TokenStore, users: usize) -> Result<(), String> {
         store.import(&batch).map_err(|error| error.to_string())?;
     }
     Ok(())
-}
-
-/// The simulator's configuration with another store, beside it.
-pub fn configuration(simulator: &Simulator, name: &str, settings: &EngineSettings) -> PathBuf {
-    with_store(&crate::sip::without_limits(simulator), name, settings)
 }
 
 /// A configuration with another store, beside it.

@@ -2,7 +2,7 @@
 //!
 //! It refuses to begin with new users: phones that register again are the rule, so every registration here renews one.
 
-use super::{configuration, cpu_us, fill, open, single};
+use super::{cpu_us, fill, open, single, with_store};
 use crate::Effort;
 use crate::machine;
 use crate::report::{Report, median};
@@ -47,7 +47,7 @@ pub fn measure(effort: Effort, report: &mut Report) {
         }
     }
     let masters: Vec<&Server> = cluster.nodes.iter().take(3).collect();
-    let engine = |name: &str, settings: &EngineSettings| configuration(&simulator, name, settings);
+    let engine = |name: &str, settings: &EngineSettings| with_store(&sqlite, name, settings);
     let ways = [
         Way { name: "SQLite", key: "sqlite", config: sqlite.clone(), servers: Vec::new() },
         Way {
@@ -124,11 +124,6 @@ pub fn write(words: &[&str]) {
         let (user, token) = (format!("user{number}"), crate::tokens::token(number));
         service.register(&user, &token, "ios", &Extra::default()).is_ok()
     });
-}
-
-/// The role of a reader.
-pub fn read(words: &[&str]) {
-    repeat(words, |service, number| service.lookup(&format!("user{number}")).is_ok());
 }
 
 /// Does something for one user after the other, and tells how it went within the window.

@@ -7,7 +7,7 @@ use crate::stats::{Counter, Stats};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// The pause after a first failure, and the longest.
 const FIRST_PAUSE_MS: u64 = 100;
@@ -154,8 +154,7 @@ fn unpacked(word: u64) -> (u64, u64) {
 }
 
 fn now_ms_since_1970() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+    crate::clock::now_ms().unsigned_abs()
 }
 
 #[cfg(test)]

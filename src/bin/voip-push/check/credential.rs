@@ -73,9 +73,3 @@ pub fn push_to_nobody(provider: Provider, app: &str, expires_at_s: i64) -> Optio
     let call = Call::parse("voip-push-check", "voip-push check", "voip-push-check").ok()?;
     Some(Push::new(call, device, expires_at_s, RING, false))
 }
-
-/// When the push to nobody is of no use any more, in seconds since 1970: at once.
-pub fn now_s() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
-}

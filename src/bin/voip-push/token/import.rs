@@ -5,13 +5,14 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use voip_push::clock::now_ms;
 use voip_push::service::{Imported, ToImport, TokenStore};
 
+use super::Database;
 use super::checksum::Checksum;
 use super::format::Format;
 use super::input::Input;
 use super::record::Record;
-use super::{Database, now_ms};
 use crate::Failure;
 use crate::progress::Progress;
 

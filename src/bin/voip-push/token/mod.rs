@@ -112,8 +112,3 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 fn failed(error: StoreError) -> Failure {
     Failure::Failed(error.to_string())
 }
-
-pub(super) fn now_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
-}
