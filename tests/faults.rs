@@ -56,7 +56,7 @@ fn good() -> Run {
     let part = Part { to_s: 10.0, ..Part::before(0.0) };
     Run {
         parts: vec![part],
-        calls: vec![Call { node: 0, at_s: 1.0, end: Some((200, 2.0)) }],
+        calls: vec![Call { start: String::new(), node: 0, at_s: 1.0, end: Some((200, 2.0)) }],
         seen: Seen { rings: vec![ring("one")], ..Seen::default() },
         pushed: Vec::new(),
         registered: Registered::default(),

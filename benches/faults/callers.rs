@@ -13,12 +13,23 @@ use std::process::{Child, Command, Stdio};
 /// A call, as its caller saw it.
 #[derive(Debug, Clone)]
 pub struct Call {
+    /// The INVITE's first line, which names the user.
+    pub start: String,
     /// The place of the node that it was made to.
     pub node: usize,
     /// When the INVITE was sent, in seconds since 1970.
     pub at_s: f64,
     /// The first final answer and when it came; `None` is a lost call.
     pub end: Option<(u16, f64)>,
+}
+
+impl Call {
+    /// For a look at all of them: when, node, first line, status and after how long.
+    #[allow(dead_code, reason = "the test prints none")]
+    pub fn line(&self, begin_s: f64) -> String {
+        let (status, after_s) = self.end.map_or((0, 0.0), |(status, at_s)| (status, at_s - self.at_s));
+        format!("{:.2} {} {status} {after_s:.2} {}\n", self.at_s - begin_s, self.node, self.start)
+    }
 }
 
 /// What is to be called.
@@ -107,7 +118,7 @@ fn read(node: usize, trace: &str) -> Vec<Call> {
         let [_, _, at_s, direction, call_id, cseq, start] = fields[..] else { continue };
         let (Ok(at_s), true) = (at_s.parse(), cseq.ends_with(" INVITE")) else { continue };
         if direction == "S" && start.starts_with("INVITE ") {
-            let new = || Call { node, at_s, end: None };
+            let new = || Call { start: start.to_owned(), node, at_s, end: None };
             calls.entry(call_id).or_insert_with(new);
         } else if let Some(call) = calls.get_mut(call_id).filter(|call| call.end.is_none()) {
             call.end = final_status(start).map(|status| (status, at_s));

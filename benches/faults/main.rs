@@ -40,6 +40,9 @@ fn main() {
     let (table, broken) = done.report(&world.nodes);
     println!("{table}\n");
     if let Ok(directory) = std::env::var("FAULTS_LOGS") {
+        let begin_s = done.parts[0].from_s;
+        let calls: String = done.calls.iter().map(|call| call.line(begin_s)).collect();
+        std::fs::write(format!("{directory}/calls"), calls).unwrap();
         for at in 0..world.nodes.0.len() {
             std::fs::write(format!("{directory}/node-{at}.log"), world.log(at)).unwrap();
         }
@@ -65,7 +68,7 @@ fn full() -> Plan {
 
 fn quick() -> Plan {
     Plan {
-        load: Load { rate: 50, seconds: 30, users: 1000, patience_s: 40 },
+        load: Load { rate: 50, seconds: 30, users: 500, patience_s: 40 },
         faults: vec![
             (5.0, Fault::KillMaster { seconds: 9.0 }),
             (16.0, Fault::Cut { seconds: 4.0 }),

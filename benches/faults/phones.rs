@@ -163,8 +163,11 @@ impl Phones {
             if let Ok((len, from)) = self.socket.recv_from(&mut buffer) {
                 self.hear(&String::from_utf8_lossy(&buffer[..len]), Way::Udp(from));
             }
-            let heard: Vec<String> = self.lines.values_mut().flat_map(Line::take).collect();
-            heard.iter().for_each(|text| self.hear(text, Way::Line));
+            let of_line = |(user, line): (&String, &mut Line)| {
+                line.take().into_iter().map(|text| (user.clone(), text)).collect::<Vec<_>>()
+            };
+            let heard: Vec<(String, String)> = self.lines.iter_mut().flat_map(of_line).collect();
+            heard.iter().for_each(|(user, text)| self.hear_on_line(user, text));
             loop {
                 match pushes.try_recv() {
                     Ok(woken) => {
@@ -286,6 +289,17 @@ impl Phones {
         self.seen.turned += 1;
         self.connect(user, node);
         self.register(user, 600);
+    }
+
+    /// A port that another phone had before may get what is for that one.
+    fn hear_on_line(&mut self, user: &str, text: &str) {
+        let message = Message::parse(text);
+        if Phones::key(&message).1 == user {
+            return self.hear(text, Way::Line);
+        }
+        if message.is_request("INVITE") {
+            self.send(&message.answer(404, "stranger", ""), user, Way::Line);
+        }
     }
 
     fn hear(&mut self, text: &str, from: Way) {

@@ -161,9 +161,18 @@ fn installation(cable: Option<&Cable>) -> Installation {
     Installation { command: far.chain(own.command).collect(), ..own }
 }
 
-/// As the documentation recommends: a log of all writes on disk, and one replica that has each of them.
+/// What docs/store-layout.md recommends.
+const RECOMMENDED: [&str; 5] = [
+    "appendonly yes",
+    "appendfsync everysec",
+    "maxmemory-policy noeviction",
+    "hash-max-listpack-value 512",
+    "cluster-require-full-coverage no",
+];
+
 fn start_engine(scratch: &Scratch) -> Cluster {
-    let cluster = Cluster::start(scratch, &engine::Setup { appendonly: true, ..engine::Setup::default() });
+    let setup = RECOMMENDED.into_iter().fold(engine::Setup::default(), engine::Setup::line);
+    let cluster = Cluster::start(scratch, &setup);
     for node in &cluster.nodes {
         node.ask(&["CONFIG", "SET", "cluster-node-timeout", NODE_TIMEOUT_MS]);
     }

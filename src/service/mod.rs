@@ -487,6 +487,18 @@ impl Service {
         }
     }
 
+    /// Opens the way to a shared store, which takes longer than a lookup may. To be called in a worker before its first call.
+    pub fn reach_store(&self) {
+        if self.settings().store.engine().is_some()
+            && let Err(error) = self.with_store(|store| {
+                store.reach();
+                Ok(())
+            })
+        {
+            log::debug!("the token store is not reached yet: {error}");
+        }
+    }
+
     fn with_store<T>(
         &self,
         work: impl FnOnce(&mut dyn TokenStore) -> Result<T, StoreError>,

@@ -67,6 +67,10 @@ pub trait TokenStore: Send {
         false
     }
 
+    /// Opens now what else is opened when it is first needed, which may take as long as a change. Where that fails it is tried again when
+    /// it is needed.
+    fn reach(&mut self) {}
+
     /// Forgets one device of the user, or all of them, and says how many there were.
     ///
     /// # Errors

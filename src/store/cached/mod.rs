@@ -201,6 +201,12 @@ impl CachedStore {
 }
 
 impl TokenStore for CachedStore {
+    fn reach(&mut self) {
+        if let Ok(inner) = self.inner() {
+            inner.reach();
+        }
+    }
+
     fn register(
         &mut self,
         device: &NewDevice,
