@@ -5,6 +5,7 @@
 mod support;
 
 use serde_json::json;
+use std::process::Command;
 use std::time::Duration;
 use support::nodes::Nodes;
 use support::phone::{Message, Phone, Sent};
@@ -388,4 +389,46 @@ fn a_call_rings_after_the_engine_was_away() {
     nodes.engine.restart();
     talk(&mut caller, &invite, &mut bob);
     assert_eq!((bob.count("INVITE"), stat(&nodes, 0, "node_reconnects_total")), (2, 1));
+}
+
+#[test]
+fn a_phone_that_registers_elsewhere_when_the_call_is_over_is_told_so() {
+    let nodes = Nodes::start("nodes-late", &[]);
+    nodes.register_token("bob", &apns_token(1), "ios");
+    let (mut caller, invite) = call(&nodes, 0);
+    nodes.simulator.wait_for_pushes(0, 1);
+    let accepted = || nodes.kamailios[0].log().contains("outcome=accepted").then_some(());
+    poll(DEADLINE, accepted).expect("it is pushed");
+    caller.cancel(&invite);
+    let refused = caller.expect_final(&invite);
+    caller.ack_failure(&invite, &refused);
+    let mut bob = Phone::tcp_at("bob", nodes.address(1));
+    bob.register();
+    let ring = bob.expect_request("INVITE");
+    assert_eq!(ring.header("Call-ID"), Some(invite.call_id.as_str()));
+    bob.answer(&ring, 180);
+    let stop = bob.expect_request("CANCEL");
+    bob.answer(&stop, 200);
+    bob.answer(&ring, 487);
+    bob.expect_request("ACK");
+    poll(DEADLINE, || (stat(&nodes, 0, "late_told_total") == 1).then_some(())).expect("it is told");
+}
+
+#[test]
+fn the_timeline_of_a_call_says_where_its_phone_has_registered() {
+    let nodes = Nodes::start("nodes-timeline", &[]);
+    nodes.register_token("bob", &apns_token(1), "ios");
+    let (mut caller, invite) = call(&nodes, 0);
+    nodes.simulator.wait_for_pushes(0, 1);
+    let mut bob = Phone::tcp_at("bob", nodes.address(1));
+    bob.register();
+    talk(&mut caller, &invite, &mut bob);
+    let config = nodes.kamailios[0].place.scratch.path().join("voip-push.toml");
+    let told = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_voip-push"));
+        let said = command.args(["call", &invite.call_id, "--config"]).arg(&config).output().unwrap();
+        let said = String::from_utf8(said.stdout).unwrap();
+        said.contains("REGISTER      a phone of the user is there, at another machine").then_some(())
+    };
+    poll(DEADLINE, told).expect("the timeline says so");
 }

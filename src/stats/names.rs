@@ -131,8 +131,8 @@ pub enum Counter {
     EngineAway,
     /// Level: since when it is away, in seconds since 1970; 0 while it is there.
     EngineAwaySince,
-    /// Level: how old the last word of another machine was when it was heard, or since when nobody is heard, in ms.
-    NodeLagMs,
+    /// Level: how old the last word of another machine was when it was heard, or since when nobody is heard, in s.
+    NodeLag,
 }
 
 /// How many of [`TABLE`]'s rows, from the start, only grow; the rest are levels.
@@ -280,9 +280,9 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
         "Since when the engine is away, in seconds since 1970; 0 while it is there",
     ),
     (
-        Counter::NodeLagMs,
-        "node_lag_ms",
-        "How old the last word of another machine was when it was heard, or since when none can be heard, in ms",
+        Counter::NodeLag,
+        "node_lag_seconds",
+        "How old the last word of another machine was when it was heard, or since when none can be heard, in seconds",
     ),
 ];
 
@@ -301,6 +301,6 @@ mod tests {
             assert_eq!(name.ends_with("_total"), at < GROWING, "{name}");
             assert!(!help.is_empty());
         }
-        assert_eq!(TABLE.len(), Counter::NodeLagMs as usize + 1);
+        assert_eq!(TABLE.len(), Counter::NodeLag as usize + 1);
     }
 }

@@ -140,6 +140,9 @@ fn shown(happening: &Happening) -> String {
     match happening.event {
         Event::HandedOver => push(),
         Event::Retried => format!("{}: {}{}", push(), value("outcome"), why(value("reason"))),
+        Event::PushEnded if value("outcome") == "elsewhere" => {
+            format!("{}: another machine has this call, too, and has sent it", push())
+        }
         Event::PushEnded => format!(
             "{}: {}{}, {} attempt(s), {} ms, id {}",
             push(),
@@ -151,6 +154,9 @@ fn shown(happening: &Happening) -> String {
         ),
         Event::Spared => format!("{} device(s) seem to be there", value("devices")),
         Event::Parked => format!("for at most {} s", value("seconds")),
+        Event::Registered if value("at") == "another_machine" => {
+            "a phone of the user is there, at another machine".to_owned()
+        }
         Event::Registered => "a phone of the user is there".to_owned(),
         Event::WentOn => match value("why").as_str() {
             "woken" => "a phone has registered",

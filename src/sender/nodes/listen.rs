@@ -2,6 +2,7 @@
 //!
 //! It refuses to hand on what is too old to be of use, and says so where entries were lost.
 
+use super::talk::LENGTH;
 use super::{Common, Heard, OLDEST, STREAM};
 use crate::clock::{now_ms, now_s};
 use crate::engine::{Engine, EngineError, Place, Value, cmd, from_redis_value};
@@ -24,10 +25,11 @@ type Entry = (String, Vec<Vec<u8>>);
 
 /// Listens until nobody wants to hear any more.
 pub(super) fn listen(common: &Common, heard: &Sender<Heard>) {
-    let mut ear = Ear { common, heard, engine: Engine::new(&common.settings), last: None, ahead_ms: 0 };
+    let mut ear =
+        Ear { common, heard, engine: Engine::new(&common.settings), from: None, seen: None, ahead_ms: 0 };
     let mut cut_off: Option<Instant> = None;
     while !heard.is_closed() {
-        let done = if cut_off.is_some() || ear.last.is_none() { ear.begin() } else { ear.read() };
+        let done = if cut_off.is_some() || ear.from.is_none() { ear.begin() } else { ear.read() };
         match done {
             Ok(()) if cut_off.is_some() => {
                 cut_off = None;
@@ -40,7 +42,7 @@ pub(super) fn listen(common: &Common, heard: &Sender<Heard>) {
                     log::warn!("other machines are not heard: {error}");
                     Instant::now()
                 });
-                common.stats.set(Counter::NodeLagMs, millis(since.elapsed()));
+                common.stats.set(Counter::NodeLag, since.elapsed().as_secs());
                 sleep(PAUSE);
             }
         }
@@ -51,7 +53,10 @@ struct Ear<'a> {
     common: &'a Common,
     heard: &'a Sender<Heard>,
     engine: Engine,
-    last: Option<Id>,
+    /// After which entry the next read begins.
+    from: Option<Id>,
+    /// The last entry that was seen.
+    seen: Option<Id>,
     /// By how much the engine's clock is ahead of ours.
     ahead_ms: i64,
 }
@@ -70,41 +75,39 @@ impl Ear<'_> {
             Ok(found.first().and_then(|(id, _)| parse_id(id)))
         };
         let (first, newest) = (end("XRANGE", "-", "+")?, end("XREVRANGE", "+", "-")?);
+        let length: usize =
+            from_redis_value(self.engine.run(cmd("XLEN").arg(&key), within)?).unwrap_or_default();
+        // Before it is that long nothing is taken away from it.
+        let first = first.filter(|_| length >= LENGTH);
         let oldest = (engine_ms.saturating_sub(millis(OLDEST)), 0);
-        self.last = Some(match self.last {
+        self.from = Some(match self.seen {
             None => oldest,
-            Some(last) => self.read_on(last.max(oldest), first, newest),
+            Some(seen) => {
+                let (from, lost) = read_on(seen, first, newest);
+                if let Some(lost) = lost {
+                    self.common.stats.count(Counter::NodeGaps);
+                    log::warn!("some of what other machines said is gone: {lost}");
+                }
+                from.max(oldest)
+            }
         });
         Ok(())
     }
 
-    /// Where to read on after having read until `last`, in a stream that has these entries at its ends.
-    fn read_on(&self, last: Id, first: Option<Id>, newest: Option<Id>) -> Id {
-        if first.is_some_and(|first| first > last) {
-            self.common.stats.count(Counter::NodeGaps);
-            log::warn!("this machine was cut off for so long that some of what others said is gone");
-        }
-        if newest.is_none_or(|newest| newest < last) {
-            // A master that had not everything took over; its next entry may be before our last one.
-            log::info!("the engine has lost its last entries; reading on from where it is");
-        }
-        newest.map_or((0, 0), |newest| newest.min(last))
-    }
-
     fn read(&mut self) -> Result<(), EngineError> {
-        let last = self.last.unwrap_or_default();
+        let from = self.from.unwrap_or_default();
         let mut read = cmd("XREAD");
         read.arg("COUNT").arg(MOST_AT_ONCE).arg("BLOCK").arg(millis(BLOCK));
-        read.arg("STREAMS").arg(self.common.key(STREAM)).arg(format!("{}-{}", last.0, last.1));
+        read.arg("STREAMS").arg(self.common.key(STREAM)).arg(format!("{}-{}", from.0, from.1));
         let answer = self.engine.run(&read, BLOCK + self.common.settings.write)?;
         let mut lag_ms = 0;
         for (id, fields) in entries(answer) {
             let Some(id) = parse_id(&id) else { continue };
-            self.last = Some(id);
+            (self.from, self.seen) = (Some(id), Some(id));
             lag_ms = (now_ms() + self.ahead_ms).saturating_sub_unsigned(id.0).max(0).unsigned_abs();
             self.hand_on(&fields, Duration::from_millis(lag_ms));
         }
-        self.common.stats.set(Counter::NodeLagMs, lag_ms);
+        self.common.stats.set(Counter::NodeLag, lag_ms / 1000);
         Ok(())
     }
 
@@ -131,6 +134,17 @@ impl Ear<'_> {
     }
 }
 
+/// Where to read on after having read until `last`, in a stream that ends with this entry and begins with that one, if it may have
+/// begun before; and what was lost.
+fn read_on(last: Id, first: Option<Id>, newest: Option<Id>) -> (Id, Option<&'static str>) {
+    if first.is_some_and(|first| first > last) {
+        return (last, Some("this machine was cut off for too long"));
+    }
+    // The next entry may be before our last one: a replica, which had less and whose clock is behind, may be the master by now.
+    let newest = newest.unwrap_or_default();
+    (newest.min(last), (newest < last).then_some("the engine has lost its last entries"))
+}
+
 fn parse_word(word: &[u8]) -> Option<(Duration, &[u8])> {
     let at = word.iter().position(|byte| *byte == 0)?;
     let waited_ms = std::str::from_utf8(&word[..at]).ok()?.parse().ok()?;
@@ -149,4 +163,29 @@ fn parse_id(id: &str) -> Option<Id> {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_goes_on_where_it_ended_and_what_is_gone_is_noticed() {
+        let [first, last, newest] = [(10, 0), (20, 1), (30, 0)];
+        assert_eq!(read_on(last, Some(first), Some(newest)), (last, None));
+        assert_eq!(read_on(last, Some(last), Some(last)), (last, None));
+        let (from, lost) = read_on(first, Some(last), Some(newest));
+        assert!(from == first && lost.unwrap().contains("cut off"), "trimmed");
+        let (from, lost) = read_on(newest, Some(first), Some(last));
+        assert!(from == last && lost.unwrap().contains("last entries"), "a replica took over that had less");
+        assert_eq!(read_on(last, None, None).0, (0, 0));
+        assert_eq!(read_on(first, None, Some(newest)), (first, None), "it was never trimmed");
+    }
+
+    #[test]
+    fn ids_and_words_are_read() {
+        assert_eq!((parse_id("17-3"), parse_id("17"), parse_id("a-b")), (Some((17, 3)), None, None));
+        assert_eq!(parse_word(b"250\0hx\0y"), Some((Duration::from_millis(250), &b"hx\0y"[..])));
+        assert_eq!((parse_word(b"x\0h"), parse_word(b"12")), (None, None));
+    }
 }

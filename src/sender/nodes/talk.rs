@@ -14,7 +14,7 @@ pub(super) const MOST_WAITING: usize = 50_000;
 /// Words in one entry.
 const MOST_AT_ONCE: usize = 100;
 /// Entries of the stream, about: some ten MB.
-const LENGTH: usize = 100_000;
+pub(super) const LENGTH: usize = 100_000;
 /// How long after one that failed the next attempt is made.
 const PAUSE: Duration = Duration::from_millis(200);
 
