@@ -83,7 +83,8 @@ fn goes_on_without(shipped: &Shipped, caller: &mut Phone, desk: &mut Phone) {
 }
 
 fn heals(shipped: &Shipped, user: &str, token: u8) {
-    let stored = poll(DEADLINE, || (register(shipped, user, token).status == 201).then_some(()));
+    // 200 where the engine has done later what it did not answer in time.
+    let stored = poll(DEADLINE, || matches!(register(shipped, user, token).status, 200 | 201).then_some(()));
     assert!(stored.is_some(), "{}", shipped.kamailio.log());
     assert_eq!((stat(shipped, "engine_away"), stat(shipped, "engine_away_since_seconds")), (0, 0));
     assert_eq!(shipped.token_status(user), 200);
