@@ -34,11 +34,13 @@
 //!         sip           SIP as text
 //!           model       users, devices, tokens, calls, outcomes
 //!           process     what forking makes necessary
+//!           clock       what time it is
 //! ```
 //!
 //! Who may use whom is a law that `tests/import_law.rs` reads from the sources.
 
 pub mod c_api;
+pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod host;

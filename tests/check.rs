@@ -96,13 +96,19 @@ fn against_the_simulator_all_is_right_line_by_line() {
     let expected = [
         format!("ok       configuration: {dir}/voip-push.toml"),
         format!("ok       {PRODUCTION} {key}"),
-        format!("ok       {PRODUCTION} connection: {apns} at 127.0.0.1, TLS 1.3, HTTP/2"),
+        format!(
+            "ok       {PRODUCTION} connection: {apns} at 127.0.0.1, TLS 1.3, HTTP/2, certificate until 4096-01-01T00:00:00Z"
+        ),
         format!("ok       {PRODUCTION} {TOPIC}: {accepted}"),
         format!("ok       {SANDBOX} {key}"),
-        format!("ok       {SANDBOX} connection: {sandbox} at 127.0.0.1, TLS 1.3, HTTP/2"),
+        format!(
+            "ok       {SANDBOX} connection: {sandbox} at 127.0.0.1, TLS 1.3, HTTP/2, certificate until 4096-01-01T00:00:00Z"
+        ),
         format!("ok       {SANDBOX} {TOPIC}: {accepted}"),
         format!("ok       {FCM} service account: {dir}/service-account.json, mode 0600, {account}"),
-        format!("ok       {FCM} connection: {google} at 127.0.0.1, TLS 1.3, HTTP/2"),
+        format!(
+            "ok       {FCM} connection: {google} at 127.0.0.1, TLS 1.3, HTTP/2, certificate until 4096-01-01T00:00:00Z"
+        ),
         format!("ok       {FCM} access token: given by {google}/token"),
         format!("ok       {FCM} message: accepted (validate_only)"),
         "ok       clock: within 30 s of 127.0.0.1".to_owned(),
@@ -110,7 +116,7 @@ fn against_the_simulator_all_is_right_line_by_line() {
             "ok       database: {dir}/tokens.db is not there yet; the SIP server makes it when it starts"
         ),
         format!("ok       server: {}, kamailio 5.6.3 (x86_64/linux)", ward.server.display()),
-        format!("ok       module: {}, version {}", built_library().display(), env!("CARGO_PKG_VERSION")),
+        module_is_good(&built_library()),
         "all is right".to_owned(),
     ];
     let (code, lines) = ward.check();
@@ -509,6 +515,100 @@ fn open_to_all(config: &Path) {
             chown(&path, Some(65_534), Some(65_534)).unwrap();
         }
     }
+}
+
+/// The line about a module that is as it should be.
+fn module_is_good(module: &Path) -> String {
+    let (version, glibc) = (env!("CARGO_PKG_VERSION"), voip_push::process::libc_version());
+    let needed = newest_glibc(&fs::read(module).unwrap());
+    format!("ok       module: {}, version {version}, needs glibc {needed}, {glibc} is here", module.display())
+}
+
+/// The newest glibc among the versions that a library names.
+fn newest_glibc(library: &[u8]) -> String {
+    let text = String::from_utf8_lossy(library);
+    let versions = text.split('\0').filter_map(|word| word.strip_prefix("GLIBC_2."));
+    let minor = versions.filter_map(|minor| minor.split('.').next()?.parse::<u32>().ok()).max();
+    format!("2.{}", minor.unwrap())
+}
+
+/// The library with these bytes in another's place, wherever they are.
+fn changed(scratch: &Scratch, name: &str, from: &str, to: &str) -> PathBuf {
+    let mut bytes = fs::read(built_library()).unwrap();
+    let (from, to) = (from.as_bytes(), to.as_bytes());
+    let places: Vec<usize> =
+        bytes.windows(from.len()).enumerate().filter(|(_, it)| *it == from).map(|(at, _)| at).collect();
+    assert!(!places.is_empty() && from.len() == to.len());
+    places.into_iter().for_each(|at| bytes[at..][..to.len()].copy_from_slice(to));
+    scratch.write(name, bytes)
+}
+
+#[test]
+fn a_module_that_the_server_could_not_open_is_told() {
+    let ward = Ward::new("check-open", &[]);
+    let line = |module: &Path| {
+        let (code, lines) = told(
+            ward.command().args(["--offline", "--module"]).arg(module).arg("--server").arg(&ward.server),
+        );
+        let mut lines: Vec<_> = lines.into_iter().filter(|line| line.contains(" module: ")).collect();
+        assert_eq!((code, lines.len()), (1, 1), "{lines:?}");
+        lines.remove(0)
+    };
+    let broken = |module: &Path, why: &str| format!("broken   module: {} {why}", module.display());
+
+    let mut bytes = fs::read(built_library()).unwrap();
+    // e_machine: AArch64, or x86-64 where the tests run on that
+    bytes[18] = if bytes[18] == 183 { 62 } else { 183 };
+    let foreign = ward.scratch.write("foreign.so", bytes);
+    let why = "is for another machine; take the package of this one's architecture";
+    assert_eq!(line(&foreign), broken(&foreign, why));
+
+    let needed = newest_glibc(&fs::read(built_library()).unwrap());
+    let new = changed(&ward.scratch, "new.so", &format!("\0GLIBC_{needed}\0"), "\0GLIBC_2.99\0");
+    let here = voip_push::process::libc_version();
+    let why = format!("needs glibc 2.99, this system has {here}; build it on a system as old as this");
+    assert_eq!(line(&new), broken(&new, &why));
+
+    let nameless = changed(&ward.scratch, "nameless.so", "\0module_flags\0", "\0module_flagz\0");
+    let why = "cannot be opened: it has no module_flags; install what is missing, or the module again";
+    assert_eq!(line(&nameless), broken(&nameless, why));
+
+    let lonely = changed(&ward.scratch, "lonely.so", "\0libc.so.6\0", "\0libz.so.6\0");
+    let why = "cannot be opened: libz.so.6: cannot open shared object file: No such file or directory; install what is missing, or the module again";
+    assert_eq!(line(&lonely), broken(&lonely, why));
+
+    let whole = fs::read(built_library()).unwrap();
+    let half = ward.scratch.write("half.so", &whole[..whole.len() / 2]);
+    let said = line(&half);
+    assert!(said.contains("cannot be opened: ") || said.contains("ends the process"), "{said}");
+}
+
+/// Only root can look with another's eyes.
+#[test]
+fn root_is_told_of_a_module_that_the_servers_user_may_not_load() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    let ward = Ward::new("check-load", &[]);
+    let directory = ward.file("db");
+    fs::create_dir(&directory).unwrap();
+    let db = directory.join("tokens.db");
+    ward.simulator.change_config(&[(ward.file("tokens.db").to_str().unwrap(), db.to_str().unwrap())]);
+    chown(&directory, Some(65_534), Some(65_534)).unwrap();
+    fs::set_permissions(directory.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+    let module = ward.scratch.write("voip_push.so", fs::read(built_library()).unwrap());
+    let shown = module.display().to_string();
+    let lines = |mode: u32| {
+        fs::set_permissions(&module, fs::Permissions::from_mode(mode)).unwrap();
+        let (_, lines) = told(
+            ward.command().args(["--offline", "--module"]).arg(&module).arg("--server").arg(&ward.server),
+        );
+        lines.into_iter().filter(|line| line.contains(" module: ")).collect::<Vec<_>>()
+    };
+    let closed =
+        format!("broken   module: nobody may not read {shown}, so cannot load it; run: chmod 0644 {shown}");
+    assert_eq!(lines(0o600), [module_is_good(&module), closed]);
+    assert_eq!(lines(0o644), [module_is_good(&module)]);
 }
 
 #[test]

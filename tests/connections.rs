@@ -14,6 +14,33 @@ use voip_push::model::{Extra, Outcome};
 use voip_push::service::Service;
 use voip_push::stats::Counter;
 
+/// When the simulator's certificate ends: rcgen's default, the first of January 4096.
+const SIMULATORS_END_S: u64 = 67_090_118_400;
+
+#[test]
+fn the_end_of_a_servers_certificate_is_known_from_its_first_handshake_on() {
+    let scratch = Scratch::new("connections-certificate");
+    let simulator = Simulator::start(&scratch, &[]);
+    let service = Service::prepare(&simulator.config()).unwrap();
+    let seen = |provider: &str| {
+        let readings = service.stats().read().into_iter();
+        let of = format!("{{provider=\"{provider}\",endpoint=\"127.0.0.1:");
+        let of = |labels: &str| labels.starts_with(&of);
+        let ends = readings.filter(|reading| {
+            reading.name == "provider_certificate_expiry_timestamp_seconds" && of(&reading.labels)
+        });
+        ends.map(|reading| reading.value).collect::<Vec<_>>()
+    };
+    let line = "\nvoip_push_provider_certificate_expiry_timestamp_seconds{";
+    assert!(seen("fcm") == [0] && !service.stats().prometheus().contains(line));
+    service.register("bob", &android(1), "android", &Extra::default()).unwrap();
+    service.send("bob", "Alice", "c1").unwrap();
+    assert_eq!(seen("fcm"), [SIMULATORS_END_S]);
+    assert!(seen("apns").iter().all(|end| *end == 0), "nobody has asked Apple");
+    assert!(service.stats().prometheus().contains(line));
+    service.stop(Duration::from_secs(1));
+}
+
 fn iphone(number: usize) -> String {
     // A token of zeros is no device's.
     format!("{:02x}", number + 1).repeat(32)

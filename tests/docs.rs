@@ -80,6 +80,14 @@ fn parts_of_a_kamailio_configuration_are_taken() {
 }
 
 #[test]
+fn parts_of_an_opensips_configuration_are_the_samples() {
+    let parts = all_blocks();
+    let parts: Vec<&Block> = parts.iter().filter(|block| block.kind == Kind::OpensipsSample).collect();
+    assert!(parts.len() > 5, "{}", parts.len());
+    parts.into_iter().for_each(snippets::opensips);
+}
+
+#[test]
 fn payloads_are_as_they_are_sent() {
     for block in all_blocks() {
         if let Kind::Payload { provider, profile } = &block.kind {

@@ -9,23 +9,10 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use support::kamailio::{Installation, Kamailio, Options, Place, Ready};
 use support::phone::{Message, Phone, Sent};
+use support::rig::on;
 use support::shipped::{Setup, Shipped, apns_token, fcm_token};
 use support::simulator::Simulator;
 use support::{DEADLINE, debian, poll, sip};
-
-/// One module of tests per Kamailio, so that a failure says which.
-macro_rules! on {
-    ($name:ident, $installation:expr, [$($test:ident),* $(,)?]) => {
-        mod $name {
-            $(
-                #[test]
-                fn $test() {
-                    super::$test(&$installation);
-                }
-            )*
-        }
-    };
-}
 
 on!(
     kamailio_5_6,
@@ -114,9 +101,7 @@ impl Rig {
     }
 
     fn stat(&self, name: &str) -> u64 {
-        let stats = self.0.kamailio.rpc(&["voip_push.stats"]);
-        let line = stats.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}: ")));
-        line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {name} in {stats}"))
+        self.0.kamailio.stat(name)
     }
 
     fn expect_stat(&self, name: &str, value: u64) {

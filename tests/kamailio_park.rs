@@ -7,24 +7,10 @@ mod support;
 use serde_json::json;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
-use support::kamailio::{Installation, Kamailio, Options, Place};
+use support::kamailio::Installation;
 use support::phone::{Message, Phone, Sent};
-use support::simulator::Simulator;
+use support::rig::{NO_LIMITS, Rig, on, token};
 use support::{DEADLINE, debian, poll, sip, wait_until_idle};
-
-/// One module of tests per Kamailio, so that a failure says which.
-macro_rules! on {
-    ($name:ident, $installation:expr, [$($test:ident),* $(,)?]) => {
-        mod $name {
-            $(
-                #[test]
-                fn $test() {
-                    super::$test(&$installation);
-                }
-            )*
-        }
-    };
-}
 
 on!(
     kamailio_5_6,
@@ -79,27 +65,13 @@ on!(
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kamailio_park.cfg");
 /// How long nothing may take that happens at once.
 const AT_ONCE: Duration = Duration::from_secs(6);
-const NO_LIMITS: (&str, &str) =
-    ("[call]", "[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\ncalls_per_user = 0\n[call]");
-
-struct Rig {
-    kamailio: Kamailio,
-    simulator: Simulator,
-}
 
 fn start(installation: &Installation, changes: &[(&str, &str)]) -> Rig {
-    let place = Place::new("park");
-    let simulator = Simulator::start(&place.scratch, &[]);
     let changes: Vec<_> = [NO_LIMITS].iter().chain(changes).copied().collect();
-    let toml = simulator.change_config(&changes);
-    let options = Options::file(place, CONFIG).on(installation);
-    let mut options = options.define("CONFIG", &format!("\"{}\"", toml.display()));
-    options.args.extend(["-m", "256"].map(Into::into));
-    Rig { kamailio: Kamailio::start(options), simulator }
-}
-
-fn token(number: u8) -> String {
-    format!("{number:02x}").repeat(32)
+    Rig::start(installation, CONFIG, &[], &changes, |mut options| {
+        options.args.extend(["-m", "256"].map(Into::into));
+        options
+    })
 }
 
 impl Rig {
@@ -117,12 +89,6 @@ impl Rig {
         Phone::tcp(user, self.kamailio.port())
     }
 
-    fn stat(&self, name: &str) -> u64 {
-        let stats = self.kamailio.rpc(&["voip_push.stats"]);
-        let line = stats.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}: ")));
-        line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {name} in {stats}"))
-    }
-
     fn expect_parked(&self, how_many: u64) {
         let parked = poll(DEADLINE, || (self.stat("parked") == how_many).then_some(()));
         parked.unwrap_or_else(|| panic!("{} are parked\n{}", self.stat("parked"), self.kamailio.log()));
@@ -135,15 +101,6 @@ impl Rig {
         caller.expect_status(&invite, 100);
         self.expect_parked(parked + 1);
         invite
-    }
-
-    fn sender(&self) -> libc::pid_t {
-        let find = || {
-            let list = self.kamailio.rpc(&["core.psx"]);
-            let at = list.find("DSC: voip_push sender")?;
-            list[..at].rsplit("PID: ").next()?.lines().next()?.trim().parse().ok()
-        };
-        poll(DEADLINE, find).expect("it has a name")
     }
 
     /// No call is left behind, and nothing was worth a warning.

@@ -10,26 +10,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
-use support::kamailio::{Installation, Kamailio, Options, Place};
+use support::kamailio::{Installation, Options};
 use support::phone::{Phone, Sent};
+use support::rig::{NO_LIMITS, Rig, on, token};
 use support::shipped::fcm_token;
-use support::simulator::Simulator;
 use support::sip::{self, Answer};
 use support::{DEADLINE, debian, poll, settings};
-
-/// One module of tests per Kamailio, so that a failure says which.
-macro_rules! on {
-    ($name:ident, $installation:expr, [$($test:ident),* $(,)?]) => {
-        mod $name {
-            $(
-                #[test]
-                fn $test() {
-                    super::$test(&$installation);
-                }
-            )*
-        }
-    };
-}
 
 on!(
     kamailio_5_6,
@@ -61,15 +47,8 @@ on!(
 const SENDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kamailio_sender.cfg");
 const PARK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kamailio_park.cfg");
 
-/// One user may be called as often as a test wants.
-const NO_LIMITS: (&str, &str) = ("[call]", "[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\n[call]");
 const OLD_KEY: &str = "KEY1234567";
 const NEW_KEY: &str = "NEWKEY4567";
-
-struct Rig {
-    kamailio: Kamailio,
-    simulator: Simulator,
-}
 
 fn start(installation: &Installation, changes: &[(&str, &str)]) -> Rig {
     start_with(installation, SENDER, changes, |options| options)
@@ -81,18 +60,9 @@ fn start_with(
     changes: &[(&str, &str)],
     more: impl FnOnce(Options) -> Options,
 ) -> Rig {
-    let place = Place::new("reload");
-    let simulator =
-        Simulator::start(&place.scratch, &["--topic", "org.example.phone.voip", "--topic", "org.other.voip"]);
     let changes: Vec<_> = [NO_LIMITS].iter().chain(changes).copied().collect();
-    let toml = simulator.change_config(&changes);
-    let options = Options::file(place, config).on(installation);
-    let options = options.define("CONFIG", &format!("\"{}\"", toml.display()));
-    Rig { kamailio: Kamailio::start(more(options)), simulator }
-}
-
-fn token(number: u8) -> String {
-    format!("{number:02x}").repeat(32)
+    let topics = ["--topic", "org.example.phone.voip", "--topic", "org.other.voip"];
+    Rig::start(installation, config, &topics, &changes, more)
 }
 
 impl Rig {
@@ -120,12 +90,6 @@ impl Rig {
         self.kamailio
             .try_rpc(&["voip_push.reload"])
             .unwrap_or_else(|why| panic!("{why}\n{}", self.kamailio.log()))
-    }
-
-    fn stat(&self, name: &str) -> u64 {
-        let stats = self.kamailio.rpc(&["voip_push.stats"]);
-        let line = stats.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}: ")));
-        line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {name} in {stats}"))
     }
 
     /// Makes another key that Apple takes as well.

@@ -9,23 +9,10 @@ use std::collections::HashMap;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 use support::kamailio::{Installation, Kamailio, Options, Place};
+use support::rig::{NO_LIMITS, Rig, on, token};
 use support::simulator::Simulator;
 use support::sip::{self, Answer};
 use support::{DEADLINE, debian, poll, wait_until_idle};
-
-/// One module of tests per Kamailio, so that a failure says which.
-macro_rules! on {
-    ($name:ident, $installation:expr, [$($test:ident),* $(,)?]) => {
-        mod $name {
-            $(
-                #[test]
-                fn $test() {
-                    super::$test(&$installation);
-                }
-            )*
-        }
-    };
-}
 
 on!(
     kamailio_5_6,
@@ -33,6 +20,8 @@ on!(
     [
         it_is_a_process_with_a_name_and_ends_with_the_server,
         the_result_of_a_queued_push_comes_as_an_event,
+        an_administrator_sees_devices_and_tries_a_push,
+        an_administrator_sees_what_is_in_quarantine,
         a_request_is_looked_up_for_once_unless_something_changes,
         a_call_goes_on_when_the_answers_are_in,
         what_is_wrong_with_a_call_is_told_before_it_is_held,
@@ -54,6 +43,8 @@ on!(
     [
         it_is_a_process_with_a_name_and_ends_with_the_server,
         the_result_of_a_queued_push_comes_as_an_event,
+        an_administrator_sees_devices_and_tries_a_push,
+        an_administrator_sees_what_is_in_quarantine,
         a_request_is_looked_up_for_once_unless_something_changes,
         a_call_goes_on_when_the_answers_are_in,
         many_calls_at_once_are_all_answered,
@@ -65,14 +56,6 @@ on!(
 
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kamailio_sender.cfg");
 
-/// One user may be called as often as a test wants.
-const NO_LIMITS: (&str, &str) = ("[call]", "[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\n[call]");
-
-struct Rig {
-    kamailio: Kamailio,
-    simulator: Simulator,
-}
-
 fn start(installation: &Installation, changes: &[(&str, &str)]) -> Rig {
     start_with(installation, changes, |options| options)
 }
@@ -82,16 +65,7 @@ fn start_with(
     changes: &[(&str, &str)],
     more: impl FnOnce(Options) -> Options,
 ) -> Rig {
-    let place = Place::new("sender");
-    let simulator = Simulator::start(&place.scratch, &[]);
-    let toml = simulator.change_config(changes);
-    let options = Options::file(place, CONFIG).on(installation);
-    let options = options.define("CONFIG", &format!("\"{}\"", toml.display()));
-    Rig { kamailio: Kamailio::start(more(options)), simulator }
-}
-
-fn token(number: u8) -> String {
-    format!("{number:02x}").repeat(32)
+    Rig::start(installation, CONFIG, &[], changes, more)
 }
 
 impl Rig {
@@ -104,28 +78,6 @@ impl Rig {
 
     fn act(&self, what: &str, user: &str) -> Answer {
         self.kamailio.send_sip(invite(what, user, ""))
-    }
-
-    fn sender(&self) -> libc::pid_t {
-        self.process("voip_push sender")
-    }
-
-    /// The process id of the first process whose name starts so.
-    /// The pid of the process with this name, as soon as Kamailio has forked it.
-    fn process(&self, name: &str) -> libc::pid_t {
-        let find = || {
-            let list = self.kamailio.rpc(&["core.psx"]);
-            let at = list.find(&format!("DSC: {name}"))?;
-            let pid = list[..at].rsplit("PID: ").next()?.lines().next()?;
-            pid.trim().parse().ok()
-        };
-        poll(DEADLINE, find).unwrap_or_else(|| panic!("no process {name}:\n{}", self.kamailio.log()))
-    }
-
-    fn stat(&self, name: &str) -> u64 {
-        let stats = self.kamailio.rpc(&["voip_push.stats"]);
-        let line = stats.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}: ")));
-        line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {name} in {stats}"))
     }
 }
 
@@ -182,6 +134,66 @@ fn the_result_of_a_queued_push_comes_as_an_event(installation: &Installation) {
     assert!(line.contains("-8 internal error: send_voip_push waits"), "{line}");
     assert_eq!(rig.stat("calls_total"), 4);
     assert_eq!(rig.stat("calls_failed_total"), 1);
+}
+
+fn an_administrator_sees_devices_and_tries_a_push(installation: &Installation) {
+    let rig = start(installation, &[]);
+    rig.register("bob", 1);
+    rig.register("dead", 2);
+    rig.simulator.behave(&token(2), json!([{ "status": 410, "reason": "Unregistered" }]));
+    let devices = rig.kamailio.rpc(&["voip_push.tokens", "bob"]);
+    assert!(devices.contains("platform: ios") && devices.contains("provider: apns"), "{devices}");
+    assert!(devices.contains("token: token(apns …") && devices.contains("registered: 20"), "{devices}");
+    assert!(!devices.contains(&token(1)), "{devices}");
+    let sent = rig.kamailio.rpc(&["voip_push.send", "bob", "alice", "trial-1"]);
+    for line in ["devices: 1", "accepted: 1", "call_id: trial-1", "outcome: accepted", "attempts: 1"] {
+        assert!(sent.contains(line), "{line} is not in\n{sent}");
+    }
+    assert_eq!(rig.simulator.wait_for_pushes(0, 1)[0]["token"], token(1));
+    // The sender has seen the certificate, and every process shows it.
+    let shown = rig.kamailio.rpc(&["stats.get_statistics", "voip_push:"]);
+    let ends = "provider_certificate_expiry_timestamp_seconds_apns_127_0_0_1_";
+    let ends = shown.lines().find(|line| line.contains(ends) && line.ends_with("_now = 67090118400"));
+    assert!(ends.is_some() && shown.contains("key_age_seconds_apns_"), "{shown}");
+    let sent = rig.kamailio.rpc(&["voip_push.send", "dead"]);
+    for line in ["accepted: 0", "unanswered: 0", "call_id: voip-push-test-", "outcome: token_gone"] {
+        assert!(sent.contains(line), "{line} is not in\n{sent}");
+    }
+    for (words, says) in [
+        (&["voip_push.tokens", "dead"][..], "no device for this user"),
+        (&["voip_push.send", "dead"], "no device for this user"),
+        (&["voip_push.tokens"], "usage: voip_push.tokens USER"),
+        (&["voip_push.send"], "usage: voip_push.send USER [CALLER [CALL-ID]]"),
+    ] {
+        let refused = rig.kamailio.try_rpc(words).unwrap_err();
+        assert!(refused.contains(says), "{words:?}: {refused}");
+    }
+}
+
+fn an_administrator_sees_what_is_in_quarantine(installation: &Installation) {
+    let rig = start(installation, &[("[call]", "[quarantine]\ndead_tokens = 1\n[call]")]);
+    let list = || rig.kamailio.rpc(&["voip_push.quarantine", "list"]);
+    let open = list();
+    let credentials = open.matches("credential: ").count();
+    assert_eq!(open.matches("state: open").count(), credentials, "{open}");
+    assert!(open.contains("credential: apns production team ") && !open.contains("since"), "{open}");
+    for number in 1..=3 {
+        let user = format!("user-{number}");
+        rig.register(&user, number);
+        rig.simulator.behave(&token(number), json!([{ "status": 410, "reason": "Unregistered" }]));
+        assert!(rig.kamailio.rpc(&["voip_push.send", &user]).contains("outcome: token_gone"));
+    }
+    let held = list();
+    assert!(held.contains("state: closed") && held.contains("tokens: 2"), "{held}");
+    assert!(held.contains("since: 20"), "{held}");
+    assert_eq!(held.matches("state: open").count(), credentials - 1, "{held}");
+    let shown = rig.kamailio.rpc(&["voip_push.stats"]);
+    let line = shown.lines().find(|line| line.contains("credential_quarantine{provider=\"apns\""));
+    assert!(line.is_some_and(|line| line.ends_with("}: 2")), "{shown}");
+    rig.kamailio.rpc(&["voip_push.quarantine", "drop"]);
+    assert!(poll(DEADLINE, || (list() == open).then_some(())).is_some(), "{}", list());
+    let refused = rig.kamailio.try_rpc(&["voip_push.quarantine"]).unwrap_err();
+    assert!(refused.contains("usage: voip_push.quarantine list|release|drop"), "{refused}");
 }
 
 fn a_request_is_looked_up_for_once_unless_something_changes(installation: &Installation) {
@@ -385,7 +397,7 @@ fn a_killed_sender_ends_the_server_and_nothing_hangs(installation: &Installation
     let rig = start(installation, &[]);
     rig.register("bob", 1);
     rig.act("queue", "bob");
-    let worker = rig.process("udp receiver child=0");
+    let worker = rig.kamailio.process("udp receiver child=0");
     signal(rig.sender(), libc::SIGKILL);
     let mut kamailio = rig.kamailio;
     let ended = poll(Duration::from_secs(5), || (!kamailio.is_alive()).then_some(()));

@@ -27,6 +27,10 @@ fn metrics() -> String {
     let stats = service.stats();
     stats.push_ended(Provider::Fcm, "unknown", &Outcome::Accepted, Duration::from_millis(20));
     stats.woke(Duration::from_secs(2));
+    for (provider, endpoint) in service.settings().endpoints() {
+        stats.certificate_seen(provider, &endpoint, 2_000_000_000);
+    }
+    stats.serves_with(2_000_000_000);
     let key = format!("Bearer {}", settings::API_KEY);
     let request = Request {
         method: "GET",

@@ -388,10 +388,12 @@ fn administrators_get_answers(version: &str) {
     assert_eq!(host.ask("call queue_voip_push bob alice c1"), "called rc=1");
     host.simulator.wait_for_pushes(0, 1);
     let sent = host.ask("mi voip_push:send user=bob call_id=c2 caller=alice");
-    assert_eq!(sent, "mi devices=1 accepted=1");
-    assert_eq!(host.ask("mi voip_push:send user=bob call_id=c3"), "mi devices=1 accepted=1");
+    let answer = "answers=[ ={ provider=apns outcome=accepted reason= attempts=1";
+    assert_eq!(sent, format!("mi devices=1 accepted=1 unanswered=0 call_id=c2 {answer}"));
+    let sent = host.ask("mi voip_push:send user=bob");
+    assert!(sent.starts_with("mi devices=1 accepted=1 unanswered=0 call_id=voip-push-test-"), "{sent}");
     assert_eq!(host.ask("mi voip_push:send user=carol call_id=c4"), "mierror 404 no device for this user");
-    assert_eq!(host.ask("mi voip_push:send user=bob"), "mi no such command");
+    assert_eq!(host.ask("mi voip_push:send"), "mi no such command");
     let tokens = host.ask("mi voip_push:tokens user=bob");
     assert!(
         tokens.starts_with("mi devices=[ ={ platform=ios provider=apns app= device_id=phone"),
@@ -400,9 +402,12 @@ fn administrators_get_answers(version: &str) {
     assert!(!tokens.contains(&token(1)), "{tokens}");
     assert_eq!(
         host.ask("mi voip_push:quarantine action=keep"),
-        "mierror 400 action: is neither release nor drop"
+        "mierror 400 action: is none of list, release and drop"
     );
     assert_eq!(host.ask("mi voip_push:quarantine action=drop"), "mi tokens=0");
+    let list = host.ask("mi voip_push:quarantine action=list");
+    assert!(list.starts_with("mi credentials=[ ={ credential=apns production team "), "{list}");
+    assert!(list.contains(" state=open tokens=0"), "{list}");
     let stats = host.ask("mi voip_push:stats");
     assert!(stats.contains(" calls_total=3 ") && stats.contains("outcome=\"accepted\"}=3"), "{stats}");
     assert_eq!(host.ask("stat calls_total"), "stat 3");

@@ -430,6 +430,7 @@ fn a_key_for_watching_sees_the_counters_and_nothing_else() {
     assert!(metrics.body.contains("\nvoip_push_registered_total 0\n"), "{}", metrics.body);
     let line = format!("\nvoip_push_key_age_seconds{{provider=\"apns\",key=\"{}\"}} ", "KEY1234567");
     assert!(metrics.body.contains(&line), "{}", metrics.body);
+    assert!(!metrics.body.contains("certificate"), "nobody has shown one: {}", metrics.body);
     let page = ask(&watch, "/voip-push/");
     assert_eq!((page.status, page.content_type), (200, "text/html; charset=utf-8"));
     assert!(page.headers.contains("Content-Security-Policy: default-src 'none';"), "{}", page.headers);

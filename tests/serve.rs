@@ -159,6 +159,10 @@ fn https_is_served_with_the_administrators_certificate() {
     assert!(serve.url.starts_with("https://"), "{}", serve.url);
     support::rest::a_token_is_registered_renewed_shown_and_deleted(&serve);
     support::rest::many_devices_of_a_user_are_shown_whole(&serve);
+    let metrics = support::rest::ask(&serve, "GET", "/voip-push/metrics", &[]).body;
+    // rcgen's default: the first of January 4096
+    let line = "\nvoip_push_server_certificate_expiry_timestamp_seconds 67090118400\n";
+    assert!(metrics.contains(line), "{metrics}");
     let stranger = Command::new("curl").args(["-sS", &format!("{}/", serve.url)]).output().unwrap();
     assert!(!stranger.status.success(), "a client that does not know the certificate must refuse it");
     let old = command(&serve, "/", &["--tls-max", "1.1"]).output().unwrap();

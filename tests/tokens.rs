@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
+use support::engine::{Cluster, Setup};
 use support::kamailio::{Kamailio, Options, Place};
 use support::{Scratch, settings, sip};
 
@@ -44,6 +45,23 @@ fn token(database: &Path, args: &[&str]) -> Output {
 fn printed(output: &Output) -> String {
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// What went into a pipe; the summary is on standard error then.
+#[track_caller]
+fn piped_out(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.starts_with("exported: ") && said.lines().count() == 1, "{said}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The checksum in a summary.
+#[track_caller]
+fn checksum(summary: &str) -> String {
+    let rest = summary.split_once("checksum ").unwrap_or_else(|| panic!("{summary}")).1;
+    let hex: String = rest.chars().take_while(char::is_ascii_hexdigit).collect();
+    assert_eq!(hex.len(), 32, "{summary}");
+    hex
 }
 
 /// The one line on standard error of a subcommand that has ended so.
@@ -123,7 +141,8 @@ fn what_makes_no_sense_is_refused_in_one_line_without_the_token() {
         (&["add", "a b", &apns(1), "ios"], 2, "user: "),
         (&["export", "/nowhere/x.csv"], 1, "/nowhere/x.csv: No such file or directory (os error 2)"),
         (&["import", "/nowhere/x.csv"], 1, "/nowhere/x.csv: No such file or directory (os error 2)"),
-        (&["import", "-"], 2, "add --format csv or --format jsonl"),
+        (&["import", "tokens.txt"], 2, "add --format csv or --format jsonl"),
+        (&["verify", "tokens.txt"], 2, "add --format csv or --format jsonl"),
     ] {
         let why = refused(&token(&db, args), code);
         assert!(why.starts_with(said) && !why.contains(short), "{why}");
@@ -155,11 +174,14 @@ fn what_is_exported_is_what_is_imported_in_both_formats() {
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     let first = scratch.write("first.jsonl", &text);
     let done = printed(&token(&db, &["import", first.to_str().unwrap()]));
-    assert_eq!(done, format!("{}: 3 devices: 3 new, 0 renewed, 0 left as they were\n", first.display()));
+    let sum = checksum(&done);
+    let counts = "3 new, 0 renewed, 0 left as they were";
+    assert_eq!(done, format!("{}: 3 devices, checksum {sum}: {counts}\n", first.display()));
     for ending in ["csv", "jsonl"] {
         let file = scratch.path().join(format!("all.{ending}"));
         let shown = file.to_str().unwrap();
-        assert_eq!(printed(&token(&db, &["export", shown])), format!("{shown}: 3 devices\n"));
+        let exported = printed(&token(&db, &["export", shown]));
+        assert_eq!(exported, format!("{shown}: 3 devices, checksum {sum}\n"));
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let other = scratch.path().join(format!("{ending}.db"));
         assert!(
@@ -171,7 +193,9 @@ fn what_is_exported_is_what_is_imported_in_both_formats() {
                 .ends_with(": 0 new, 3 renewed, 0 left as they were\n"),
             "again does no harm"
         );
-        let exported = printed(&token(&other, &["export", "-", "--format", "jsonl"]));
+        let verified = printed(&token(&other, &["verify", shown]));
+        assert_eq!(verified, format!("{}: 3 devices, checksum {sum}\n", other.display()));
+        let exported = piped_out(&token(&other, &["export"]));
         let set = |text: &str| {
             text.lines()
                 .map(|line| serde_json::from_str::<Value>(line).unwrap().to_string())
@@ -179,11 +203,118 @@ fn what_is_exported_is_what_is_imported_in_both_formats() {
         };
         assert_eq!(set(&exported), set(&text), "{ending}");
     }
-    let empty = printed(&token(&scratch.path().join("empty.db"), &["export", "-", "--format", "csv"]));
+    let empty = piped_out(&token(&scratch.path().join("empty.db"), &["export", "-", "--format", "csv"]));
     assert_eq!(
         empty,
         "user,token,platform,provider,device_id,app,environment,registered_at_ms,expires_at_ms,alert_token,alert_app\n"
     );
+}
+
+/// `voip-push token export | voip-push token import`, from one database into another.
+fn carried(from: &Path, to: &Path) -> (Output, Output) {
+    let mut export = command(from, &["export"]);
+    let mut export = export.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pipe = export.stdout.take().unwrap();
+    let import = command(to, &["import"]).stdin(pipe).output().unwrap();
+    (export.wait_with_output().unwrap(), import)
+}
+
+#[test]
+fn a_pipe_carries_a_store_over_and_both_ends_say_the_same() {
+    let scratch = Scratch::new("tokens-pipe");
+    let (db, other) = (database(&scratch), scratch.path().join("other.db"));
+    let file = scratch.write("all.csv", csv(3000, |_| None));
+    printed(&token(&db, &["import", file.to_str().unwrap()]));
+    let (export, import) = carried(&db, &other);
+    let said = piped_out_summary(&export);
+    let imported = printed(&import);
+    assert_eq!(
+        imported,
+        format!("-: 3000 devices, checksum {}: 3000 new, 0 renewed, 0 left as they were\n", checksum(&said))
+    );
+    let exported = scratch.write("all.jsonl", piped_out(&token(&db, &["export"])));
+    let exported = exported.to_str().unwrap();
+    printed(&token(&other, &["verify", exported]));
+    printed(&token(&other, &["delete", "user7"]));
+    let why = refused(&token(&other, &["verify", exported]), 1);
+    let here = checksum(&printed(&token(&other, &["verify"])));
+    let (said, other) = (checksum(&said), other.display());
+    assert_eq!(
+        why,
+        format!("{exported} has 3000 devices, checksum {said}; {other} has 2999 devices, checksum {here}")
+    );
+}
+
+#[track_caller]
+fn piped_out_summary(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Devices of every kind: several of one user, both providers, with and without what may be there.
+fn mixed(count: u32) -> String {
+    let mut text = String::new();
+    for number in 0..count {
+        let mut line = json!({ "user": format!("user{}@example.org", number / 2), "device_id": format!("phone{}", number % 2),
+            "registered_at_ms": 1_700_000_000_000i64 + i64::from(number) });
+        match number % 3 {
+            0 => line["token"] = json!(fcm(number)),
+            _ => line["token"] = json!(apns(number)),
+        }
+        line["platform"] = json!(if number % 3 == 0 { "android" } else { "ios" });
+        if number % 5 == 0 {
+            line["expires_at_ms"] = json!(1_600_000_000_000i64 + i64::from(number));
+            line["app"] = json!("org.example.phone.voip");
+        }
+        if number % 3 == 1 {
+            line["alert_token"] = json!(apns(number + 1_000_000));
+            line["environment"] = json!("sandbox");
+        }
+        writeln!(text, "{line}").unwrap();
+    }
+    text
+}
+
+#[test]
+fn ten_thousand_devices_go_into_a_cluster_and_come_back() {
+    let scratch = Scratch::new("tokens-cluster");
+    let cluster = Cluster::start(&scratch, &Setup::default());
+    let url = PathBuf::from(cluster.settings().to_string());
+    let (db, back) = (database(&scratch), scratch.path().join("back.db"));
+    let file = scratch.write("all.jsonl", mixed(10_000));
+    let file = file.to_str().unwrap();
+    let sum = checksum(&printed(&token(&db, &["import", file])));
+    for (from, to) in [(&db, &url), (&url, &back)] {
+        let (export, import) = carried(from, to);
+        let (said, imported) = (piped_out_summary(&export), printed(&import));
+        assert_eq!(said, format!("exported: 10000 devices, checksum {sum}\n"));
+        assert!(
+            imported.ends_with(&format!("{sum}: 10000 new, 0 renewed, 0 left as they were\n")),
+            "{imported}"
+        );
+    }
+    for store in [&db, &url, &back] {
+        let shown = store.display();
+        let verified = printed(&token(store, &["verify", file]));
+        assert_eq!(verified, format!("{shown}: 10000 devices, checksum {sum}\n"));
+    }
+    let again = printed(&token(&url, &["import", file]));
+    assert!(again.ends_with(": 0 new, 10000 renewed, 0 left as they were\n"), "{again}");
+    assert_eq!(checksum(&printed(&token(&url, &["verify"]))), sum, "again does no harm");
+}
+
+#[test]
+fn a_pipe_that_finds_no_room_says_what_to_do() {
+    let scratch = Scratch::new("tokens-room");
+    let mut import = command(&database(&scratch), &["import"]);
+    let why = refused(&import.env("TMPDIR", scratch.path().join("nowhere")).output().unwrap(), 1);
+    assert!(
+        why.ends_with("No such file or directory (os error 2); set TMPDIR to where there is room"),
+        "{why}"
+    );
+    let url = token(Path::new("redis-cluster://here:x"), &["verify"]);
+    let why = refused(&url, 2);
+    assert_eq!(why, "redis-cluster://here:x has \"here:x\" where host or host:port is due");
 }
 
 /// So many devices as CSV, each line from the number of its device.
@@ -222,10 +353,10 @@ fn one_bad_line_and_nothing_has_happened() {
     assert_eq!(devices(&db), 1, "carol only");
     let good = scratch.write("good.csv", csv(5000, |_| None));
     let looked = printed(&token(&db, &["import", "--dry-run", good.to_str().unwrap()]));
-    assert_eq!(
-        (looked, devices(&db)),
-        (format!("{}: 5000 devices are in order; nothing was written\n", good.display()), 1)
-    );
+    let (good_shown, sum) = (good.display(), checksum(&looked));
+    let expected =
+        format!("{good_shown}: 5000 devices, checksum {sum}; all are in order; nothing was written\n");
+    assert_eq!((&*looked, devices(&db)), (&*expected, 1));
     printed(&token(&db, &["import", good.to_str().unwrap()]));
     assert_eq!(devices(&db), 5001);
 }
@@ -317,11 +448,12 @@ fn who_has_registered_later_stays() {
     import("new.jsonl", line("alice", 1, 2000) + &line("bob", 2, 2000));
     // Alice has another token by now, Bob's is Carol's by what the file says, and Dave has what was Alice's first.
     let old = line("alice", 9, 1000) + &line("carol", 2, 1999) + &line("dave", 3, 1);
-    assert!(import("old.jsonl", old).ends_with(": 3 devices: 1 new, 0 renewed, 2 left as they were\n"));
+    let old = import("old.jsonl", old);
+    assert!(old.contains(": 3 devices, ") && old.ends_with(": 1 new, 0 renewed, 2 left as they were\n"));
     assert!(
         import("later.jsonl", line("carol", 2, 2001)).ends_with(": 1 new, 0 renewed, 0 left as they were\n")
     );
-    let exported = printed(&token(&db, &["export", "-", "--format", "jsonl"]));
+    let exported = piped_out(&token(&db, &["export", "-", "--format", "jsonl"]));
     let owners: Vec<(String, String)> = exported
         .lines()
         .map(|line| {
@@ -354,10 +486,7 @@ fn an_import_that_is_broken_off_says_where_to_go_on() {
     assert!(why.contains("SQLite: "), "{why}");
     assert!(why.ends_with(&format!("; everything before line {line} is imported, nothing from there on: go on with --from-line {line}")), "{why}");
     let rest = printed(&token(&db, &["import", file.to_str().unwrap(), "--from-line", &line.to_string()]));
-    assert!(
-        rest.ends_with(&format!(": {0} devices: {0} new, 0 renewed, 0 left as they were\n", 6000 - there)),
-        "{rest}"
-    );
+    assert!(rest.ends_with(&format!(": {} new, 0 renewed, 0 left as they were\n", 6000 - there)), "{rest}");
     assert_eq!(devices(&db), 6000);
 }
 
@@ -383,7 +512,7 @@ fn a_terminal_sees_how_far_it_is_and_a_pipe_does_not() {
             && text.contains(" s left"),
         "{text}"
     );
-    assert!(text.trim_end().ends_with("20000 devices: 0 new, 20000 renewed, 0 left as they were"), "{text}");
+    assert!(text.trim_end().ends_with(": 0 new, 20000 renewed, 0 left as they were"), "{text}");
 }
 
 #[test]
@@ -438,10 +567,7 @@ fn a_running_kamailio_reads_and_writes_while_devices_are_imported() {
         beside += 1;
     }
     assert!(beside > 3, "it went on beside: {beside}");
-    assert!(
-        printed(&import.join().unwrap())
-            .ends_with(": 20000 devices: 20000 new, 0 renewed, 0 left as they were\n")
-    );
+    assert!(printed(&import.join().unwrap()).ends_with(": 20000 new, 0 renewed, 0 left as they were\n"));
     assert_eq!(act(&kamailio, "lookup", "user4711", ""), 1, "the server knows what was imported");
     assert_eq!(printed(&token(&db, &["delete", "user4711"])), "user4711: 1 device deleted\n");
     assert_eq!(act(&kamailio, "lookup", "user4711", ""), -1);

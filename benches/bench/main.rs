@@ -11,6 +11,7 @@
 #![allow(clippy::print_stderr, reason = "progress goes there, so that standard output is the table alone")]
 
 mod caller;
+mod engine;
 #[allow(dead_code, reason = "the soak uses the rest")]
 mod machine;
 mod memory;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         ["role", "in-flight", job @ ..] => raw::ours::tell_memory(&raw::Job::parse(job)),
         ["role", "bare", job @ ..] => raw::bare::run(&raw::Job::parse(job)),
         ["role", "plain", job @ ..] => raw::plain::run(&raw::Job::parse(job)),
+        ["role", "writer", job @ ..] => engine::registrations::write(job),
         sections => return measure(sections),
     }
     ExitCode::SUCCESS
@@ -52,11 +54,13 @@ fn measure(sections: &[&str]) -> ExitCode {
     let effort = Effort { quick: std::env::var("QUICK").is_ok_and(|value| !matches!(&*value, "" | "0")) };
     let mut report = Report::new(effort);
     type Part = fn(Effort, &mut Report);
-    let all: [(&str, Part); 5] = [
+    let all: [(&str, Part); 7] = [
         ("raw", raw::measure),
         ("sip", sip::measure),
         ("handover", worker::hand_over),
         ("lookup", worker::lookup),
+        ("engine", engine::measure),
+        ("engine-cost", engine::cost::measure),
         ("memory", memory::measure),
     ];
     for (name, section) in all {

@@ -4,16 +4,17 @@
 
 use crate::Effort;
 use crate::caller::{Caller, Load};
+use crate::engine;
 use crate::report::{Report, median};
 use crate::server::{DEBIANS, FAST, Script, Server};
 use crate::sip::{USERS, without_limits};
+use crate::support::engine::{Server as Redis, Setup};
 use crate::support::simulator::Simulator;
-use crate::support::{DEADLINE, Scratch, poll, run, sip};
+use crate::support::{Scratch, sip};
 use std::fs;
 use std::io::Write as _;
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 const TIMER: &str = "loadmodule \"benchmark.so\"\nmodparam(\"benchmark\", \"enable\", 1)\n\
     modparam(\"benchmark\", \"granularity\", 1)\nmodparam(\"benchmark\", \"loglevel\", -1)\n";
@@ -99,9 +100,13 @@ pub fn lookup(effort: Effort, report: &mut Report) {
         // A copy, since two SQLites in one process would break each other's locks.
         let copy = scratch.path().join("copy.db");
         fs::copy(&store, &copy).unwrap();
-        let redis = Redis::start(&scratch, users);
-        for way in ways(&config, &copy, redis.port) {
-            let taken = [FAST, DEBIANS].map(|allocator| measure_one(&way, users, allocator, effort));
+        let (redis, engine) = filled_redis(&scratch, &config, users);
+        for way in ways(&config, &copy, redis.port, engine.as_ref().map(PathBuf::as_path)) {
+            let measured = |allocator| measure_one(&way, users, allocator, effort);
+            let taken = [FAST, DEBIANS].map(|allocator| match &engine {
+                Err(why) if way.name == ENGINE => Err(why.clone()),
+                _ => measured(allocator),
+            });
             match rows.iter_mut().find(|(name, _)| *name == way.name) {
                 Some((_, row)) => row.extend(taken),
                 None => rows.push((way.name, taken.into())),
@@ -128,6 +133,17 @@ fn write_keys(report: &mut Report, rows: &[(&str, Vec<Result<f64, String>>)]) {
             Err(why) => report.missing(&[name], why),
         }
     }
+    for (name, at) in [("100k", 0), ("1m", 2)] {
+        let key = format!("lookup.ratio_engine_vs_ndb_redis_{name}");
+        match (of(ENGINE, at).expect("it is in the list"), of("ndb_redis", at).expect("it is in the list")) {
+            (Ok(ours), Ok(redis)) => {
+                report.key(&format!("lookup.p50_us_engine_{name}"), ours);
+                report.key(&key, ours / redis);
+            }
+            (Err(why), _) | (_, Err(why)) => report.missing(&[&key], &why),
+        }
+    }
+    report.note(&format!("{ENGINE} is to take at most 1.2 times what ndb_redis takes for its GET."));
     // As people run it, both with Debian's allocator; the table has the other too, where sqlops is much quicker.
     let with_debians = |name| of(name, 1).expect("it is in the list");
     match (with_debians("lookup_token"), with_debians("sqlops, SQLite")) {
@@ -136,7 +152,10 @@ fn write_keys(report: &mut Report, rows: &[(&str, Vec<Result<f64, String>>)]) {
     }
 }
 
-fn ways(config: &Path, copy: &Path, redis_port: u16) -> [Lookup; 3] {
+/// `lookup_token` through the same Redis that ndb_redis asks.
+const ENGINE: &str = "lookup_token, Redis";
+
+fn ways(config: &Path, copy: &Path, redis_port: u16, engine: Result<&Path, &String>) -> [Lookup; 4] {
     let sqlops = format!(
         "loadmodule \"db_sqlite.so\"\nloadmodule \"sqlops.so\"\nmodparam(\"sqlops\", \"sqlcon\", \"db=>sqlite://{}\")\n",
         copy.display()
@@ -148,6 +167,11 @@ fn ways(config: &Path, copy: &Path, redis_port: u16) -> [Lookup; 3] {
         Lookup {
             name: "lookup_token",
             modules: Script::with_module(config, "").modules,
+            script: "lookup_token(\"$var(user)\");",
+        },
+        Lookup {
+            name: ENGINE,
+            modules: Script::with_module(engine.unwrap_or(config), "").modules,
             script: "lookup_token(\"$var(user)\");",
         },
         Lookup {
@@ -183,43 +207,19 @@ fn measure_one(way: &Lookup, users: usize, allocator: &'static str, effort: Effo
     Ok(median(all.split_off(warm_up).into_iter()))
 }
 
-/// A Redis of the bench's own, with the same users.
-struct Redis {
-    child: Child,
-    port: u16,
-}
-
-impl Redis {
-    fn start(scratch: &Scratch, users: usize) -> Redis {
-        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-        let mut server = Command::new("redis-server");
-        server.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
-        server.current_dir(scratch.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = server.spawn().expect("needs Debian's package redis-server");
-        let redis = Redis { child, port };
-        let cli = || {
-            let mut cli = Command::new("redis-cli");
-            cli.args(["-p", &port.to_string()]);
-            cli
-        };
-        let answers = || cli().arg("PING").output().ok().filter(|output| output.stdout == b"PONG\n");
-        poll(DEADLINE, answers).expect("Redis answers");
-        let mut pipe = cli().arg("--pipe").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let mut input = std::io::BufWriter::new(pipe.stdin.take().unwrap());
-        for number in 0..users {
-            write!(input, "SET user{number} {}\r\n", crate::tokens::token(number)).unwrap();
-        }
-        drop(input.into_inner().unwrap());
-        assert!(pipe.wait().unwrap().success());
-        run(cli().arg("DBSIZE"), "redis-tools");
-        redis
+/// A Redis with the same users twice: as texts for ndb_redis, and as our store, which the second value is the configuration of.
+fn filled_redis(scratch: &Scratch, config: &Path, users: usize) -> (Redis, Result<PathBuf, String>) {
+    let redis = Redis::start(scratch, &Setup::default());
+    let mut pipe = Command::new("redis-cli");
+    pipe.args(["-p", &redis.port.to_string(), "--pipe"]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut pipe = pipe.spawn().unwrap();
+    let mut input = std::io::BufWriter::new(pipe.stdin.take().unwrap());
+    for number in 0..users {
+        write!(input, "SET user{number} {}\r\n", crate::tokens::token(number)).unwrap();
     }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        // It keeps nothing, so there is nothing to end gracefully.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    drop(input.into_inner().unwrap());
+    assert!(pipe.wait().unwrap().success());
+    let filled = engine::open(redis.settings()).and_then(|mut store| engine::fill(&mut *store, users));
+    let configured = filled.map(|()| engine::with_store(config, "engine.toml", &redis.settings()));
+    (redis, configured)
 }

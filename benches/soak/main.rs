@@ -1,5 +1,5 @@
 //! `make soak`: a million pushes (or `COUNT=…`) through the sender's process while the provider fails in every way and workers
-//! die. Every push must end once, the counters must add up, memory must be flat, and no good token may be gone.
+//! die, and another million of a C program whose workers die with senders of their own. Every push must end once, the counters must add up, memory must be flat, and no good token may be gone.
 //!
 //! It refuses to pass a run in which the faults did not happen.
 
@@ -14,6 +14,7 @@ mod ledger;
 #[path = "../bench/machine.rs"]
 #[allow(dead_code, reason = "the bench uses the rest")]
 mod machine;
+mod program;
 mod random;
 mod server;
 #[path = "../../tests/support/mod.rs"]
@@ -25,9 +26,11 @@ mod tokens;
 use random::Random;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use support::Scratch;
 use support::simulator::Simulator;
@@ -56,7 +59,8 @@ fn main() {
         return server::run(config.as_ref(), pushes.parse().unwrap());
     }
     let pushes = std::env::var("COUNT").ok().filter(|text| !text.is_empty());
-    let failed = soak(pushes.map_or(1_000_000, |text| text.parse().expect("COUNT is a number")));
+    let pushes = pushes.map_or(1_000_000, |text| text.parse().expect("COUNT is a number"));
+    let failed = [soak(pushes), program::soak(pushes)].concat();
     if !failed.is_empty() {
         println!("soak: FAILED: {}", failed.join("; "));
         std::process::exit(1);
@@ -64,55 +68,83 @@ fn main() {
     println!("soak: passed");
 }
 
+/// A provider that fails, a configuration for it, and a store full of tokens. Fields are dropped in their order.
+struct World {
+    simulator: Simulator,
+    config: PathBuf,
+    scratch: Scratch,
+}
+
+impl World {
+    fn new(name: &str, changes: &[(&str, &str)]) -> World {
+        let scratch = Scratch::new(name);
+        let simulator = Simulator::start(&scratch, &["--fast", "--latency-ms", "5"]);
+        // A window and a ring that end soon, so that memory is steady soon; no budgets; deletions that are never held back.
+        let mut all = vec![
+            ("ring_seconds = 30", "ring_seconds = 15"),
+            (
+                "level = \"info\"",
+                "level = \"error\"\n[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\n\
+                 [quarantine]\ndead_tokens = 100000\nwindow_seconds = 1\n",
+            ),
+        ];
+        all.extend_from_slice(changes);
+        let config = simulator.change_config(&all);
+        tokens::fill(&config, ledger::USERS);
+        World { simulator, config, scratch }
+    }
+
+    /// Makes faults and watches the memory of a process until `wait` comes back. What that gave, what the simulator says, the memory in
+    /// KB, and how long it took.
+    fn while_it_runs<T>(&self, pid: libc::pid_t, wait: impl FnOnce() -> T) -> (T, Value, Vec<f64>, Duration) {
+        let started = Instant::now();
+        let (is_over, memory) = (AtomicBool::new(false), std::sync::Mutex::new(Vec::new()));
+        let waited = std::thread::scope(|scope| {
+            scope.spawn(|| make_faults(&self.simulator, &is_over));
+            scope.spawn(|| watch_memory(pid, &is_over, &memory));
+            let waited = wait();
+            is_over.store(true, Ordering::SeqCst);
+            waited
+        });
+        (waited, self.simulator.get("/stats"), memory.into_inner().unwrap(), started.elapsed())
+    }
+}
+
 /// What did not hold.
 fn soak(pushes: u64) -> Vec<String> {
-    let scratch = Scratch::new("soak");
-    let simulator = Simulator::start(&scratch, &["--fast", "--latency-ms", "5"]);
-    // A window and a ring that end soon, so that memory is steady soon; no budgets; deletions that are never held back.
-    let config = simulator.change_config(&[
-        ("ring_seconds = 30", "ring_seconds = 15"),
-        (
-            "level = \"info\"",
-            "level = \"error\"\n[limits]\ndevice_per_minute = 0\ncaller_per_minute = 0\n\
-             [quarantine]\ndead_tokens = 100000\nwindow_seconds = 1\n",
-        ),
-    ]);
-    tokens::fill(&config, ledger::USERS);
-    let started = Instant::now();
+    let world = World::new("soak", &[]);
     let mut server = Command::new(std::env::current_exe().unwrap())
         .arg("server")
-        .arg(&config)
+        .arg(&world.config)
         .arg(pushes.to_string())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = lines_of(&mut server);
+    let (lines, _) = lines_of(&mut server);
     let sender: libc::pid_t = lines.recv().unwrap().parse().unwrap();
-    let (is_over, memory) = (AtomicBool::new(false), std::sync::Mutex::new(Vec::new()));
-    let told = std::thread::scope(|scope| {
-        scope.spawn(|| make_faults(&simulator, &is_over));
-        scope.spawn(|| watch_memory(sender, &is_over, &memory));
-        let told = outcome(&lines);
-        is_over.store(true, Ordering::SeqCst);
-        told
-    });
+    let (told, requests, memory, took) = world.while_it_runs(sender, || outcome(&lines));
     assert!(server.wait().unwrap().success());
-    let requests = simulator.get("/stats");
-    check(pushes, &told, &requests, &memory.into_inner().unwrap(), started.elapsed())
+    check(pushes, &told, &requests, &memory, took)
 }
 
-fn lines_of(server: &mut Child) -> Receiver<String> {
+/// Lines that begin with an arrow, as they come, and all others when the program has ended.
+fn lines_of(program: &mut Child) -> (Receiver<String>, JoinHandle<String>) {
     let (sender, lines) = channel();
-    let output = BufReader::new(server.stdout.take().unwrap());
-    std::thread::spawn(move || {
+    let output = BufReader::new(program.stdout.take().unwrap());
+    let others = std::thread::spawn(move || {
+        let mut others = String::new();
         for line in output.lines().map_while(Result::ok) {
             if let Some(told) = line.strip_prefix("=> ") {
                 // Nobody listens any more when the soak has failed already.
                 let _ = sender.send(told.to_owned());
+            } else {
+                others += &line;
+                others.push('\n');
             }
         }
+        others
     });
-    lines
+    (lines, others)
 }
 
 /// The last line, which is JSON; what comes before are refusals, which there must not be, and the sender's reasons.
@@ -209,22 +241,32 @@ fn check(pushes: u64, told: &Value, requests: &Value, memory_kb: &[f64], took: D
     println!("answers: {}", requests["requests"]["apns"]);
     println!("faults: {}", requests["faults"]["apns"]);
     println!("connections: {}", requests["connections"]["apns"]);
+    verdict(|must| {
+        let sums = Sums { pushes, told, requests };
+        check_ends(&sums, must);
+        check_both_sides(&sums, must);
+        check_rates(&sums, must);
+        must(sums.told("workers_killed") >= pushes / 50_000, "workers were killed");
+        check_memory(pushes, memory_kb, must);
+    })
+}
+
+/// Told whether something holds, and what it is.
+type Must<'a> = dyn FnMut(bool, &str) + 'a;
+
+/// What did not hold; all is printed.
+fn verdict(look: impl FnOnce(&mut Must<'_>)) -> Vec<String> {
     let mut failed = Vec::new();
-    let mut must = |holds: bool, what: &str| {
+    look(&mut |holds, what| {
         println!("{} {what}", if holds { "ok    " } else { "FAILED" });
         if !holds {
             failed.push(what.to_owned());
         }
-    };
-    let sums = Sums { pushes, told, requests };
-    check_ends(&sums, &mut must);
-    check_both_sides(&sums, &mut must);
-    check_faults(&sums, &mut must);
-    check_memory(pushes, memory_kb, &mut must);
+    });
     failed
 }
 
-fn check_ends(sums: &Sums<'_>, must: &mut impl FnMut(bool, &str)) {
+fn check_ends(sums: &Sums<'_>, must: &mut Must<'_>) {
     let zero = |name: &str| sums.told(name) == 0;
     must(zero("ended_twice"), "no push ended twice");
     must(zero("never_ended"), "every push that was handed over ended");
@@ -255,7 +297,7 @@ fn check_ends(sums: &Sums<'_>, must: &mut impl FnMut(bool, &str)) {
 }
 
 /// What the sender says that it sent and heard is what the simulator says that it got and answered.
-fn check_both_sides(sums: &Sums<'_>, must: &mut impl FnMut(bool, &str)) {
+fn check_both_sides(sums: &Sums<'_>, must: &mut Must<'_>) {
     let (answered, unread) = (sums.all_answered(), sums.fault("unread"));
     must(
         sums.told("attempts") == answered + unread,
@@ -283,7 +325,7 @@ fn check_both_sides(sums: &Sums<'_>, must: &mut impl FnMut(bool, &str)) {
 }
 
 /// One in a hundred each, give or take five standard deviations of so many throws.
-fn check_faults(sums: &Sums<'_>, must: &mut impl FnMut(bool, &str)) {
+fn check_rates(sums: &Sums<'_>, must: &mut Must<'_>) {
     let hundredth = sums.all_answered() as f64 / 100.0;
     let faults = ["410", "429", "500"].map(|status| (status, sums.answered(status)));
     let others = ["goaway", "reset", "stall"].map(|fault| (fault, sums.fault(fault)));
@@ -294,7 +336,6 @@ fn check_faults(sums: &Sums<'_>, must: &mut impl FnMut(bool, &str)) {
             &format!("the fault {fault} met one request in a hundred: {times}, expected {hundredth:.0}"),
         );
     }
-    must(sums.told("workers_killed") >= sums.pushes / 50_000, "workers were killed");
 }
 
 const MEMORY_PAUSE: Duration = Duration::from_millis(500);
@@ -304,7 +345,7 @@ const WARM_UP: usize = 80;
 const ENOUGH: usize = 60;
 
 /// A run of full size must be long enough to tell.
-fn check_memory(pushes: u64, samples_kb: &[f64], must: &mut impl FnMut(bool, &str)) {
+fn check_memory(pushes: u64, samples_kb: &[f64], must: &mut Must<'_>) {
     let curve: Vec<_> = samples_kb.iter().step_by(10).map(|kb| format!("{:.0}", kb / 1024.0)).collect();
     println!("memory of the sender, every 5 s, in MB: {}", curve.join(" "));
     let steady = samples_kb.get(WARM_UP..).unwrap_or_default();

@@ -29,6 +29,11 @@ impl Origin {
         let Origin { host, port, .. } = self;
         if host.contains(':') { format!("https://[{host}]:{port}") } else { format!("https://{host}:{port}") }
     }
+
+    /// `host:port`, likewise.
+    pub fn endpoint(&self) -> String {
+        self.base_url().trim_start_matches("https://").to_owned()
+    }
 }
 
 /// A private key that can sign JWTs; proved by signing once when it was loaded.
@@ -154,6 +159,12 @@ pub struct FcmCredential {
 }
 
 impl ApnsCredential {
+    /// Its name in logs and numbers.
+    pub fn name(&self) -> String {
+        let ApnsCredential { team_id, key_id, environment, .. } = self;
+        format!("apns {} team {team_id} key {key_id}", environment.as_str())
+    }
+
     /// Whether this topic is one of the credential's, or the one for alerts to the same app.
     pub fn is_for(&self, topic: &str) -> bool {
         self.position(topic).is_some()
@@ -197,6 +208,11 @@ impl ApnsCredential {
 }
 
 impl FcmCredential {
+    /// Its name in logs and numbers.
+    pub fn name(&self) -> String {
+        format!("fcm project {}", self.project_id)
+    }
+
     pub(super) fn from_raw(files: &Files, raw: raw::Fcm) -> Result<Self, ConfigError> {
         let refuse = |key: &str, why: String| ConfigError::new(files.main(), format!("[[fcm]] {key}"), why);
         let ios_push_type = match raw.ios_push_type.as_str() {

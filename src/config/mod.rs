@@ -130,6 +130,18 @@ impl Settings {
             .collect()
     }
 
+    /// Provider and name of every credential, for the counters.
+    pub fn credentials(&self) -> Vec<(Provider, String)> {
+        let apns = self.apns.iter().map(|apns| (Provider::Apns, apns.name()));
+        apns.chain(self.fcm.iter().map(|fcm| (Provider::Fcm, fcm.name()))).collect()
+    }
+
+    /// Provider and `host:port` of every credential, for the counters.
+    pub fn endpoints(&self) -> Vec<(Provider, String)> {
+        let apns = self.apns.iter().map(|apns| (Provider::Apns, apns.origin.endpoint()));
+        apns.chain(self.fcm.iter().map(|fcm| (Provider::Fcm, fcm.origin.endpoint()))).collect()
+    }
+
     /// Reads and checks the file and everything that it names.
     ///
     /// # Errors

@@ -40,6 +40,7 @@ pub(super) struct Store {
     pub write_ms: i64,
     pub wait_replicas: i64,
     pub cache_users: i64,
+    pub cache_seconds: i64,
 }
 
 impl Default for Store {
@@ -56,6 +57,7 @@ impl Default for Store {
             write_ms: 1000,
             wait_replicas: 0,
             cache_users: 20_000,
+            cache_seconds: 3600,
         }
     }
 }
@@ -185,6 +187,7 @@ pub(super) struct Sip {
     pub pnsreg_seconds: i64,
     pub brief: String,
     pub unsupported: String,
+    pub unstored: String,
     pub keep_tokens: String,
     pub purr: String,
     pub purr_key_file: Option<PathBuf>,
@@ -197,6 +200,7 @@ impl Default for Sip {
             pnsreg_seconds: 130,
             brief: "refuse".to_owned(),
             unsupported: "forward".to_owned(),
+            unstored: "forward".to_owned(),
             keep_tokens: "until_dead".to_owned(),
             purr: "offer".to_owned(),
             purr_key_file: None,

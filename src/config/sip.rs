@@ -29,6 +29,9 @@ pub struct SipSettings {
     pub refuses_brief: bool,
     /// `unsupported = "refuse"`: 555 where nobody here serves the push service; else the registration goes on without push.
     pub refuses_unsupported: bool,
+    /// `unstored = "refuse"`: 500 with Retry-After where the token cannot be stored at this moment; else the registration goes on without
+    /// push.
+    pub refuses_unstored: bool,
     /// `keep_tokens = "while_registered"`: a token is good as long as its registration, and not until it is dead.
     pub forgets_with_registration: bool,
     /// `purr`
@@ -57,6 +60,7 @@ impl SipSettings {
                 &raw.unsupported,
                 ["forward", "refuse"],
             )?,
+            refuses_unstored: is_second(file, "[sip] unstored", &raw.unstored, ["forward", "refuse"])?,
             forgets_with_registration: is_second(
                 file,
                 "[sip] keep_tokens",

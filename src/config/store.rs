@@ -51,6 +51,8 @@ pub struct EngineSettings {
     pub wait_replicas: u32,
     /// `cache_users`: of how many users this machine remembers the tokens for a time when the engine is away; 0 is none.
     pub cache_users: usize,
+    /// `cache_seconds`: how long it remembers them at most.
+    pub cache: Duration,
 }
 
 /// What is behind the addresses of an engine.
@@ -68,6 +70,15 @@ pub enum EngineShape {
 }
 
 impl StoreSettings {
+    /// The store that a URL names, with the defaults of all other keys: for a command that was given no configuration.
+    ///
+    /// # Errors
+    /// It is no URL of a store.
+    pub fn of_url(url: &str) -> Result<StoreSettings, ConfigError> {
+        let raw = raw::Store { url: url.to_owned(), ..raw::Store::default() };
+        StoreSettings::from_raw(&Files::on_disk(Path::new("")), &raw)
+    }
+
     /// The SQLite file; `None` where an engine is used.
     pub fn sqlite(&self) -> Option<&Path> {
         match self {
@@ -171,6 +182,7 @@ impl EngineSettings {
             write: Duration::from_millis(number("[store] write_ms", raw.write_ms, 10..=10_000)?),
             wait_replicas: number("[store] wait_replicas", raw.wait_replicas, 0..=9)? as u32,
             cache_users: number("[store] cache_users", raw.cache_users, 0..=10_000_000)? as usize,
+            cache: Duration::from_secs(number("[store] cache_seconds", raw.cache_seconds, 1..=604_800)?),
             shape: address.shape,
             hosts: address.hosts,
             tls: address.tls,

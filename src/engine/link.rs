@@ -58,6 +58,19 @@ impl Link {
         answer.and_then(Value::extract_error)
     }
 
+    /// Who has which slots. Any node can say, and whom to ask is left to chance, so a node that is silent does not get all the time.
+    pub(super) fn slots(&mut self) -> RedisResult<Value> {
+        let slots = cmd("CLUSTER").arg("SLOTS").to_owned();
+        let mut answer = Err(turn::too_late());
+        for parts in [3, 2, 1] {
+            answer = turn::in_a_part(parts, || self.run(&slots));
+            if answer.is_ok() {
+                break;
+            }
+        }
+        answer
+    }
+
     /// Commands that all go where the first one goes, in one go.
     pub(super) fn run_together(&mut self, commands: &[&Cmd]) -> RedisResult<Vec<Value>> {
         let mut packed = Vec::new();

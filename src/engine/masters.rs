@@ -60,3 +60,30 @@ fn range_of(range: &Value, asked: &str) -> Option<(u16, u16, Place)> {
     let place = Place::Server(host, u16::try_from(*port).ok()?);
     Some((u16::try_from(*first).ok()?, u16::try_from(*last).ok()?, place))
 }
+
+/// The slot of a key, from 0 to 16383 (Redis Cluster specification, "Key distribution model"); the crate knows it and does not tell.
+pub fn slot_of(key: &[u8]) -> u16 {
+    let start = key.iter().position(|byte| *byte == b'{').map(|at| at + 1);
+    let tag = start.and_then(|start| {
+        key[start..]
+            .split(|byte| *byte == b'}')
+            .next()
+            .filter(|tag| !tag.is_empty() && start + tag.len() < key.len())
+    });
+    let shift = |crc: u16, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 };
+    let crc =
+        tag.unwrap_or(key).iter().fold(0u16, |crc, byte| (0..8).fold(crc ^ u16::from(*byte) << 8, shift));
+    crc % 16384
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_the_crate() {
+        for key in ["voip-push:{345}:u:{alice}@example.org", "voip-push:t:abc", "{}a", "a{b", "", "{x}"] {
+            assert_eq!(Slot::new(slot_of(key.as_bytes())), Some(Slot::for_key(key)), "{key}");
+        }
+    }
+}

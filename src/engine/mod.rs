@@ -12,6 +12,7 @@ mod turn;
 
 pub use error::{EngineError, EngineTrouble};
 pub use link::Place;
+pub use masters::slot_of;
 pub use redis::{Cmd, FromRedisValue, Value, cmd, from_redis_value};
 pub use script::Script;
 
@@ -119,11 +120,7 @@ impl Engine {
         if self.masters.is_none() {
             let found = self.take_turn(within, |link, settings| match link {
                 Link::One(_) => Ok(Masters::one()),
-                Link::Cluster(_) => {
-                    let slots = cmd("CLUSTER").arg("SLOTS").to_owned();
-                    let answer = link.run_at(&Place::OfKey(Vec::new()), &slots)?;
-                    Ok(Masters::of_slots(&answer, &settings.hosts[0].0))
-                }
+                Link::Cluster(_) => Ok(Masters::of_slots(&link.slots()?, &settings.hosts[0].0)),
             })?;
             self.masters = Some(found);
         }
@@ -222,12 +219,16 @@ fn run_divided(
             continue;
         }
         let together: Vec<&Cmd> = share.iter().map(|at| &commands[*at].1).collect();
-        match link.run_together(&together) {
+        let found = match link.run_together(&together) {
+            Err(error) if is_unknown_script(&error) => run_in_full(link, &together, script),
+            done => done,
+        };
+        match found {
             Ok(found) => share.iter().zip(found).for_each(|(at, answer)| answers[*at] = answer),
             Err(error) if error.is_io_error() => return Err(error),
             Err(_) => {
                 for at in share {
-                    answers[at] = run_one(link, &commands[at].1, script)?;
+                    answers[at] = run_one(link, &commands[at], script)?;
                 }
             }
         }
@@ -235,9 +236,23 @@ fn run_divided(
     Ok(answers)
 }
 
-fn run_one(link: &mut Link, command: &Cmd, script: Option<&Script>) -> RedisResult<Value> {
-    match (link.run(command), script) {
-        (Err(error), Some(script)) if is_unknown_script(&error) => link.run(&script.in_full(command)),
+/// Calls of the script with the script itself, and the rest as it was.
+fn run_in_full(link: &mut Link, commands: &[&Cmd], script: Option<&Script>) -> RedisResult<Vec<Value>> {
+    let full = |command: &&Cmd| match script.filter(|script| script.is_called_by(command)) {
+        Some(script) => script.in_full(command),
+        None => (*command).clone(),
+    };
+    let all: Vec<Cmd> = commands.iter().map(full).collect();
+    link.run_together(&all.iter().collect::<Vec<_>>())
+}
+
+fn run_one(link: &mut Link, (key, command): &(&[u8], Cmd), script: Option<&Script>) -> RedisResult<Value> {
+    // Not all commands name it themselves.
+    let place = Place::OfKey(key.to_vec());
+    match (link.run_at(&place, command), script) {
+        (Err(error), Some(script)) if is_unknown_script(&error) => {
+            link.run_at(&place, &script.in_full(command))
+        }
         (done, _) => done,
     }
 }

@@ -23,6 +23,11 @@ impl Script {
         start("EVALSHA", digest, keys)
     }
 
+    pub(super) fn is_called_by(&self, call: &Cmd) -> bool {
+        let digest = self.digest.get().map(String::as_bytes);
+        matches!(call.args_iter().nth(1), Some(redis::Arg::Simple(name)) if Some(name) == digest)
+    }
+
     /// The same call for an engine that has not seen the script yet, or has forgotten it (a restart, a new master).
     pub(super) fn in_full(&self, call: &Cmd) -> Cmd {
         let mut full = cmd("EVAL");

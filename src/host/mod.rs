@@ -6,6 +6,7 @@
 mod awaited;
 mod doubts;
 mod elsewhere;
+mod facts;
 mod fresh;
 mod kamailio;
 mod last;
@@ -14,6 +15,7 @@ mod note;
 mod opensips;
 mod parked;
 mod remembered;
+mod shown;
 mod symbol;
 mod table;
 mod verbs;
@@ -215,6 +217,8 @@ fn cancel_for_others(service: &Service, user: &str, call_id: &str, ended: Ended)
 fn log_failure(name: &str, error: &Error) {
     let level = match error {
         Error::NoDevice => log::Level::Debug,
+        // The server's log says once that the engine is away.
+        Error::Store(why) if why.is_away() => log::Level::Debug,
         Error::Argument(_)
         | Error::TooManyDevices { .. }
         | Error::AllRejected(_)

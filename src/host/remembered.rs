@@ -54,6 +54,8 @@ struct Call {
     missing: usize,
     /// Phones that have registered since.
     woken: Vec<Woken>,
+    /// One has of which nothing else is known: elsewhere, and before others there knew that this call waits.
+    is_somebody_woken: bool,
     ended: Option<(Instant, End)>,
     time: Instant,
 }
@@ -130,6 +132,7 @@ impl Remembered {
             since,
             missing: devices,
             woken: Vec::new(),
+            is_somebody_woken: false,
             ended: None,
             time,
         };
@@ -286,6 +289,10 @@ impl Call {
         if self.missing == 0 || wake.moment < self.since || self.phones.contains(&wake.phone) {
             return;
         }
+        if wake.phone.is_empty() && wake.contacts.is_empty() {
+            self.is_somebody_woken = true;
+            return;
+        }
         let (known, new): (Vec<_>, Vec<_>) =
             wake.registered().iter().cloned().partition(|contact| self.reached.contains(contact));
         if !known.is_empty() {
@@ -301,14 +308,21 @@ impl Call {
     }
 
     fn rung(&mut self, contact: &str) -> bool {
-        if self.reached.len() < MAX_CONTACTS {
-            self.reached.insert(contact.to_owned());
+        let is_new = self.reached.len() < MAX_CONTACTS && self.reached.insert(contact.to_owned());
+        match self.woken.iter().position(|woken| woken.contacts.iter().any(|its| its == contact)) {
+            Some(at) => {
+                let woken = self.woken.swap_remove(at);
+                self.reach(woken.phone)
+            }
+            None => is_new && self.reach_somebody(),
         }
-        let at = self.woken.iter().position(|woken| woken.contacts.iter().any(|its| its == contact));
-        at.is_some_and(|at| {
-            let woken = self.woken.swap_remove(at);
-            self.reach(woken.phone)
-        })
+    }
+
+    /// A contact that nobody has named is that of the phone of which nothing else was known.
+    fn reach_somebody(&mut self) -> bool {
+        let is_somebody = std::mem::take(&mut self.is_somebody_woken);
+        self.missing -= usize::from(is_somebody && self.missing > 0);
+        is_somebody
     }
 
     /// A phone that has woken knows of the call. True where it did not before.

@@ -2,7 +2,7 @@
 //!
 //! It refuses to remember an address: providers move their names (Apple, "Sending notification requests to APNs").
 
-use super::Tls;
+use super::{Tls, certificate_ends_at_s};
 use crate::config::Origin;
 use rustls::ProtocolVersion;
 use rustls::pki_types::ServerName;
@@ -63,6 +63,8 @@ pub struct Reached {
     pub address: SocketAddr,
     /// `TLS 1.3`.
     pub tls: &'static str,
+    /// When the server's certificate ends, in seconds since 1970; `None` where that cannot be read.
+    pub certificate_ends_at_s: Option<u64>,
 }
 
 /// Goes the way to a host as a request would, sends nothing and hangs up.
@@ -73,6 +75,7 @@ pub async fn reach(origin: &Origin, tls: &Tls, patience: Duration) -> Result<Rea
     let resolve: Resolve = Rc::new(system_dns);
     let dialled = tokio::time::timeout(patience, dial(origin, tls, &resolve)).await;
     let stream = dialled.map_err(|_| Unreached::Late(patience))??;
+    let certificate_ends_at_s = certificate_end(&stream);
     let (tcp, tls) = stream.get_ref();
     let address = tcp.peer_addr().map_err(|error| Unreached::Tcp(error.to_string()))?;
     let tls = match tls.protocol_version() {
@@ -80,7 +83,7 @@ pub async fn reach(origin: &Origin, tls: &Tls, patience: Duration) -> Result<Rea
         Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
         _ => "TLS",
     };
-    Ok(Reached { address, tls })
+    Ok(Reached { address, tls, certificate_ends_at_s })
 }
 
 pub(super) async fn dial(
@@ -95,10 +98,18 @@ pub(super) async fn dial(
         .connect(name, tcp)
         .await
         .map_err(|error| Unreached::Tls(error.to_string()))?;
+    if let Some(ends_at_s) = certificate_end(&stream) {
+        tls.saw(ends_at_s);
+    }
     if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
         return Err(Unreached::NotHttp2);
     }
     Ok(stream)
+}
+
+/// When the server's own certificate ends, in seconds since 1970. A resumed session has that of its first handshake.
+fn certificate_end(stream: &TlsStream<TcpStream>) -> Option<u64> {
+    certificate_ends_at_s(stream.get_ref().1.peer_certificates()?.first()?)
 }
 
 async fn connect(origin: &Origin, resolve: &Resolve) -> Result<TcpStream, Unreached> {

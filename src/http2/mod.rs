@@ -3,12 +3,14 @@
 //! It refuses to know any provider and to repeat a request on its own account once the request may have arrived.
 
 mod backoff;
+mod certificate;
 mod client;
 mod coalesced;
 mod connection;
 mod dial;
 mod tls;
 
+pub use certificate::certificate_ends_at_s;
 pub use client::Client;
 pub use coalesced::Coalesced;
 pub use dial::{Addresses, Reached, Resolve, Unreached, reach};

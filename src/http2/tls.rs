@@ -13,7 +13,11 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Tls {
     pub(super) config: Arc<ClientConfig>,
+    seen: Option<Seen>,
 }
+
+/// Told when the certificate of a server ends, in seconds since 1970.
+type Seen = Arc<dyn Fn(u64) + Send + Sync>;
 
 impl Tls {
     /// Prepares TLS toward an origin; opens no connection.
@@ -28,7 +32,20 @@ impl Tls {
         let roots = roots(origin.ca_pem.as_deref())?;
         let mut config = builder.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Tls { config: Arc::new(config) })
+        Ok(Tls { config: Arc::new(config), seen: None })
+    }
+
+    /// The same; with each connection `seen` is told when the server's certificate ends, in seconds since 1970.
+    #[must_use]
+    pub fn watched(&self, seen: impl Fn(u64) + Send + Sync + 'static) -> Tls {
+        Tls { seen: Some(Arc::new(seen)), ..self.clone() }
+    }
+
+    /// A server has shown this certificate, which was verified.
+    pub(super) fn saw(&self, ends_at_s: u64) {
+        if let Some(seen) = &self.seen {
+            seen(ends_at_s);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It refuses to repeat in an answer what came in: no token, no number.
 
-use crate::service::Error;
+use crate::service::{Error, RETRY_AFTER_S};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 
@@ -54,9 +54,12 @@ impl From<Error> for Response {
             }
             Error::NoDevice => Response::error(404, &error.to_string()),
             Error::TooManyDevices { .. } => Response::error(409, &error.to_string()),
-            Error::Store(_) => {
-                log::error!("{error}");
-                Response::error(503, "the token store cannot be reached").with_headers("Retry-After: 5\r\n")
+            Error::Store(why) => {
+                // That the engine is away is said once.
+                let level = if why.is_away() { log::Level::Debug } else { log::Level::Error };
+                log::log!(level, "{error}");
+                let headers = format!("Retry-After: {RETRY_AFTER_S}\r\n");
+                Response::error(503, "the token store cannot be reached").with_headers(headers)
             }
             Error::Config(_)
             | Error::AllRejected(_)

@@ -5,11 +5,9 @@
 use super::Response;
 use super::route::View;
 use crate::model::Provider;
-use crate::service::Service;
+use crate::service::{KeyAge, Service};
 use crate::stats::{Minute, OUTCOMES, Reading, WAKE_BOUNDS_MS};
 use serde_json::{Map, Value, json};
-use std::fmt::Write as _;
-use std::time::SystemTime;
 
 const PAGE: &str = include_str!("page.html");
 /// Nothing from elsewhere runs or is loaded, no other site may frame the page, and no cache keeps it.
@@ -23,47 +21,19 @@ pub(super) fn show(service: &Service, view: View) -> Response {
         View::Json => Response::json(200, &numbers(service)),
         View::Prometheus => Response::ok(
             "text/plain; version=0.0.4; charset=utf-8",
-            service.stats().prometheus() + &key_ages(service),
+            service.stats().prometheus_with(service.readings()),
         ),
     };
     response.with_headers(HEADERS)
 }
 
-/// Provider, key id and age in seconds of every key.
-fn keys(service: &Service) -> Vec<(Provider, String, u64)> {
-    let settings = service.settings();
-    let apns = settings.apns.iter().map(|apns| (Provider::Apns, apns.key_id.as_str(), &apns.key));
-    let fcm = settings.fcm.iter().map(|fcm| (Provider::Fcm, fcm.key_id.as_str(), &fcm.key));
-    let now = SystemTime::now();
-    let aged = apns.chain(fcm).filter_map(|(provider, id, key)| {
-        let age = now.duration_since(key.since()?).unwrap_or_default();
-        Some((provider, id.to_owned(), age.as_secs()))
-    });
-    let mut keys: Vec<_> = aged.collect();
-    // One key serves production and sandbox.
-    keys.sort_by(|a, b| (a.0.as_str(), &a.1).cmp(&(b.0.as_str(), &b.1)));
-    keys.dedup_by(|a, b| (a.0, &a.1) == (b.0, &b.1));
-    keys
-}
-
-fn key_ages(service: &Service) -> String {
-    let name = "voip_push_key_age_seconds";
-    let mut text =
-        format!("# HELP {name} How long ago the file of a key was last changed\n# TYPE {name} gauge\n");
-    for (provider, id, age_seconds) in keys(service) {
-        let provider = provider.as_str();
-        let id: String = id.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
-        let _ = writeln!(text, "{name}{{provider=\"{provider}\",key=\"{id}\"}} {age_seconds}");
-    }
-    text
-}
-
 fn numbers(service: &Service) -> Value {
     let stats = service.stats();
-    let (with_labels, plain): (Vec<Reading>, Vec<Reading>) =
-        stats.read().into_iter().partition(|reading| !reading.labels.is_empty());
+    let readings = stats.read();
+    let plain = readings.iter().filter(|reading| reading.labels.is_empty());
+    let pushes = readings.iter().filter(|reading| reading.name == "pushes_total");
     let plain: Map<String, Value> =
-        plain.into_iter().map(|reading| (reading.name.to_owned(), reading.value.into())).collect();
+        plain.map(|reading| (reading.name.to_owned(), reading.value.into())).collect();
     let (minutes, wakes) = hour(&stats.last_hour());
     let failures = stats.last_failures().into_iter().map(|failure| {
         json!({
@@ -73,14 +43,14 @@ fn numbers(service: &Service) -> Value {
             "reason": failure.reason,
         })
     });
-    let keys = keys(service).into_iter().map(|(provider, id, age_seconds)| {
-        json!({ "provider": provider.as_str(), "key": id, "age_seconds": age_seconds })
+    let keys = service.key_ages().into_iter().map(|KeyAge { provider, key, age_s }| {
+        json!({ "provider": provider.as_str(), "key": key, "age_seconds": age_s })
     });
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "at_ms": crate::stats::now_ms(),
+        "at_ms": crate::clock::now_ms(),
         "numbers": plain,
-        "pushes": with_labels.iter().map(pushes_of_app).collect::<Vec<_>>(),
+        "pushes": pushes.map(pushes_of_app).collect::<Vec<_>>(),
         "hour": { "minutes": minutes, "wake_bounds_ms": WAKE_BOUNDS_MS, "wakes": wakes },
         "failures": failures.collect::<Vec<_>>(),
         "keys": keys.collect::<Vec<_>>(),

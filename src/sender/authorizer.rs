@@ -2,12 +2,13 @@
 //!
 //! It refuses to throw away what the provider takes because our wall clock was set: age is measured by the steady clock.
 
+use crate::clock::since_1970;
 use crate::model::Outcome;
 use crate::provider::{Authorization, PushProvider};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -49,7 +50,7 @@ impl Held {
 
 impl Authorizer {
     pub(super) fn new(provider: Arc<dyn PushProvider>) -> Rc<Authorizer> {
-        Self::with_clock(provider, wall_clock)
+        Self::with_clock(provider, since_1970)
     }
 
     fn with_clock(provider: Arc<dyn PushProvider>, wall_clock: fn() -> Duration) -> Rc<Authorizer> {
@@ -140,10 +141,6 @@ impl Authorizer {
         self.held.replace(Some(Rc::new(held)));
         Ok(authorization)
     }
-}
-
-fn wall_clock() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]

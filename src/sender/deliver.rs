@@ -10,6 +10,7 @@ use super::pairs::Pairs;
 use super::policy::next_attempt;
 use super::records::Records;
 use super::stops::Ticket;
+use crate::clock::now_ms;
 use crate::http2::Lost;
 use crate::model::{Kind, Outcome, Push, PushResult};
 use crate::stats::{Counter, Stats};
@@ -17,7 +18,7 @@ use crate::timeline::Timeline;
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// A push, and all that its delivery needs.
@@ -122,7 +123,7 @@ pub(super) fn goes_to_alerts(push: &Push) -> bool {
 /// is ahead must not outvote a registration that is still to come.
 pub(super) async fn retire(delivery: &Delivery<'_>, lane: &Lane, since_ms: Option<i64>, asked_at_ms: i64) {
     let since_ms = since_ms.map_or(asked_at_ms, |since_ms| since_ms.min(now_ms()));
-    delivery.graveyard.retire(delivery.push, since_ms, &lane.name()).await;
+    delivery.graveyard.retire(delivery.push, since_ms, lane).await;
 }
 
 /// The end of a push whose call needs it no more: what its last attempt came to, where there was one.
@@ -166,9 +167,4 @@ fn log_end(push: &Push, app: &str, result: &PushResult, took: Duration, is_needl
         result.attempts,
         took.as_millis(),
     );
-}
-
-fn now_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
 }

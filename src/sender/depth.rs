@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_last_quarter_is_for_calls() {
-        let stats = Arc::new(Stats::new([]).unwrap());
+        let stats = Arc::new(Stats::new(crate::stats::Counted::default()).unwrap());
         let numbers = SharedCounters::new(4).unwrap();
         let depth = Arc::new(Depth { numbers, emptied: Notify::new(), stats });
         depth.limit(8, 1 << 20);

@@ -13,13 +13,14 @@ use super::nodes::{Nodes, Word};
 use super::pairs::Pairs;
 use super::plan::Plan;
 use super::pushed::Pushed;
-use super::records::Records;
+use super::records::{Records, keep_tidy};
 use super::stops::{Needless, Stops, Ticket};
 use super::window::{Asked, Window};
 use crate::config::{ConfigError, InForce, Settings};
 use crate::model::{Call, Ended, Kind, Outcome, Push, PushResult, Report};
 use crate::process::Stamp;
 use crate::stats::{Counter, Stats};
+use crate::store::Stores;
 use crate::timeline::Timeline;
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
@@ -68,13 +69,14 @@ impl Engine {
     pub(super) fn new(
         in_force: &Arc<InForce>,
         stats: &Arc<Stats>,
+        stores: &Stores,
         depth: &Arc<Depth>,
         nodes: Option<Rc<Nodes>>,
     ) -> Result<Rc<Engine>, ConfigError> {
         let (stamp, settings) = (in_force.stamp(), in_force.now());
-        let lanes = Plan::new(&settings)?.open(&[]);
+        let lanes = Plan::new(&settings)?.open(&[], stats);
         depth.set_limits(&settings);
-        let records = Rc::new(Records::new(&settings, stats));
+        let records = Rc::new(Records::new(stores, stats));
         Ok(Rc::new(Engine {
             in_force: Arc::clone(in_force),
             stamp: Cell::new(stamp),
@@ -114,7 +116,7 @@ impl Engine {
 
     fn settle(&self, plan: &Plan, settings: &Settings) {
         let before = Rc::clone(&self.lanes.borrow());
-        let lanes: Rc<[Rc<Lane>]> = plan.open(&before).into();
+        let lanes: Rc<[Rc<Lane>]> = plan.open(&before, &self.stats).into();
         let is_in = |lane: &Rc<Lane>, lanes: &[Rc<Lane>]| lanes.iter().any(|it| it.number() == lane.number());
         for lane in lanes.iter().filter(|lane| !is_in(lane, &before)) {
             log::info!("{}: the sender uses this credential from now on", lane.name());
@@ -157,6 +159,13 @@ impl Engine {
             && !gathering.is_told()
         {
             gathering.tell_after(patience);
+        }
+    }
+
+    /// What goes on beside the pushes, once the sender's loop runs.
+    pub(super) fn begin(&self) {
+        if self.in_force.now().store.engine().is_some() {
+            tokio::task::spawn_local(keep_tidy(Rc::clone(&self.records)));
         }
     }
 

@@ -3,9 +3,10 @@
 //!
 //! It refuses to delete a token that was registered again after the provider found it dead.
 
+use super::lane::Lane;
 use super::records::Records;
 use crate::config::Quarantine as Limits;
-use crate::model::{Device, Push};
+use crate::model::{Device, Provider, Push};
 use crate::stats::{Counter, Stats};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -30,8 +31,11 @@ pub(super) struct Graveyard {
     limits: Cell<Limits>,
     stats: Arc<Stats>,
     records: Rc<Records>,
-    wards: RefCell<HashMap<String, Ward>>,
+    wards: RefCell<HashMap<Credential, Ward>>,
 }
+
+/// Its provider and its name in logs.
+type Credential = (Provider, String);
 
 /// One credential's recent deaths, and the tokens held back.
 #[derive(Default)]
@@ -60,19 +64,17 @@ impl Graveyard {
     }
 
     /// Deletes the pushed token if it was registered at or before `since_ms`, unless this credential has seen too many die.
-    pub(super) async fn retire(&self, push: &Push, since_ms: i64, credential: &str) {
+    pub(super) async fn retire(&self, push: &Push, since_ms: i64, lane: &Lane) {
         // A push that the store knows by another token, and that is no call, went to the token for alerts.
         let dead = Dead { device: push.device.clone(), since_ms, is_for_alerts: !push.is_stored };
-        if let Some(dead) = self.admit(credential, dead) {
+        if let Some(dead) = self.admit((lane.provider(), lane.name()), dead) {
             self.bury(dead).await;
         }
     }
 
     /// Does what an administrator says with all that is held, and lets deletions happen again.
     pub(super) async fn decide(&self, action: QuarantineAction) {
-        let wards = self.wards.take();
-        let held: Vec<Dead> = wards.into_values().flat_map(|ward| ward.held).collect();
-        self.stats.lower(Counter::InQuarantine, held.len() as u64);
+        let held = self.open();
         log::warn!("quarantine ended by the administrator: {action:?} of {} tokens", held.len());
         if action == QuarantineAction::Release {
             for dead in held {
@@ -81,16 +83,28 @@ impl Graveyard {
         }
     }
 
+    /// Opens all quarantines and gives back what they held.
+    fn open(&self) -> Vec<Dead> {
+        let wards = self.wards.take().into_iter().filter(|(_, ward)| ward.is_closed);
+        let opened = wards.flat_map(|((provider, name), ward)| {
+            self.stats.ward_opened(provider, &name, ward.held.len());
+            ward.held
+        });
+        opened.collect()
+    }
+
     /// Gives the dead token back where it may be deleted; keeps it where the credential is in quarantine.
-    fn admit(&self, credential: &str, dead: Dead) -> Option<Dead> {
+    fn admit(&self, credential: Credential, dead: Dead) -> Option<Dead> {
         let limits = self.limits.get();
         let mut wards = self.wards.borrow_mut();
-        let ward = wards.entry(credential.to_owned()).or_default();
+        let (provider, name) = credential.clone();
+        let ward = wards.entry(credential).or_default();
         ward.note_death(&limits);
         if !ward.is_closed && ward.deaths.len() > limits.dead_tokens {
             ward.is_closed = true;
+            self.stats.ward_closed(provider, &name);
             log::error!(
-                "{credential}: more than {} tokens died within {} s; is the topic, project or environment right? No \
+                "{name}: more than {} tokens died within {} s; is the topic, project or environment right? No \
                  token is deleted until the quarantine is released or dropped",
                 limits.dead_tokens,
                 limits.window.as_secs(),
@@ -101,7 +115,7 @@ impl Graveyard {
         }
         self.stats.count(Counter::Quarantined);
         if ward.held.len() < MOST_HELD {
-            self.stats.add(Counter::InQuarantine, 1);
+            self.stats.ward_holds(provider, &name);
             ward.held.push(dead);
         }
         None
@@ -128,6 +142,13 @@ impl Graveyard {
             Some(0) => log::info!("kept {token:?}: it was registered again after it was found dead"),
             None => {}
         }
+    }
+}
+
+/// What was held is lost with a sender that has panicked, and is not shown any more.
+impl Drop for Graveyard {
+    fn drop(&mut self) {
+        self.open();
     }
 }
 

@@ -12,6 +12,7 @@ use crate::config::InForce;
 use crate::model::{Call, Push, Report};
 use crate::process::{THREAD_NAME, spawn_quiet};
 use crate::stats::{Counter, Stats};
+use crate::store::Stores;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -38,9 +39,10 @@ enum Message {
 }
 
 impl Local {
-    pub(super) fn start(in_force: &Arc<InForce>, stats: &Arc<Stats>) -> io::Result<Local> {
+    pub(super) fn start(in_force: &Arc<InForce>, stats: &Arc<Stats>, stores: &Stores) -> io::Result<Local> {
         let depth = Depth::new(&in_force.now(), stats)?;
-        let thread = Thread { in_force: Arc::clone(in_force), stats: Arc::clone(stats), depth };
+        let (in_force, stats, stores) = (Arc::clone(in_force), Arc::clone(stats), stores.clone());
+        let thread = Thread { in_force, stats, stores, depth };
         let (messages, inbox) = unbounded_channel();
         let depth = Arc::clone(&thread.depth);
         let thread = spawn_quiet(THREAD_NAME, move || thread.run(inbox))?;
@@ -94,6 +96,7 @@ impl Local {
 struct Thread {
     in_force: Arc<InForce>,
     stats: Arc<Stats>,
+    stores: Stores,
     depth: Arc<Depth>,
 }
 
@@ -113,10 +116,11 @@ impl Thread {
 
     fn serve(&self, inbox: &mut UnboundedReceiver<Message>) -> io::Result<()> {
         let nodes = Nodes::start(&self.in_force.now(), &self.stats)?.map(Rc::new);
-        let engine =
-            Engine::new(&self.in_force, &self.stats, &self.depth, nodes).map_err(io::Error::other)?;
+        let engine = Engine::new(&self.in_force, &self.stats, &self.stores, &self.depth, nodes);
+        let engine = engine.map_err(io::Error::other)?;
         let runtime = runtime()?;
         LocalSet::new().block_on(&runtime, async {
+            engine.begin();
             while let Some(message) = inbox.recv().await {
                 engine.follow();
                 match message {

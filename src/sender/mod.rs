@@ -28,7 +28,7 @@ mod stops;
 mod window;
 mod wire;
 
-pub use crate::http2::{Reached, Unreached};
+pub use crate::http2::{Reached, Unreached, certificate_ends_at_s};
 pub use crate::provider::{Authorization, Blame};
 pub use graveyard::QuarantineAction;
 pub use pending::Pending;
@@ -42,6 +42,7 @@ use crate::model::{Call, Push, Report};
 use crate::process::THREAD_NAME;
 use crate::process::seqpacket::{Address, Listener};
 use crate::stats::{Counter, Stats};
+use crate::store::Stores;
 use depth::Depth;
 use local::Local;
 use remote::Remote;
@@ -65,6 +66,7 @@ pub struct Hub {
     listener: Mutex<Option<Listener>>,
     address: Address,
     depth: Arc<Depth>,
+    stores: Stores,
     /// The process that has made it, which is the server's first or one that it came from.
     made_by: u32,
 }
@@ -74,11 +76,12 @@ impl Hub {
     ///
     /// # Errors
     /// The system refuses a socket or memory.
-    pub fn new(settings: &Settings, stats: &Arc<Stats>) -> io::Result<Hub> {
+    pub fn new(settings: &Settings, stats: &Arc<Stats>, stores: &Stores) -> io::Result<Hub> {
         let listener = Listener::new()?;
         let address = listener.address();
         let depth = Depth::new(settings, stats)?;
-        Ok(Hub { listener: Mutex::new(Some(listener)), address, depth, made_by: std::process::id() })
+        let (listener, made_by) = (Mutex::new(Some(listener)), std::process::id());
+        Ok(Hub { listener, address, depth, stores: stores.clone(), made_by })
     }
 
     /// Closes this process' copy of the listening socket; for every process but the sender's. Otherwise workers would still
@@ -124,8 +127,8 @@ impl Sender {
     ///
     /// # Errors
     /// The system refuses another thread, or the settings cannot be sent with.
-    pub fn start(in_force: &Arc<InForce>, stats: &Arc<Stats>) -> io::Result<Sender> {
-        let place = Place::Thread(Local::start(in_force, stats)?);
+    pub fn start(in_force: &Arc<InForce>, stats: &Arc<Stats>, stores: &Stores) -> io::Result<Sender> {
+        let place = Place::Thread(Local::start(in_force, stats, stores)?);
         Ok(Sender { place, stats: Arc::clone(stats) })
     }
 

@@ -10,6 +10,7 @@ use crate::model::Environment;
 use crate::provider::PushProvider;
 use crate::provider::apns::Apns;
 use crate::provider::fcm::Fcm;
+use crate::stats::Stats;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -53,7 +54,7 @@ impl Plan {
 
     /// One lane per credential; those that were there before with the same key and origin keep their connections, the others are not
     /// connected yet. Those of the same key share its authorization: Apple counts how often a key's token changes.
-    pub(super) fn open(&self, before: &[Rc<Lane>]) -> Vec<Rc<Lane>> {
+    pub(super) fn open(&self, before: &[Rc<Lane>], stats: &Arc<Stats>) -> Vec<Rc<Lane>> {
         let mut before: Vec<&Rc<Lane>> = before.iter().collect();
         let kept: Vec<Option<&Rc<Lane>>> =
             self.lanes.iter().map(|planned| planned.take(&mut before)).collect();
@@ -64,7 +65,7 @@ impl Plan {
             if let Some(kept) = kept {
                 return kept.with_provider(provider);
             }
-            let client = Client::new(planned.origin.clone(), planned.tls.clone());
+            let client = Client::new(planned.origin.clone(), planned.watched_tls(stats));
             let authorizer = authorizers
                 .entry(provider.signer())
                 .or_insert_with(|| Authorizer::new(Arc::clone(&provider)));
@@ -75,6 +76,13 @@ impl Plan {
 }
 
 impl Planned {
+    /// What shows how long the server's certificate is good.
+    fn watched_tls(&self, stats: &Arc<Stats>) -> Tls {
+        let (stats, provider, endpoint) =
+            (Arc::clone(stats), self.provider.provider(), self.origin.endpoint());
+        self.tls.watched(move |ends_at_s| stats.certificate_seen(provider, &endpoint, ends_at_s))
+    }
+
     /// Takes the lane of the same key at the same origin out of those that were there before.
     fn take<'a>(&self, before: &mut Vec<&'a Rc<Lane>>) -> Option<&'a Rc<Lane>> {
         let at = before.iter().position(|lane| lane.is_for(&*self.provider, &self.origin))?;

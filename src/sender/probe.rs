@@ -7,6 +7,7 @@ use super::lane::{ATTEMPT_TIMEOUT, judge};
 use super::plan::{Plan, Planned};
 use super::policy::next_attempt;
 use super::runtime;
+use crate::clock::now_s;
 use crate::config::{ConfigError, Origin, Settings};
 use crate::http2::{Ask, Client, Patience, Reached, Unreached, reach};
 use crate::model::{Device, Environment, Outcome, Provider, Push, parse_http_date};
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request};
 use std::cell::RefCell;
 use std::io;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::task::LocalSet;
 
 /// One credential of the configuration, ready to be tried.
@@ -184,9 +185,4 @@ impl Ask for Asked<'_> {
     fn answered(&self, headers: &HeaderMap) {
         self.headers.replace(headers.clone());
     }
-}
-
-fn now_s() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX)
 }

@@ -2,20 +2,21 @@
 //!
 //! It refuses to fail a push: what cannot be written is counted and logged, and will be learned again.
 
-use crate::config::{Settings, StoreSettings};
 use crate::stats::{Counter, Stats};
-use crate::store::{self, StoreError, TokenStore};
+use crate::store::{StoreError, Stores, TokenStore};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(super) struct Records {
-    settings: StoreSettings,
+    stores: Stores,
     stats: Arc<Stats>,
     store: Arc<Mutex<Option<Box<dyn TokenStore>>>>,
 }
 
 impl Records {
-    pub(super) fn new(settings: &Settings, stats: &Arc<Stats>) -> Self {
-        Records { settings: settings.store.clone(), stats: Arc::clone(stats), store: Arc::default() }
+    pub(super) fn new(stores: &Stores, stats: &Arc<Stats>) -> Self {
+        Records { stores: stores.clone(), stats: Arc::clone(stats), store: Arc::default() }
     }
 
     /// Does `work` with the store; `None` where it could not be done, with `what` it was in the log.
@@ -24,16 +25,18 @@ impl Records {
         what: &str,
         work: impl FnOnce(&mut dyn TokenStore) -> Result<T, StoreError> + Send + 'static,
     ) -> Option<T> {
-        let (settings, store) = (self.settings.clone(), Arc::clone(&self.store));
+        let (stores, store) = (self.stores.clone(), Arc::clone(&self.store));
         let writing = tokio::task::spawn_blocking(move || {
             let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
-            work(opened(&mut store, &settings)?)
+            work(opened(&mut store, &stores)?)
         });
         match writing.await {
             Ok(Ok(done)) => return Some(done),
             Ok(Err(error)) => {
                 self.stats.count(Counter::StoreFailed);
-                log::warn!("{what} could not be written: {error}");
+                // That the engine is away is said once.
+                let level = if error.is_away() { log::Level::Debug } else { log::Level::Warn };
+                log::log!(level, "{what} could not be written: {error}");
             }
             Err(_) => log::error!("{what} ended in a panic"),
         }
@@ -41,12 +44,31 @@ impl Records {
     }
 }
 
+/// Others may have ended in the middle of a change; each second a little of what they left is finished.
+const TIDY_EACH: Duration = Duration::from_secs(1);
+
+/// Goes on for as long as the sender does. Only a store that several machines share is ever left in the middle of something.
+pub(super) async fn keep_tidy(records: Rc<Records>) {
+    loop {
+        tokio::time::sleep(TIDY_EACH).await;
+        let (stores, store) = (records.stores.clone(), Arc::clone(&records.store));
+        let tidying = tokio::task::spawn_blocking(move || {
+            let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+            let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            opened(&mut store, &stores)?.tidy(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
+        });
+        if let Ok(Err(error)) = tidying.await {
+            log::debug!("what others have left undone in the store stays so for now: {error}");
+        }
+    }
+}
+
 fn opened<'a>(
     store: &'a mut Option<Box<dyn TokenStore>>,
-    settings: &StoreSettings,
+    stores: &Stores,
 ) -> Result<&'a mut dyn TokenStore, StoreError> {
     match store {
         Some(open) => Ok(&mut **open),
-        None => Ok(&mut **store.insert(store::open(settings)?)),
+        None => Ok(&mut **store.insert(stores.open()?)),
     }
 }

@@ -6,11 +6,12 @@ use super::depth::Depth;
 use super::pending::Pending;
 use super::wire::{Message, Order, Reply};
 use super::{Hub, QuarantineAction, Refused};
+use crate::clock::since_1970;
 use crate::model::{Call, Push, Report};
 use crate::process::seqpacket::{Address, Buffer, Link, MAX_MESSAGE_LEN};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// The sender reports when the patience is over; this much later at the most the report is here, or the sender is stuck.
 const SLACK: Duration = Duration::from_millis(250);
@@ -145,6 +146,5 @@ impl Wire {
 }
 
 pub(super) fn wall_clock_us() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
+    u64::try_from(since_1970().as_micros()).unwrap_or(u64::MAX)
 }

@@ -117,7 +117,8 @@ pub(super) fn serve(
     let nodes = Nodes::start(&in_force.now(), stats)?.map(Rc::new);
     loop {
         let done = catch_unwind(AssertUnwindSafe(|| {
-            let engine = Engine::new(in_force, stats, &hub.depth, nodes.clone()).map_err(io::Error::other)?;
+            let engine = Engine::new(in_force, stats, &hub.stores, &hub.depth, nodes.clone());
+            let engine = engine.map_err(io::Error::other)?;
             let server = Rc::new(Server {
                 engine,
                 hub_depth: Arc::clone(&hub.depth),
@@ -162,6 +163,7 @@ impl Server {
     ) -> io::Result<()> {
         let readable = Watched::new(listener)?;
         let stopped = Watched::new(stop)?;
+        self.engine.begin();
         tokio::select! {
             failed = Rc::clone(&self).accept(listener, &readable) => failed?,
             () = self.keep_time() => {}

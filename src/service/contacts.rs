@@ -3,11 +3,12 @@
 //!
 //! It refuses to store anything of a REGISTER of which a part is malformed.
 
-use super::{Error, Service, now_ms};
+use super::{Error, RETRY_AFTER_S, Service, now_ms};
 use crate::config::Settings;
 use crate::model::{Extra, Invalid, NewDevice, Platform, Provider, User};
 use crate::sip::{Ask, Contact, Contacts, PushDevice, feature_caps_line, push_services_of, seconds};
 use crate::stats::Counter;
+use crate::store::{StoreError, TokenStore};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -87,22 +88,37 @@ impl Service {
     /// What the answer to this REGISTER says about push (RFC 8599 §5.6.1). To be asked before the REGISTER is answered or forwarded;
     /// nothing is stored.
     pub fn check_register(&self, register: &SipRegister<'_>) -> Offer {
-        match self.offered(register) {
+        let offer = self.offered(register);
+        match offer {
             // a phone that relies on push must not be promised what cannot be kept
-            Offer::Push { devices: 1.., .. } if !self.has_room(register) => {
-                Offer::Nothing("it cannot be stored: too many devices, or no token store")
-            }
+            Offer::Push { devices: 1.., .. } => match self.has_room(register) {
+                Ok(true) => offer,
+                Ok(false) => Offer::Nothing("it cannot be stored: too many devices"),
+                Err(error) => self.unstored(&error),
+            },
             offer => offer,
         }
     }
 
-    fn has_room(&self, register: &SipRegister<'_>) -> bool {
+    fn unstored(&self, error: &Error) -> Offer {
+        if matches!(error, Error::Store(_)) && self.settings().sip.refuses_unstored {
+            let headers = format!("Retry-After: {RETRY_AFTER_S}\r\n");
+            return refuse(500, "No Token Store".to_owned(), headers);
+        }
+        Offer::Nothing("it cannot be stored: no token store")
+    }
+
+    /// # Errors
+    /// `Store`, also where it is known only what it held before it was away.
+    fn has_room(&self, register: &SipRegister<'_>) -> Result<bool, Error> {
         let (Ok(user), Ok(Some(bindings))) = (User::parse(register.user), bindings(register)) else {
-            return false;
+            return Ok(false);
         };
-        let Ok(known) = self.counted(|| self.with_store(|store| store.devices(&user, now_ms()))) else {
-            return false;
+        let look = |store: &mut dyn TokenStore| {
+            let known = store.devices(&user, now_ms())?;
+            if store.is_away(&user) { Err(StoreError::is_away_now()) } else { Ok(known) }
         };
+        let known = self.counted(|| self.with_store(look))?;
         let is_new = |binding: &&Binding| {
             let id = binding.device_id.as_ref();
             binding.asked_s > 0
@@ -111,7 +127,7 @@ impl Service {
         };
         let (limit, new) =
             (self.settings().devices_per_user as usize, bindings.iter().filter(is_new).count());
-        limit == 0 || new == 0 || known.len() + new <= limit
+        Ok(limit == 0 || new == 0 || known.len() + new <= limit)
     }
 
     fn offered(&self, register: &SipRegister<'_>) -> Offer {

@@ -7,6 +7,7 @@ mod dialogs;
 mod ends;
 mod error;
 mod installed;
+mod keys;
 mod known;
 mod messages;
 mod named;
@@ -16,19 +17,24 @@ mod reload;
 mod trial;
 
 pub use crate::config::LogLevel;
-pub use crate::sender::{Authorization, Blame, Next, Probe, Probed, Reached, Unreached};
+pub use crate::sender::{
+    Authorization, Blame, Next, Probe, Probed, Reached, Unreached, certificate_ends_at_s,
+};
 pub use crate::sender::{Host, Needless, Pending, Pushes, QuarantineAction};
 pub use crate::store::{
-    Imported, Inspection, Limits, MadeBy, Registered, SCHEMA, SqliteStore, StoreError, TimelineFile,
-    ToImport, TokenStore, open as open_store, prepare as prepare_store,
+    EngineInspection, Imported, Inspection, LAYOUT, Limits, MadeBy, NodeInspection, Registered, SCHEMA,
+    SqliteStore, StoreError, TimelineFile, ToImport, TokenStore, open as open_store,
+    prepare as prepare_store,
 };
 pub use crate::timeline::verdict;
 pub use contacts::{Offer, SipRegister, Stored};
 pub use error::Error;
 pub use installed::{install, installed, uninstall};
+pub use keys::KeyAge;
 pub use named::Wake;
 pub use reload::Reloaded;
 
+use crate::clock::now_ms;
 use crate::config::{InForce, Settings};
 use crate::model::{
     Call, Device, Extra, Invalid, Kind, Media, NewDevice, Platform, Provider, Push, Report, Token, User,
@@ -36,15 +42,15 @@ use crate::model::{
 };
 use crate::process::{Guesses, PerProcess, own_pid};
 use crate::sender::{Hub, Sender};
-use crate::stats::{Counter, Stats};
-use crate::store;
+use crate::stats::{Counted, Counter, Stats};
+use crate::store::Stores;
 use error::judge;
 use once_cell::sync::OnceCell;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// One voip_push: the settings and counters that all processes of a server share, and what each process opens for itself
 /// on first use.
@@ -53,7 +59,8 @@ pub struct Service {
     stats: Arc<Stats>,
     /// Who has shown wrong API keys, in all processes.
     guesses: Guesses,
-    /// Each process' own database handle.
+    stores: Stores,
+    /// Each process' own handle on them.
     store: PerProcess<Mutex<Box<dyn TokenStore>>>,
     /// Each process' own way to the sender, once something is pushed.
     sender: PerProcess<Sender>,
@@ -64,6 +71,9 @@ pub struct Service {
     /// Set where phones are woken for requests within dialogs.
     purrs: OnceCell<purr::Purrs>,
 }
+
+/// When somebody may come again who could not be stored, in seconds: an engine that was away is asked each two seconds.
+pub const RETRY_AFTER_S: u32 = 5;
 
 /// A call, or a message, that was looked up and checked, and can be handed over.
 pub struct Ready {
@@ -125,19 +135,20 @@ impl Service {
     /// As above.
     pub fn prepare_logging(file: &Path, apply_level: fn(LogLevel)) -> Result<Service, Error> {
         let settings = Settings::load(file).map_err(Error::Config)?;
-        store::prepare(&settings.store)
+        let no_memory = |error| Error::Internal(format!("no shared memory: {error}"));
+        let stats = Arc::new(Stats::new(counted(&settings)).map_err(no_memory)?);
+        let stores = Stores::prepare(&settings.store, &stats)
             .map_err(|error| Error::Config(settings.error("[store] url", error.to_string())))?;
         Sender::check(&settings).map_err(Error::Config)?;
-        let no_memory = |error| Error::Internal(format!("no shared memory: {error}"));
-        let stats = Stats::new(settings.apps()).map_err(no_memory)?;
         let guesses = Guesses::new(settings.wrong_keys_per_minute).map_err(no_memory)?;
         for warning in &settings.warnings {
             log::warn!("{warning}");
         }
         Ok(Service {
             in_force: Arc::new(InForce::new(settings, apply_level).map_err(no_memory)?),
-            stats: Arc::new(stats),
+            stats,
             guesses,
+            stores,
             store: PerProcess::new(),
             sender: PerProcess::new(),
             hub: OnceCell::new(),
@@ -153,7 +164,7 @@ impl Service {
     /// The system refuses a socket.
     pub fn plan_sender_process(&self) -> Result<(), Error> {
         let hub = || {
-            Hub::new(&self.settings(), &self.stats)
+            Hub::new(&self.settings(), &self.stats, &self.stores)
                 .map_err(|error| Error::Internal(format!("no socket: {error}")))
         };
         self.hub.get_or_try_init(hub).map(|_| ())
@@ -471,8 +482,20 @@ impl Service {
     fn start_sender(&self) -> Result<Sender, Error> {
         match self.hub.get() {
             Some(hub) => Ok(Sender::in_process(hub, &self.stats)),
-            None => Sender::start(&self.in_force, &self.stats)
+            None => Sender::start(&self.in_force, &self.stats, &self.stores)
                 .map_err(|error| Error::Internal(format!("the sender cannot be started: {error}"))),
+        }
+    }
+
+    /// Opens the way to a shared store, which takes longer than a lookup may. To be called in a worker before its first call.
+    pub fn reach_store(&self) {
+        if self.settings().store.engine().is_some()
+            && let Err(error) = self.with_store(|store| {
+                store.reach();
+                Ok(())
+            })
+        {
+            log::debug!("the token store is not reached yet: {error}");
         }
     }
 
@@ -481,7 +504,7 @@ impl Service {
         work: impl FnOnce(&mut dyn TokenStore) -> Result<T, StoreError>,
     ) -> Result<T, Error> {
         known::forget();
-        let store = self.store.get_or_try_make(|| store::open(&self.settings().store).map(Mutex::new))?;
+        let store = self.store.get_or_try_make(|| self.stores.open().map(Mutex::new))?;
         let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(work(&mut **store)?)
     }
@@ -515,11 +538,11 @@ impl Target<'_> {
     }
 }
 
-fn judge_counted(report: Report, stats: &Stats) -> Result<Report, Error> {
-    judge(report).inspect_err(|_| stats.count(Counter::CallsFailed))
+/// What there are numbers of with these settings.
+fn counted(settings: &Settings) -> Counted {
+    Counted { apps: settings.apps(), credentials: settings.credentials(), endpoints: settings.endpoints() }
 }
 
-fn now_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+fn judge_counted(report: Report, stats: &Stats) -> Result<Report, Error> {
+    judge(report).inspect_err(|_| stats.count(Counter::CallsFailed))
 }

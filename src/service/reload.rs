@@ -3,7 +3,7 @@
 //!
 //! It refuses a configuration that is not right as a whole: then everything stays as it was, and one line says why.
 
-use super::{Error, Service};
+use super::{Error, Service, counted};
 use crate::config::{Change, LogLevel, Settings};
 use crate::model::Invalid;
 use crate::sender::Sender;
@@ -33,7 +33,7 @@ impl Service {
         let accept = |settings: &Settings| {
             Sender::check(settings)?;
             self.guesses.set_limit(settings.wrong_keys_per_minute);
-            uncounted = self.stats.add_apps(settings.apps());
+            uncounted = self.stats.add_counted(counted(settings));
             Ok(())
         };
         match self.in_force.change(file, accept) {
@@ -50,8 +50,8 @@ impl Service {
         let Change { settings, generation, after_restart } = change;
         self.stats.count(Counter::Reloads);
         let mut warnings = settings.warnings.clone();
-        warnings.extend(uncounted.iter().map(|app| {
-            format!("pushes to {app} are counted under another name until the server is started again")
+        warnings.extend(uncounted.iter().map(|name| {
+            format!("there is no room to count {name} under its own name until the server is started again")
         }));
         for key in &after_restart {
             log::warn!("reload: the new value of {key} takes effect when the server is started again");

@@ -4,29 +4,51 @@
 //! some.
 
 mod apps;
+mod endpoints;
 mod histogram;
 mod history;
 mod names;
+mod rows;
 mod timings;
+mod wards;
 
 pub use histogram::{BOUNDS_MS as WAKE_BOUNDS_MS, Timing};
 pub use history::{Failure, Minute};
 pub use names::{Counter, OUTCOMES};
+pub use wards::Ward;
 
+use crate::clock;
 use crate::model::{Outcome, Provider};
 use crate::process::SharedCounters;
 use apps::Apps;
+use endpoints::Endpoints;
 use histogram::Histograms;
 use history::History;
 use names::{GROWING, TABLE};
 use std::fmt::Write as _;
 use std::io;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use wards::Wards;
+
+/// What there are numbers of, each with its provider.
+#[derive(Debug, Clone, Default)]
+pub struct Counted {
+    /// Topics and projects that are pushed to.
+    pub apps: Vec<(Provider, String)>,
+    /// Names of credentials, as in the log.
+    pub credentials: Vec<(Provider, String)>,
+    /// Where the providers are reached, as `host:port`.
+    pub endpoints: Vec<(Provider, String)>,
+}
 
 /// All counters of one server.
 pub struct Stats {
     apps: Apps,
+    wards: Wards,
+    endpoints: Endpoints,
+    /// When the certificate ends that this process serves HTTPS with; 0 where it does not.
+    own_certificate_ends_at_s: AtomicU64,
     numbers: SharedCounters,
     histograms: Histograms,
     history: History,
@@ -61,19 +83,27 @@ impl Reading {
 }
 
 impl Stats {
-    /// Makes the counters, for pushes to these apps. Before the fork, or every process counts alone.
+    /// Makes the counters. Before the fork, or every process counts alone.
     ///
     /// # Errors
     /// The system has no memory to give.
-    pub fn new(apps: impl IntoIterator<Item = (Provider, String)>) -> io::Result<Stats> {
-        let (apps, numbers) = (Apps::new(apps)?, SharedCounters::new(TABLE.len())?);
-        Ok(Stats { apps, numbers, histograms: Histograms::new()?, history: History::new()? })
+    pub fn new(counted: Counted) -> io::Result<Stats> {
+        Ok(Stats {
+            apps: Apps::new(counted.apps)?,
+            wards: Wards::new(counted.credentials)?,
+            endpoints: Endpoints::new(counted.endpoints)?,
+            own_certificate_ends_at_s: AtomicU64::new(0),
+            numbers: SharedCounters::new(TABLE.len())?,
+            histograms: Histograms::new()?,
+            history: History::new()?,
+        })
     }
 
-    /// Makes counters for pushes to further apps, behind the others; gives back the apps that there is no room for, whose pushes
-    /// are counted as other ones. By one process at a time.
-    pub fn add_apps(&self, apps: impl IntoIterator<Item = (Provider, String)>) -> Vec<String> {
-        self.apps.add(apps)
+    /// Makes counters of further ones, behind the others; gives back those that there is no room for. Pushes to such apps are
+    /// counted as other ones, and nothing is shown of such credentials and endpoints. By one process at a time.
+    pub fn add_counted(&self, counted: Counted) -> Vec<String> {
+        let Counted { apps, credentials, endpoints } = counted;
+        [self.apps.add(apps), self.wards.add(credentials), self.endpoints.add(endpoints)].concat()
     }
 
     /// Counts one.
@@ -131,6 +161,38 @@ impl Stats {
         self.history.failures()
     }
 
+    /// A sender deletes no dead token of this credential until an administrator has spoken.
+    pub fn ward_closed(&self, provider: Provider, credential: &str) {
+        self.wards.close(provider, credential, now_ms());
+    }
+
+    /// A dead token of this credential is held back.
+    pub fn ward_holds(&self, provider: Provider, credential: &str) {
+        self.add(Counter::InQuarantine, 1);
+        self.wards.hold(provider, credential);
+    }
+
+    /// A sender that had closed a credential's quarantine, and held so many, has opened it.
+    pub fn ward_opened(&self, provider: Provider, credential: &str, held: usize) {
+        self.lower(Counter::InQuarantine, held as u64);
+        self.wards.open(provider, credential, held as u64);
+    }
+
+    /// Every credential's quarantine, open or closed.
+    pub fn wards(&self) -> Vec<Ward> {
+        self.wards.all().collect()
+    }
+
+    /// The certificate that a provider's server has shown ends at this time, in seconds since 1970.
+    pub fn certificate_seen(&self, provider: Provider, endpoint: &str, ends_at_s: u64) {
+        self.endpoints.seen(provider, endpoint, ends_at_s);
+    }
+
+    /// This process serves HTTPS, with a certificate that ends at this time, in seconds since 1970.
+    pub fn serves_with(&self, ends_at_s: u64) {
+        self.own_certificate_ends_at_s.store(ends_at_s, Ordering::Relaxed);
+    }
+
     /// Every number but the histograms.
     pub fn read(&self) -> Vec<Reading> {
         let plain = TABLE.iter().enumerate().map(|(at, (_, name, help))| Reading {
@@ -141,8 +203,18 @@ impl Stats {
         });
         let (growing, levels): (Vec<_>, Vec<_>) = plain.enumerate().partition(|(at, _)| *at < GROWING);
         let plain = |rows: Vec<(usize, Reading)>| rows.into_iter().map(|(_, reading)| reading);
-        // The pushes last: what a reload adds must not move the others, which SIP servers ask for by their position.
-        plain(growing).chain(plain(levels)).chain(self.read_pushes()).collect()
+        let by_name = self.wards.read().chain(self.read_certificates()).chain(self.read_pushes());
+        plain(growing).chain(plain(levels)).chain(by_name).collect()
+    }
+
+    fn read_certificates(&self) -> impl Iterator<Item = Reading> {
+        let own = Reading {
+            name: "server_certificate_expiry_timestamp_seconds",
+            labels: String::new(),
+            help: "When the certificate ends that the REST API is served with",
+            value: self.own_certificate_ends_at_s.load(Ordering::Relaxed),
+        };
+        self.endpoints.read().chain((own.value > 0).then_some(own))
     }
 
     fn read_pushes(&self) -> Vec<Reading> {
@@ -159,9 +231,18 @@ impl Stats {
 
     /// All numbers as Prometheus' text format, version 0.0.4.
     pub fn prometheus(&self) -> String {
+        self.prometheus_with(self.read())
+    }
+
+    /// The same with other numbers beside the histograms.
+    pub fn prometheus_with(&self, readings: Vec<Reading>) -> String {
         let mut text = String::new();
         let mut last = "";
-        for Reading { name, labels, help, value } in self.read() {
+        for Reading { name, labels, help, value } in readings {
+            // A time that is not known yet is not 1970.
+            if value == 0 && name.ends_with("_timestamp_seconds") {
+                continue;
+            }
             if name != last {
                 let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
                 let _ = write!(text, "# HELP voip_push_{name} {help}\n# TYPE voip_push_{name} {kind}\n");
@@ -178,10 +259,14 @@ impl Stats {
     }
 }
 
+/// A text as the value of a label in Prometheus' format.
+fn label_value(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ")
+}
+
 /// Now, in ms since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+fn now_ms() -> u64 {
+    clock::now_ms().unsigned_abs()
 }
 
 #[cfg(test)]
@@ -189,7 +274,8 @@ mod tests {
     use super::*;
 
     fn stats() -> Stats {
-        Stats::new([(Provider::Apns, "org.example.phone.voip".to_owned())]).unwrap()
+        let apps = vec![(Provider::Apns, "org.example.phone.voip".to_owned())];
+        Stats::new(Counted { apps, ..Counted::default() }).unwrap()
     }
 
     #[test]

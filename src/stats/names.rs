@@ -95,6 +95,10 @@ pub enum Counter {
     Reloads,
     /// Times that it was found wrong, and nothing was changed.
     ReloadsRefused,
+    /// Lookups that were answered from this machine's memory, since the engine is away.
+    LookupRemembered,
+    /// Lookups of users that this machine does not remember, while the engine is away.
+    LookupUnanswered,
     /// Words to other machines' senders that were written for them.
     NodeWordsSaid,
     /// Words of theirs that were heard.
@@ -123,8 +127,12 @@ pub enum Counter {
     InQuarantine,
     /// Level: pairs that are left alone right now.
     PairsInQuarantine,
-    /// Level: how old the last word of another machine was when it was heard, or since when nobody is heard, in ms.
-    NodeLagMs,
+    /// Level: 1 while the engine of the token store is away, else 0.
+    EngineAway,
+    /// Level: since when it is away, in seconds since 1970; 0 while it is there.
+    EngineAwaySince,
+    /// Level: how old the last word of another machine was when it was heard, or since when nobody is heard, in s.
+    NodeLag,
 }
 
 /// How many of [`TABLE`]'s rows, from the start, only grow; the rest are levels.
@@ -206,6 +214,16 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
     (Counter::Reloads, "reloads_total", "Times that the configuration was read again and put in force"),
     (Counter::ReloadsRefused, "reloads_refused_total", "Reloads refused for what was wrong in the files"),
     (
+        Counter::LookupRemembered,
+        "lookup_remembered_total",
+        "Lookups answered from this machine's memory while the engine of the token store was away",
+    ),
+    (
+        Counter::LookupUnanswered,
+        "lookup_unanswered_total",
+        "Lookups of users that this machine did not remember while the engine was away",
+    ),
+    (
         Counter::NodeWordsSaid,
         "node_words_said_total",
         "Words to the other machines that share the token store: calls that wait, phones that register, pushes to give up",
@@ -255,10 +273,16 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
         "quarantined_pairs",
         "Pairs of app and credential or device that get no push",
     ),
+    (Counter::EngineAway, "engine_away", "1 while the engine of the token store is away, else 0"),
     (
-        Counter::NodeLagMs,
-        "node_lag_ms",
-        "How old the last word of another machine was when it was heard, or since when none can be heard, in ms",
+        Counter::EngineAwaySince,
+        "engine_away_since_seconds",
+        "Since when the engine is away, in seconds since 1970; 0 while it is there",
+    ),
+    (
+        Counter::NodeLag,
+        "node_lag_seconds",
+        "How old the last word of another machine was when it was heard, or since when none can be heard, in seconds",
     ),
 ];
 
@@ -277,6 +301,6 @@ mod tests {
             assert_eq!(name.ends_with("_total"), at < GROWING, "{name}");
             assert!(!help.is_empty());
         }
-        assert_eq!(TABLE.len(), Counter::NodeLagMs as usize + 1);
+        assert_eq!(TABLE.len(), Counter::NodeLag as usize + 1);
     }
 }

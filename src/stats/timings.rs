@@ -25,7 +25,7 @@ mod tests {
 
     #[test]
     fn every_bucket_has_a_name_and_a_number() {
-        let stats = Stats::new([]).unwrap();
+        let stats = Stats::new(crate::stats::Counted::default()).unwrap();
         stats.push_ended(Provider::Apns, "", &Outcome::Accepted, Duration::from_millis(7));
         let timings = stats.timings();
         let of = |name: &str| timings.iter().find(|(known, _)| known == name).unwrap().1;

@@ -3,6 +3,8 @@
 //! It refuses to know who asks: users and devices come in checked, and what goes wrong is one error.
 
 mod bulk;
+mod cached;
+mod engine_inspection;
 mod inspect;
 mod redis;
 mod refresh;
@@ -10,9 +12,11 @@ mod schema;
 mod sqlite;
 mod timeline;
 
+pub use self::redis::{LAYOUT, RedisStore};
 pub use bulk::{Imported, ToImport};
+pub use cached::Stores;
+pub use engine_inspection::{EngineInspection, NodeInspection};
 pub use inspect::{Inspection, MadeBy, SCHEMA};
-pub use redis::RedisStore;
 pub use refresh::Refresh;
 pub use sqlite::SqliteStore;
 pub use timeline::TimelineFile;
@@ -38,7 +42,8 @@ pub trait TokenStore: Send {
     /// himself, if he had it under another device id. `None` where the user has all the devices that he may have and this would be a further one; nothing was changed then. Some devices that have expired by now are forgotten on the way.
     ///
     /// # Errors
-    /// The store cannot be reached or is full; nothing was changed then.
+    /// The store cannot be reached or is full. SQLite has changed nothing then; a store on several machines may have taken the device,
+    /// and takes it again without harm.
     fn register(
         &mut self,
         device: &NewDevice,
@@ -51,6 +56,20 @@ pub trait TokenStore: Send {
     /// # Errors
     /// The store cannot be reached.
     fn devices(&mut self, user: &User, now_ms: i64) -> Result<Vec<Device>, StoreError>;
+
+    /// Which part of the store answers for a user, where parts can fail alone: a number from 0 to 65535. SQLite has one part.
+    fn part_of(&self, _user: &User) -> u16 {
+        0
+    }
+
+    /// Whether what [`TokenStore::devices`] says of this user is only remembered at this moment, and nothing can be stored.
+    fn is_away(&self, _user: &User) -> bool {
+        false
+    }
+
+    /// Opens now what else is opened when it is first needed, which may take as long as a change. Where that fails it is tried again when
+    /// it is needed.
+    fn reach(&mut self) {}
 
     /// Forgets one device of the user, or all of them, and says how many there were.
     ///
@@ -142,7 +161,9 @@ pub trait TokenStore: Send {
 pub fn prepare(settings: &StoreSettings) -> Result<(), StoreError> {
     match settings {
         StoreSettings::Sqlite(path) => SqliteStore::prepare(path),
-        StoreSettings::Engine(engine) => RedisStore::prepare(engine),
+        StoreSettings::Engine(engine) => {
+            RedisStore::prepare(engine).and_then(|()| engine_inspection::prove_usable(engine))
+        }
     }
 }
 
@@ -181,6 +202,11 @@ impl StoreError {
     /// The engine cannot be reached, does not answer in time, or says that it serves nobody at this moment.
     pub(crate) fn away(why: impl Into<String>) -> Self {
         StoreError { why: why.into(), is_away: true }
+    }
+
+    /// It was away when it was asked last, and is asked again in a moment.
+    pub(crate) fn is_away_now() -> Self {
+        Self::away("the engine is away, and is asked again in a moment")
     }
 
     /// Whether the engine is away as a whole, or a part of it. The server's log says so once, and not for each call.

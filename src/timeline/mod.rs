@@ -34,7 +34,7 @@ impl Timeline {
         let mut writer = self.writer.borrow_mut();
         let writer = writer.get_or_insert_with(|| Writer::start(keep, &self.stats));
         if writer.wants(call_id, event) {
-            let at_ms = i64::try_from(crate::stats::now_ms()).unwrap_or(i64::MAX);
+            let at_ms = crate::clock::now_ms();
             let (call_id, user) = (call_id.to_owned(), user.to_owned());
             writer.take(Happening { call_id, user, at_ms, event, detail: detail() });
         }

@@ -149,7 +149,7 @@ impl Shared {
         }
         if forgotten_at.is_none_or(|at| at.elapsed() >= FORGET_EVERY) {
             let kept_ms = i64::try_from(self.settings.keep.as_millis()).unwrap_or(i64::MAX);
-            let now_ms = i64::try_from(crate::stats::now_ms()).unwrap_or(i64::MAX);
+            let now_ms = crate::clock::now_ms();
             if !file.forget_before(now_ms.saturating_sub(kept_ms))? {
                 *forgotten_at = Some(Instant::now());
             }

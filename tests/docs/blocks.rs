@@ -18,6 +18,8 @@ pub enum Kind {
     Routes,
     /// `cfg request_route`: statements of Kamailio's request_route.
     Statements,
+    /// `cfg opensips`: lines of the OpenSIPS sample, which is run where there is an OpenSIPS.
+    OpensipsSample,
     /// `json apns=PROFILE`, `json fcm=PROFILE`: the payload of a push for a call.
     Payload { provider: String, profile: String },
     /// `… not-run: REASON`: not runnable here.
@@ -78,6 +80,7 @@ fn kind(info: &str) -> Result<Kind, String> {
         ["toml"] => Ok(Kind::Settings),
         ["cfg", "routes"] => Ok(Kind::Routes),
         ["cfg", "request_route"] => Ok(Kind::Statements),
+        ["cfg", "opensips"] => Ok(Kind::OpensipsSample),
         ["json", payload] => {
             let (provider, profile) = payload.split_once('=').ok_or("json apns=PROFILE or fcm=PROFILE")?;
             Ok(Kind::Payload { provider: provider.to_owned(), profile: profile.to_owned() })

@@ -26,6 +26,7 @@ pub fn settings(block: &Block) {
     for key in ["AuthKey_KEY1234567.p8", "AuthKey_SANDBOX123.p8"] {
         fs::copy(scratch.path().join("AuthKey.p8"), scratch.path().join(key)).unwrap();
     }
+    settings::secret(&scratch.write("engine-password", "swordfish\n"));
     let mut text = block.text.replace("/etc/voip-push", &here).replace("/var/lib/voip-push", &here);
     for (section, whole) in
         settings::TOML.split_inclusive("\"\n").collect::<String>().split("\n[").filter_map(named)
@@ -83,6 +84,17 @@ pub fn kamailio(block: &Block) {
     let output = check.arg(scratch.write("kamailio.cfg", text)).output().unwrap();
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && !log.contains("ERROR:"), "{}: {log}", block.place());
+}
+
+/// Its lines stand in the sample for OpenSIPS, in this order: no OpenSIPS is in Debian that could read it here, and
+/// tests/opensips_real.rs runs the sample.
+pub fn opensips(block: &Block) {
+    let sample =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("opensips-cfg/opensips.cfg")).unwrap();
+    let mut lines = sample.lines().map(str::trim);
+    for wanted in block.text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        assert!(lines.any(|line| line == wanted), "{}: the sample has no {wanted:?} there", block.place());
+    }
 }
 
 /// A payload has exactly the keys that a call's push of this profile has, and texts where that has texts.

@@ -219,6 +219,7 @@ pub fn settings(shape: EngineShape, hosts: Vec<(String, u16)>) -> EngineSettings
         write: Duration::from_millis(10_000),
         wait_replicas: 0,
         cache_users: 0,
+        cache: Duration::from_secs(3600),
     }
 }
 

@@ -279,7 +279,8 @@ impl Kamailio {
 
     fn is_ready_in_time(&mut self, ready: &Ready) -> bool {
         let Place { ip, port, .. } = self.place;
-        let probe = UdpSocket::bind((ip, 0)).expect("loopback has a free port");
+        // not on the server's own address, which may be one of another network namespace
+        let probe = UdpSocket::bind(("127.0.0.1", 0)).expect("loopback has a free port");
         probe.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout above zero is taken");
         poll(DEADLINE, || {
             if self.child.try_wait().expect("it is our child").is_some() {
@@ -343,6 +344,23 @@ impl Kamailio {
         if is_done { Ok(said) } else { Err(said + &String::from_utf8_lossy(&output.stderr)) }
     }
 
+    /// One of the counters and levels, by its name in `voip_push.stats`.
+    pub fn stat(&self, name: &str) -> u64 {
+        let stats = self.rpc(&["voip_push.stats"]);
+        let line = stats.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}: ")));
+        line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {name} in {stats}"))
+    }
+
+    /// The pid of the first process whose name begins so, as soon as Kamailio has forked it.
+    pub fn process(&self, name: &str) -> libc::pid_t {
+        let find = || {
+            let list = self.rpc(&["core.psx"]);
+            let at = list.find(&format!("DSC: {name}"))?;
+            list[..at].rsplit("PID: ").next()?.lines().next()?.trim().parse().ok()
+        };
+        poll(DEADLINE, find).unwrap_or_else(|| panic!("no process {name}:\n{}", self.log()))
+    }
+
     fn kamcmd(&self, words: &[&str]) -> Output {
         let socket = self.place.control_socket();
         let is_there = poll(DEADLINE, || socket.exists().then_some(()));
@@ -367,6 +385,17 @@ impl Kamailio {
     pub fn stop(mut self) -> (ExitStatus, String) {
         let status = self.end();
         (status, self.log())
+    }
+
+    /// Ends it like [`Kamailio::stop`] and starts one in its place, with the same directory and ports.
+    pub fn restart(mut self, options: impl FnOnce(Place) -> Options) -> Kamailio {
+        self.end();
+        let nowhere = Place { scratch: Scratch::new("gone"), ip: self.place.ip, port: 0, held: Vec::new() };
+        let mut place = std::mem::replace(&mut self.place, nowhere);
+        let log = log_file(&place.scratch);
+        fs::rename(&log, log.with_extension("former.log")).expect("the directory is ours");
+        place.held.clear();
+        Kamailio::start(options(place))
     }
 
     fn end(&mut self) -> ExitStatus {

@@ -13,6 +13,7 @@ pub mod nodes;
 pub mod opensips;
 pub mod phone;
 pub mod rest;
+pub mod rig;
 pub mod settings;
 pub mod shipped;
 pub mod simulator;

@@ -26,7 +26,8 @@ pub struct Message {
 }
 
 impl Message {
-    fn parse(text: &str) -> Message {
+    /// Takes a message apart.
+    pub fn parse(text: &str) -> Message {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
         let mut lines = head.split("\r\n");
         let start = lines.next().unwrap_or("").to_owned();
@@ -72,6 +73,19 @@ impl Message {
 
     fn must(&self, name: &str) -> &str {
         self.header(name).unwrap_or_else(|| panic!("no {name} in {self:?}"))
+    }
+
+    /// An answer to this request, with this To tag where it has none yet; `extra` are whole header lines, each ending in CRLF.
+    pub fn answer(&self, status: u16, tag: &str, extra: &str) -> String {
+        let mut lines = vec![format!("SIP/2.0 {status} Answer")];
+        for name in ["Via", "Record-Route", "From", "Call-ID", "CSeq"] {
+            lines.extend(self.all(name).map(|value| format!("{name}: {value}")));
+        }
+        let to = self.must("To");
+        let tag = if to.contains(";tag=") { String::new() } else { format!(";tag={tag}") };
+        lines.push(format!("To: {to}{tag}"));
+        lines.push(format!("{extra}Content-Length: 0\r\n\r\n"));
+        lines.join("\r\n")
     }
 
     /// The URI in a Contact header: where requests within the dialog go.
@@ -348,15 +362,7 @@ impl Phone {
 
     /// Answers a request with these header lines in place of the phone's own Contact, each ending in CRLF.
     pub fn answer_with(&mut self, request: &Message, status: u16, extra: &str) {
-        let mut lines = vec![format!("SIP/2.0 {status} Answer")];
-        for name in ["Via", "Record-Route", "From", "Call-ID", "CSeq"] {
-            lines.extend(request.all(name).map(|value| format!("{name}: {value}")));
-        }
-        let to = request.must("To");
-        let tag = if to.contains(";tag=") { String::new() } else { format!(";tag=u{}", self.id) };
-        lines.push(format!("To: {to}{tag}"));
-        lines.push(format!("{extra}Content-Length: 0\r\n\r\n"));
-        let text = lines.join("\r\n");
+        let text = request.answer(status, &format!("u{}", self.id), extra);
         self.send(text.as_bytes());
     }
 
@@ -551,7 +557,7 @@ fn loopback(port: u16) -> libc::sockaddr_in {
 }
 
 /// The length of the first message, once all of it is there (RFC 3261 section 18.3).
-fn whole_len(bytes: &[u8]) -> Option<usize> {
+pub fn whole_len(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let message = Message::parse(&String::from_utf8_lossy(&bytes[..head]));
     let body: usize = message.header("Content-Length").and_then(|len| len.parse().ok()).unwrap_or(0);

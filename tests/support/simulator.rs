@@ -75,8 +75,12 @@ impl Simulator {
 
     /// `GET` on the control API.
     pub fn get(&self, path: &str) -> Value {
-        let mut response = ureq::get(self.url(path)).call().expect("the control API answers");
-        serde_json::from_str(&response.body_mut().read_to_string().expect("a body")).expect("JSON")
+        self.control().get(path)
+    }
+
+    /// The control API alone, for a thread.
+    pub fn control(&self) -> Control {
+        Control { url: self.fact("control").to_owned() }
     }
 
     /// `PUT` on the control API: `/tokens/…`, `/behaviour/…`, `/keys/…`, `/oauth`, `/limits`.
@@ -104,6 +108,19 @@ impl Simulator {
 
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.fact("control"))
+    }
+}
+
+/// Where the control API of a simulator is.
+pub struct Control {
+    url: String,
+}
+
+impl Control {
+    /// `GET`
+    pub fn get(&self, path: &str) -> Value {
+        let mut response = ureq::get(format!("{}{path}", self.url)).call().expect("the control API answers");
+        serde_json::from_str(&response.body_mut().read_to_string().expect("a body")).expect("JSON")
     }
 }
 

@@ -17,7 +17,8 @@ use voip_push::config::{InForce, Settings};
 use voip_push::model::{Push, Report};
 use voip_push::process::SharedCounters;
 use voip_push::sender::{Hub, Refused, Sender};
-use voip_push::stats::Stats;
+use voip_push::stats::{Counted, Stats};
+use voip_push::store::Stores;
 
 /// What submitter and sender share.
 struct Ends {
@@ -84,8 +85,8 @@ struct Pair {
 impl Pair {
     fn start(job: &Job) -> Pair {
         let settings = settings(&job.config);
-        let stats = Arc::new(Stats::new(settings.apps()).unwrap());
-        let hub = Hub::new(&settings, &stats).unwrap();
+        let stats = Arc::new(Stats::new(Counted { apps: settings.apps(), ..Counted::default() }).unwrap());
+        let hub = Hub::new(&settings, &stats, &Stores::unshared(&settings.store)).unwrap();
         let in_force = Arc::new(InForce::new(settings, |_| ()).unwrap());
         let ends = Rc::new(Ends::new());
         let sender = machine::fork(|| {

@@ -4,6 +4,7 @@
 
 use std::io::Write;
 
+use voip_push::clock::now_ms;
 use voip_push::config::Settings;
 use voip_push::model::{Event, Happening, User, utc};
 use voip_push::service::{TimelineFile, open_store, verdict};
@@ -70,8 +71,7 @@ pub fn user(args: &UserArgs) -> Result<(), Failure> {
 
 fn devices(settings: &Settings, user: &User) -> Result<String, Failure> {
     let failed = |error: voip_push::service::StoreError| Failure::Failed(error.to_string());
-    let now_ms = super::token::now_ms();
-    let devices = open_store(&settings.store).and_then(|mut store| store.devices(user, now_ms));
+    let devices = open_store(&settings.store).and_then(|mut store| store.devices(user, now_ms()));
     let devices = devices.map_err(failed)?;
     if devices.is_empty() {
         return Ok(format!(

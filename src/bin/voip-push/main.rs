@@ -46,6 +46,8 @@ enum Command {
     #[command(hide = true)]
     Man(man::Args),
     Serve(serve::Args),
+    #[command(hide = true)]
+    OpenModule(check::OpenModule),
 }
 
 /// Why a subcommand did not succeed; the text is one line without secrets.
@@ -91,6 +93,7 @@ fn main() -> ExitCode {
         Command::Token(args) => token::run(&args),
         Command::Man(args) => man::run(&args, Cli::command()),
         Command::Serve(args) => serve::run(&args),
+        Command::OpenModule(args) => check::open_module(&args),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     if matches!(failure, Failure::Told(_)) {

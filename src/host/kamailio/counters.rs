@@ -3,8 +3,8 @@
 //! It refuses to count anything: it only shows.
 
 use super::symbols::core;
-use crate::host::panic_caught;
-use crate::service::{Service, installed};
+use crate::host::{panic_caught, shown};
+use crate::service::Service;
 use std::ffi::{CString, c_int, c_long, c_void};
 use std::ptr;
 
@@ -14,12 +14,12 @@ const NO_RESET: c_int = 1;
 /// Registers every counter with Kamailio, which asks for its value when somebody looks. Before the fork. One that Kamailio does
 /// not take (two apps whose names differ only in their punctuation) is left out with a warning: the RPC has it.
 pub fn register(service: &Service) {
-    for (at, reading) in service.stats().read().iter().enumerate() {
+    shown::tell(service, |at, reading| {
         let name = reading.flat_name();
         if !register_at(at, &name, reading.help) {
             log::warn!("Kamailio has a statistic {name} already; see the RPC voip_push.stats for this one");
         }
-    }
+    });
 }
 
 fn register_at(at: usize, name: &str, help: &str) -> bool {
@@ -33,10 +33,5 @@ fn register_at(at: usize, name: &str, help: &str) -> bool {
 }
 
 unsafe extern "C" fn value_at(_handle: u16, position: *mut c_void) -> c_long {
-    panic_caught(0, || {
-        let readings = installed().map(|service| service.stats().read()).unwrap_or_default();
-        readings
-            .get(position.addr())
-            .map_or(0, |reading| c_long::try_from(reading.value).unwrap_or(c_long::MAX))
-    })
+    panic_caught(0, || c_long::try_from(shown::value_at(position.addr())).unwrap_or(c_long::MAX))
 }

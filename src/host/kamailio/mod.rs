@@ -133,8 +133,8 @@ fn config_file() -> PathBuf {
     Path::new(OsStr::from_bytes(text.to_bytes())).to_owned()
 }
 
-/// In each process as it starts; in the first one, so that it forks the sender's. Nothing is opened: the service opens what it
-/// needs in the worker that first uses it.
+/// In each process as it starts; in the first one, so that it forks the sender's. Nothing is opened but a worker's way to a shared
+/// token store: the service opens what it needs in the worker that first uses it.
 extern "C" fn child_init(rank: c_int) -> c_int {
     panic_caught(-1, || {
         if rank == FIRST_PROCESS {
@@ -142,6 +142,9 @@ extern "C" fn child_init(rank: c_int) -> c_int {
         }
         if rank > 0 {
             functions::this_process_is_a_worker();
+            if let Some(service) = service::installed() {
+                service.reach_store();
+            }
         }
         // Before the workers are forked, Kamailio asks the first process once as if it were one.
         if rank != BEFORE_FORKS {

@@ -1,10 +1,11 @@
-//! What an administrator asks the module with `kamcmd`: the counters, the calls that wait, the tokens in quarantine, and to read its
-//! configuration again.
+//! What an administrator asks the module with `kamcmd`: the counters, a user's devices, a test push, the calls that wait, the tokens
+//! in quarantine, and to read its configuration again.
 //!
-//! It refuses to touch calls and pushes in the process that is asked: the sender does, and is told.
+//! It refuses to touch calls and pushes in the process that is asked: the sender does, and is told. And it shows no token whole.
 
 use super::layout::{Rpc, RpcExport};
 use super::sender;
+use crate::host::facts::{self, Fact, Facts};
 use crate::host::note::Note;
 use crate::host::panic_caught;
 use crate::host::table::Table;
@@ -15,11 +16,13 @@ use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr;
 
 /// The RPC commands, and a row of zeros.
-pub static RPC: Table<[RpcExport; 7]> = Table::new([
+pub static RPC: Table<[RpcExport; 9]> = Table::new([
     row(c"voip_push.stats", stats, &STATS_DOC),
     row(c"voip_push.latency", latency, &LATENCY_DOC),
     row(c"voip_push.calls", calls, &CALLS_DOC),
-    row(c"voip_push.quarantine", quarantine, &QUARANTINE_DOC),
+    list(c"voip_push.tokens", tokens, &TOKENS_DOC),
+    list(c"voip_push.send", send, &SEND_DOC),
+    list(c"voip_push.quarantine", quarantine, &QUARANTINE_DOC),
     row(c"voip_push.reload", reload, &RELOAD_DOC),
     row(c"voip_push.log_level", log_level, &LOG_LEVEL_DOC),
     RpcExport { name: ptr::null(), function: None, doc_str: ptr::null(), flags: 0 },
@@ -32,9 +35,13 @@ static LATENCY_DOC: Doc = doc(c"How long pushes took: buckets of Prometheus' his
 static CALLS_DOC: Doc = doc(
     c"How many calls wait for a phone; with 'release', all go on in their routes, as when the server stops.",
 );
-static QUARANTINE_DOC: Doc =
-    doc(c"What is to be done with dead tokens in quarantine: 'release' deletes them, 'drop' keeps them.");
-
+static QUARANTINE_DOC: Doc = doc(
+    c"Dead tokens in quarantine: 'list' shows them by credential, 'release' deletes them, 'drop' keeps them.",
+);
+static TOKENS_DOC: Doc = doc(c"The devices of a user, without their whole tokens.");
+static SEND_DOC: Doc = doc(
+    c"Pushes a call to the devices of a user, waits as long as call.wait_ms says, and shows what the providers answered.",
+);
 static RELOAD_DOC: Doc = doc(
     c"Reads the configuration and the keys again and puts them in force; where something is wrong, all stays as it was.",
 );
@@ -53,12 +60,21 @@ const fn row(
     RpcExport { name: name.as_ptr(), function: Some(function), doc_str: doc.first(), flags: 0 }
 }
 
+/// One that answers with several structures (`RPC_RET_ARRAY`, which JSON-RPC wants to know).
+const fn list(
+    name: &'static CStr,
+    function: unsafe extern "C" fn(*const Rpc, *mut c_void),
+    doc: &'static Doc,
+) -> RpcExport {
+    RpcExport { flags: 1, ..row(name, function, doc) }
+}
+
 /// One structure with every counter as `name{labels}`. RPC has no 64-bit numbers in old versions, so a larger count is text.
 unsafe extern "C" fn stats(rpc: *const Rpc, context: *mut c_void) {
     // SAFETY: as Kamailio calls an RPC command.
     unsafe {
         answer(rpc, context, |service, answer| {
-            for Reading { name, labels, value, .. } in service.stats().read() {
+            for Reading { name, labels, value, .. } in service.readings() {
                 answer.add(&format!("{name}{labels}"), value);
             }
             Ok(())
@@ -91,14 +107,47 @@ unsafe extern "C" fn calls(rpc: *const Rpc, context: *mut c_void) {
     };
 }
 
+/// One structure for each device.
+unsafe extern "C" fn tokens(rpc: *const Rpc, context: *mut c_void) {
+    // SAFETY: as Kamailio calls an RPC command.
+    unsafe {
+        answer(rpc, context, |service, answer| {
+            let Some(user) = answer.word() else { return Err(Fault::Usage(c"usage: voip_push.tokens USER")) };
+            answer.add_each(facts::devices(service, &user)?);
+            Ok(())
+        })
+    };
+}
+
+/// One structure about the call, and one for each answer.
+unsafe extern "C" fn send(rpc: *const Rpc, context: *mut c_void) {
+    // SAFETY: as Kamailio calls an RPC command.
+    unsafe {
+        answer(rpc, context, |service, answer| {
+            let Some(user) = answer.word() else {
+                return Err(Fault::Usage(c"usage: voip_push.send USER [CALLER [CALL-ID]]"));
+            };
+            let (caller, call_id) = (answer.word().unwrap_or_default(), answer.word().unwrap_or_default());
+            let tried = facts::send(service, &user, &caller, &call_id)?;
+            answer.add_each([tried.call]);
+            answer.add_each(tried.answers);
+            Ok(())
+        })
+    };
+}
+
 unsafe extern "C" fn quarantine(rpc: *const Rpc, context: *mut c_void) {
     // SAFETY: as Kamailio calls an RPC command.
     unsafe {
         answer(rpc, context, |service, answer| {
             let action = match answer.word().as_deref() {
+                Some("list") => {
+                    answer.add_each(facts::wards(service));
+                    return Ok(());
+                }
                 Some("release") => QuarantineAction::Release,
                 Some("drop") => QuarantineAction::Drop,
-                _ => return Err(Fault::Usage(c"usage: voip_push.quarantine release|drop")),
+                _ => return Err(Fault::Usage(c"usage: voip_push.quarantine list|release|drop")),
             };
             let tokens = service.stats().get(Counter::InQuarantine);
             service.quarantine(action)?;
@@ -212,6 +261,19 @@ impl Answer {
         let Some(structure) = self.structure() else { return };
         // SAFETY: as above, with a C string.
         unsafe { ((*self.rpc).struct_add)(structure, c"s".as_ptr(), name.as_ptr(), value.as_ptr()) };
+    }
+
+    /// A structure of its own for each.
+    fn add_each(&mut self, each: impl IntoIterator<Item = Facts>) {
+        for facts in each {
+            self.structure = ptr::null_mut();
+            for (name, fact) in facts {
+                match fact {
+                    Fact::Number(number) => self.add(name, number),
+                    Fact::Text(text) => self.add_text(name, &text),
+                }
+            }
+        }
     }
 
     /// The structure of the answer, begun now where it was not.

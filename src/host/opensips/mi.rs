@@ -4,8 +4,9 @@
 
 use super::layout::Abi;
 use super::symbols::core;
+use crate::host::facts::{self, Fact, Facts};
 use crate::host::panic_caught;
-use crate::model::{Device, Invalid};
+use crate::model::Invalid;
 use crate::service::{Error, LogLevel, QuarantineAction, Service, installed};
 use crate::stats::{Counter, Reading};
 use std::ffi::{CStr, c_char, c_double, c_int, c_void};
@@ -47,14 +48,14 @@ const ROWS: [Row; 7] = [
     },
     Row {
         name: c"voip_push:send",
-        help: c"Pushes a call to the devices of a user and waits. Params: user call_id [caller]",
+        help: c"Pushes a call to the devices of a user, waits and shows the answers. Params: user [call_id [caller]]",
         command: send,
         parameters: &[c"user", c"call_id", c"caller"],
-        needed: 2,
+        needed: 1,
     },
     Row {
         name: c"voip_push:quarantine",
-        help: c"What is to be done with dead tokens in quarantine. Params: action (release deletes them, drop keeps them)",
+        help: c"Dead tokens in quarantine. Params: action (list shows them by credential, release deletes them, drop keeps them)",
         command: quarantine,
         parameters: &[c"action"],
         needed: 1,
@@ -109,7 +110,7 @@ unsafe extern "C" fn stats(params: *const c_void, _: *mut c_void) -> *mut c_void
     // SAFETY: as OpenSIPS calls an MI command.
     unsafe {
         answer(params, |service, _, item| {
-            for Reading { name, labels, value, .. } in service.stats().read() {
+            for Reading { name, labels, value, .. } in service.readings() {
                 item.number(&format!("{name}{labels}"), value);
             }
             Ok(())
@@ -131,22 +132,10 @@ unsafe extern "C" fn tokens(params: *const c_void, _: *mut c_void) -> *mut c_voi
     // SAFETY: as OpenSIPS calls an MI command.
     unsafe {
         answer(params, |service, asked, item| {
-            let devices = service.lookup(&asked.text(c"user")?)?;
-            let Some(list) = item.list("devices") else { return Ok(()) };
-            devices.iter().for_each(|device| describe(&list, device));
+            item.each("devices", facts::devices(service, &asked.text(c"user")?)?);
             Ok(())
         })
     }
-}
-
-fn describe(list: &Item, device: &Device) {
-    let Some(entry) = list.entry() else { return };
-    entry.text("platform", device.platform.as_str());
-    entry.text("provider", device.provider().as_str());
-    entry.text("app", device.app.as_deref().unwrap_or_default());
-    entry.text("device_id", &device.device_id);
-    entry.text("token", &format!("{:?}", device.token));
-    entry.number("registered_unix_ms", u64::try_from(device.registered_at_ms).unwrap_or(0));
 }
 
 unsafe extern "C" fn send(params: *const c_void, _: *mut c_void) -> *mut c_void {
@@ -154,9 +143,9 @@ unsafe extern "C" fn send(params: *const c_void, _: *mut c_void) -> *mut c_void 
     unsafe {
         answer(params, |service, asked, item| {
             let (user, call_id) = (asked.text(c"user")?, asked.text(c"call_id")?);
-            let report = service.send(&user, &asked.text(c"caller")?, &call_id)?;
-            item.number("devices", report.devices as u64);
-            item.number("accepted", report.accepted() as u64);
+            let tried = facts::send(service, &user, &asked.text(c"caller")?, &call_id)?;
+            item.facts(tried.call);
+            item.each("answers", tried.answers);
             Ok(())
         })
     }
@@ -167,9 +156,13 @@ unsafe extern "C" fn quarantine(params: *const c_void, _: *mut c_void) -> *mut c
     unsafe {
         answer(params, |service, asked, item| {
             let action = match asked.text(c"action")?.as_str() {
+                "list" => {
+                    item.each("credentials", facts::wards(service));
+                    return Ok(());
+                }
                 "release" => QuarantineAction::Release,
                 "drop" => QuarantineAction::Drop,
-                _ => return Err(Invalid::new("action", "is neither release nor drop").into()),
+                _ => return Err(Invalid::new("action", "is none of list, release and drop").into()),
             };
             let tokens = service.stats().get(Counter::InQuarantine);
             service.quarantine(action)?;
@@ -289,6 +282,24 @@ impl Item {
         let (name_start, value_start) = (name.as_ptr().cast(), value.as_ptr().cast());
         // SAFETY: as above; the value is copied as well.
         unsafe { (core().add_mi_string)(self.0, name_start, len(name), value_start, len(value)) };
+    }
+
+    fn facts(&self, facts: Facts) {
+        for (name, fact) in facts {
+            match fact {
+                Fact::Number(number) => self.number(name, number),
+                Fact::Text(text) => self.text(name, &text),
+            }
+        }
+    }
+
+    /// A list with an object for each.
+    fn each(&self, name: &str, each: Vec<Facts>) {
+        let Some(list) = self.list(name) else { return };
+        for facts in each {
+            let Some(entry) = list.entry() else { return };
+            entry.facts(facts);
+        }
     }
 
     fn list(&self, name: &str) -> Option<Item> {

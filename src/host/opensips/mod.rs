@@ -143,9 +143,15 @@ fn config_file() -> PathBuf {
     Path::new(OsStr::from_bytes(text.to_bytes())).to_owned()
 }
 
-/// In each process as it starts. Nothing is opened: the service opens what it needs in the worker that first uses it.
-extern "C" fn child_init(_rank: c_int) -> c_int {
+/// In each process as it starts. Nothing is opened but a worker's way to a shared token store: the service opens what it needs in the worker
+/// that first uses it.
+extern "C" fn child_init(rank: c_int) -> c_int {
     panic_caught(-1, || {
+        if rank > 0
+            && let Some(service) = service::installed()
+        {
+            service.reach_store();
+        }
         sender::this_is_another_process();
         0
     })

@@ -3,8 +3,8 @@
 //! It refuses to count anything: it only shows.
 
 use super::symbols::core;
-use crate::host::panic_caught;
-use crate::service::{Service, installed};
+use crate::host::{panic_caught, shown};
+use crate::service::Service;
 use std::ffi::{CString, c_ulong, c_ushort, c_void};
 use std::ptr;
 
@@ -14,12 +14,12 @@ const ASKED: c_ushort = 1 | 8;
 /// Registers every counter with OpenSIPS, which asks for its value when somebody looks. Before the fork. One that OpenSIPS does not
 /// take (two apps whose names differ only in their punctuation) is left out with a warning: the MI command has it.
 pub fn register(service: &Service) {
-    for (at, reading) in service.stats().read().iter().enumerate() {
+    shown::tell(service, |at, reading| {
         let name = reading.flat_name();
         if !register_at(at, &name) {
             log::warn!("OpenSIPS does not take the statistic {name}; see the MI command voip_push:stats");
         }
-    }
+    });
 }
 
 fn register_at(at: usize, name: &str) -> bool {
@@ -41,8 +41,5 @@ fn register_at(at: usize, name: &str) -> bool {
 }
 
 unsafe extern "C" fn value_at(position: *mut c_void) -> c_ulong {
-    panic_caught(0, || {
-        let readings = installed().map(|service| service.stats().read()).unwrap_or_default();
-        readings.get(position.addr()).map_or(0, |reading| reading.value)
-    })
+    panic_caught(0, || shown::value_at(position.addr()))
 }

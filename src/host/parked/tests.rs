@@ -14,7 +14,7 @@ struct Rig {
 
 fn rig() -> Rig {
     let waiting = Box::leak(Box::new(Waiting::new().unwrap()));
-    let stats = Box::leak(Box::new(Stats::new([]).unwrap()));
+    let stats = Box::leak(Box::new(Stats::new(crate::stats::Counted::default()).unwrap()));
     Rig { parked: Parked::new(waiting, stats, 30 * SECOND), now: Instant::now() }
 }
 

@@ -71,6 +71,28 @@ fn told(contact: &str, end: &End) -> Vec<(String, End)> {
 }
 
 #[test]
+fn a_phone_of_which_nothing_else_was_known_is_the_one_that_the_call_went_to() {
+    let mut rig = rig();
+    rig.all.remember(Remember { devices: 1, ..call(ID, 10) }, rig.now);
+    let moment = rig.all.waiting.wake("bob").unwrap();
+    let somebody = Wake {
+        user: "bob".to_owned(),
+        aor: String::new(),
+        moment,
+        tells_contacts: false,
+        contacts: Vec::new(),
+        phone: String::new(),
+        registered: 0,
+    };
+    rig.all.wake(&somebody, SECOND, rig.now);
+    assert!(rig.all.rung(ID, "a1", rig.now), "it is one that was pushed");
+    assert!(!rig.all.rung(ID, "b1", rig.now), "and the only one");
+    rig.over(End::Answered);
+    rig.now += SECOND;
+    assert_eq!(rig.wakes(&["c1"]), [], "the call is not told to the phone that has had it");
+}
+
+#[test]
 fn each_late_phone_is_told_once_and_none_that_the_call_went_to() {
     let mut rig = rig();
     rig.remember();

@@ -32,8 +32,7 @@ impl PushProvider for Apns {
     }
 
     fn name(&self) -> String {
-        let ApnsCredential { team_id, key_id, environment, .. } = &self.credential;
-        format!("apns {} team {team_id} key {key_id}", environment.as_str())
+        self.credential.name()
     }
 
     fn signer(&self) -> String {

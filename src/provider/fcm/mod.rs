@@ -34,7 +34,7 @@ impl PushProvider for Fcm {
     }
 
     fn name(&self) -> String {
-        format!("fcm project {}", self.credential.project_id)
+        self.credential.name()
     }
 
     fn signer(&self) -> String {

@@ -4,8 +4,9 @@
 
 use super::talk::LENGTH;
 use super::{Common, Heard, OLDEST, STREAM};
+use crate::clock::{now_ms, now_s};
 use crate::engine::{Engine, EngineError, Place, Value, cmd, from_redis_value};
-use crate::stats::{Counter, now_ms};
+use crate::stats::Counter;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
@@ -41,7 +42,7 @@ pub(super) fn listen(common: &Common, heard: &Sender<Heard>) {
                     log::warn!("other machines are not heard: {error}");
                     Instant::now()
                 });
-                common.stats.set(Counter::NodeLagMs, millis(since.elapsed()));
+                common.stats.set(Counter::NodeLag, since.elapsed().as_secs());
                 sleep(PAUSE);
             }
         }
@@ -65,9 +66,9 @@ impl Ear<'_> {
     fn begin(&mut self) -> Result<(), EngineError> {
         let (within, key) = (self.common.settings.write, self.common.key(STREAM));
         let time = self.engine.run_at(&Place::OfKey(key.clone().into_bytes()), &cmd("TIME"), within)?;
-        let (seconds, micros): (u64, u64) = from_redis_value(time).unwrap_or((now_ms() / 1000, 0));
+        let (seconds, micros): (u64, u64) = from_redis_value(time).unwrap_or((now_s().unsigned_abs(), 0));
         let engine_ms = seconds * 1000 + micros / 1000;
-        self.ahead_ms = engine_ms as i64 - now_ms() as i64;
+        self.ahead_ms = engine_ms as i64 - now_ms();
         let mut end = |command: &str, from: &str, to: &str| {
             let look = cmd(command).arg(&key).arg(from).arg(to).arg("COUNT").arg(1).to_owned();
             let found: Vec<Entry> = from_redis_value(self.engine.run(&look, within)?).unwrap_or_default();
@@ -103,10 +104,10 @@ impl Ear<'_> {
         for (id, fields) in entries(answer) {
             let Some(id) = parse_id(&id) else { continue };
             (self.from, self.seen) = (Some(id), Some(id));
-            lag_ms = (now_ms() as i64 + self.ahead_ms).saturating_sub_unsigned(id.0).max(0).unsigned_abs();
+            lag_ms = (now_ms() + self.ahead_ms).saturating_sub_unsigned(id.0).max(0).unsigned_abs();
             self.hand_on(&fields, Duration::from_millis(lag_ms));
         }
-        self.common.stats.set(Counter::NodeLagMs, lag_ms);
+        self.common.stats.set(Counter::NodeLag, lag_ms / 1000);
         Ok(())
     }
 

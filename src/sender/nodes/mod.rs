@@ -12,6 +12,7 @@ mod word;
 pub(super) use word::Word;
 
 use super::window::Mixed;
+use crate::clock::since_1970;
 use crate::config::{EngineSettings, Settings};
 use crate::model::{Call, Push, folded};
 use crate::process::{THREAD_NAME, spawn_quiet};
@@ -24,7 +25,7 @@ use std::hash::BuildHasher;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use talk::Said;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -158,7 +159,7 @@ impl Nodes {
 }
 
 fn a_name() -> String {
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let time = since_1970();
     // The standard library's hasher is seeded by the system.
     format!("{:x}-{:x}-{:x}", RandomState::new().hash_one(0), std::process::id(), time.as_micros())
 }

@@ -6,12 +6,13 @@ use super::answer::Answer;
 use super::record::Words;
 use super::saga::{Entry, Stored, Written};
 use super::{Budget, RedisStore, scripts};
+use crate::clock::now_ms;
 use crate::engine::{Cmd, Place, Value, cmd};
 use crate::model::{Device, User};
 use crate::store::{Imported, Registered, StoreError, ToImport};
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// So many keys an engine looks at for a page.
 const PAGE: u32 = 1000;
@@ -19,6 +20,9 @@ const PAGE: u32 = 1000;
 const BATCH: usize = 500;
 /// How long a page or a batch may take; nobody waits for it but an administrator.
 const WITHIN: Duration = Duration::from_secs(30);
+
+/// Work on the keys of a page; false is enough.
+type OnPage<'a> = dyn FnMut(&mut RedisStore, &[Vec<u8>]) -> Result<bool, StoreError> + 'a;
 
 impl RedisStore {
     pub(super) fn tell_each(&mut self, tell: &mut dyn FnMut(Device) -> bool) -> Result<(), StoreError> {
@@ -55,10 +59,7 @@ impl RedisStore {
     }
 
     /// Every user's key once. An engine may name a key twice while it makes room, so those that were seen are remembered.
-    fn each_page(
-        &mut self,
-        work: &mut dyn FnMut(&mut RedisStore, &[Vec<u8>]) -> Result<bool, StoreError>,
-    ) -> Result<(), StoreError> {
+    fn each_page(&mut self, work: &mut OnPage<'_>) -> Result<(), StoreError> {
         let mut seen: HashSet<u64> = HashSet::new();
         for place in self.engine.masters(WITHIN)? {
             let mut cursor = "0".to_owned();
@@ -92,8 +93,7 @@ impl RedisStore {
 
     pub(super) fn import_all(&mut self, devices: &[ToImport]) -> Result<Imported, StoreError> {
         let mut imported = Imported::default();
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let clock_ms = i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX);
+        let clock_ms = now_ms();
         for batch in devices.chunks(BATCH) {
             let entries: Vec<Entry<'_>> = batch.iter().map(|one| entry(one, clock_ms)).collect();
             self.import_batch(&entries, &mut imported)?;

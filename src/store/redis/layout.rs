@@ -115,11 +115,11 @@ mod tests {
         let keys = Keys::new("voip-push");
         let text = |key: Vec<u8>| String::from_utf8(key).unwrap();
         let user = User::parse("{alice}@example.org").unwrap();
-        assert_eq!(text(keys.user(&user)), "voip-push:{345}:u:{alice}@example.org");
-        assert_eq!(text(keys.notes(345)), "voip-push:{345}:n");
+        assert_eq!(text(keys.user(&user)), "voip-push:{295}:u:{alice}@example.org");
+        assert_eq!(text(keys.notes(295)), "voip-push:{295}:n");
         assert_eq!(keys.user_of(&keys.user(&user)), Some("{alice}@example.org"));
         let token = Token::parse(Provider::Apns, &"ab".repeat(32)).unwrap();
-        assert_eq!(text(keys.owners(&token)), "voip-push:t:");
+        assert_eq!(text(keys.owners(&token)), "voip-push:t:BiMU8giFDOxsVOJS0_9Rug");
         assert_eq!(Keys::new("a*").all_users(), "a\\*:{*}:u:*");
         // The test vector of draft-eastlake-fnv-21 for "foobar".
         assert_eq!(fnv(b"foobar"), 0xbf9c_f968);

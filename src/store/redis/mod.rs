@@ -13,7 +13,7 @@ mod scripts;
 
 use super::{Imported, Limits, Refresh, Registered, StoreError, ToImport, TokenStore};
 use crate::config::EngineSettings;
-use crate::engine::{Cmd, Engine, EngineError, EngineTrouble, Script, Value, cmd};
+use crate::engine::{Cmd, Engine, EngineError, EngineTrouble, Script, Value, cmd, slot_of};
 use crate::model::{Device, Environment, NewDevice, Token, User};
 use answer::Answer;
 use layout::{Keys, letter};
@@ -21,6 +21,9 @@ use record::{Odd, Words};
 use saga::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// The version of the layout that is read and written here, and what stands before it in the marker.
+pub const LAYOUT: (u32, &str) = (layout::VERSION, layout::MARKER);
 
 /// Who looks at an engine while an operator waits has at least so long.
 const PREPARE: Duration = Duration::from_secs(3);
@@ -63,20 +66,13 @@ impl From<EngineError> for StoreError {
 }
 
 impl RedisStore {
-    /// Looks whether the engine can be used, and marks it as ours where it is empty. Nothing stays open. An engine that is away is no
-    /// error: a SIP server that starts meanwhile must start, and the store is used as soon as it is there.
+    /// Looks whether the engine can be used, and marks it as ours where it is empty. Nothing stays open.
     ///
     /// # Errors
-    /// The engine refuses us, or holds another layout: one line that says why and what to do.
+    /// The engine is away, which for a SIP server that starts is no reason not to; it refuses us, or holds another layout: one line
+    /// that says why and what to do.
     pub fn prepare(settings: &Arc<EngineSettings>) -> Result<(), StoreError> {
-        let mut store = RedisStore::open(settings);
-        match store.check(Budget::new(PREPARE.max(settings.write))) {
-            Err(error) if error.is_away() => {
-                log::warn!("{error}; it is used as soon as it is there");
-                Ok(())
-            }
-            done => done,
-        }
+        RedisStore::open(settings).check(Budget::new(PREPARE.max(settings.write)))
     }
 
     /// A handle for this process; nobody is asked yet.
@@ -146,8 +142,10 @@ impl RedisStore {
         if replicas == 0 {
             return self.call(script, &call, budget);
         }
-        // In one go, so that both go over one connection: WAIT asks for what that one has written.
-        let wait = cmd("WAIT").arg(replicas).arg(budget.left().as_millis().max(1) as u64).to_owned();
+        // In one go, so that both go over one connection: WAIT asks for what that one has written. There must be time for twice that,
+        // since an engine that does not know the script yet says so after the wait.
+        let patience = (budget.left() * 2 / 5).as_millis().max(1) as u64;
+        let wait = cmd("WAIT").arg(replicas).arg(patience).to_owned();
         let mut answers =
             self.engine.run_many(&[(key, call), (key, wait)], Some(script), budget.left())?.into_iter();
         let (done, have) = (answers.next().unwrap_or(Value::Nil), answers.next());
@@ -156,14 +154,16 @@ impl RedisStore {
             have => {
                 let have = if let Some(Value::Int(have)) = have { have } else { 0 };
                 let why = format!("{have} replicas have the change, and wait_replicas is {replicas}");
-                Err(StoreError::away(format!("{}: {why}", self.engine.settings())))
+                // The engine itself is there, and lookups go on.
+                Err(StoreError::new(format!("{}: {why}", self.engine.settings())))
             }
         }
     }
 
     /// All of a user's devices, expired ones too, with their stamps.
     fn all_of(&mut self, user: &User, budget: Budget) -> Result<Vec<(Device, u64)>, StoreError> {
-        let get = cmd("HGETALL").arg(self.keys.user(user)).to_owned();
+        let mut get = cmd("HGETALL");
+        get.arg(self.keys.user(user));
         let found = self.engine.run(&get, budget.left())?;
         Ok(self.read_all(user, &found))
     }
@@ -231,6 +231,16 @@ impl TokenStore for RedisStore {
             by_time.then_with(|| one.device_id.cmp(&other.device_id))
         });
         Ok(devices)
+    }
+
+    fn reach(&mut self) {
+        // Whoever needs it next is told why it failed.
+        let _ = self.begin();
+    }
+
+    /// Two bits more than a Cluster's slot has.
+    fn part_of(&self, user: &User) -> u16 {
+        slot_of(&self.keys.user(user)) << 2
     }
 
     fn delete(&mut self, user: &User, device_id: Option<&str>) -> Result<usize, StoreError> {

@@ -127,7 +127,7 @@ impl RedisStore {
         budget: Budget,
     ) -> Result<Option<Registered>, StoreError> {
         let [user, notes] = self.slot_of(entry.user);
-        let answer = self.call(&scripts::REGISTER, &entry.call(&user, &notes), budget)?;
+        let answer = self.change(&scripts::REGISTER, &user, entry.call(&user, &notes), budget)?;
         match Stored::of(answer) {
             Stored::TooMany | Stored::Later => Ok(None),
             Stored::Written(written) => {
@@ -197,8 +197,8 @@ impl RedisStore {
         self.change(&scripts::EVICT, &key, call, budget).map(|_| ())
     }
 
-    /// The note is not ours any more. Either somebody has finished it, or has deleted the device meanwhile: then the token's owners were
-    /// told too late that the user is one. Or a failover has lost both: then nothing may be promised.
+    /// The note is not ours any more: somebody has finished it, or has deleted or evicted the device meanwhile. Then the token's owners
+    /// were told too late that the user is one.
     fn look_again(&mut self, entry: &Entry<'_>, written: &Written, budget: Budget) -> Result<(), StoreError> {
         let stamp: u64 = written.stamp.parse().unwrap_or_default();
         let is_it = |token: &Token| {
@@ -208,10 +208,7 @@ impl RedisStore {
         if all.iter().any(|(device, own)| *own >= stamp && is_it(&device.token)) {
             return Ok(());
         }
-        let key = self.token_key(entry);
-        self.disown(&key, entry.user, &written.stamp, budget)?;
-        let why = "the registration was taken back while it was stored";
-        Err(StoreError::away(format!("{}: {why}", self.engine.settings())))
+        self.disown(&self.token_key(entry), entry.user, &written.stamp, budget)
     }
 
     pub(super) fn forget(
@@ -245,11 +242,11 @@ impl RedisStore {
         self.change(&scripts::DISOWN, key, call, budget).map(|_| ())
     }
 
-    /// True where the note was there.
+    /// True where the note was there. Where a failover brings it back, it is done once more.
     fn settle(&mut self, user: &User, field: &str, value: &str, budget: Budget) -> Result<bool, StoreError> {
         let notes = self.keys.notes(layout::bucket_of(user));
         let call = scripts::SETTLE.call(&[&notes]).arg(field).arg(value).to_owned();
-        let struck = self.change(&scripts::SETTLE, &notes, call, budget)?;
+        let struck = self.call(&scripts::SETTLE, &call, budget)?;
         Ok(Answer::of(struck).number() == 1)
     }
 

@@ -2,12 +2,13 @@
 //!
 //! It refuses to take a refusal of the push for a fault: BadDeviceToken is what a token that no device has must get.
 
+use voip_push::clock::now_s;
 use voip_push::config::ApnsCredential;
 use voip_push::model::{Outcome, Provider};
 use voip_push::service::{Authorization, Probe, Probed};
 
 use super::clock::Clocks;
-use super::credential::{now_s, push_to_nobody, reach};
+use super::credential::{push_to_nobody, reach};
 use super::files::with_mode;
 use super::report::Report;
 

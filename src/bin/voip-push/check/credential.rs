@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use voip_push::model::{Call, Device, Platform, Provider, Push, Token, User};
+use voip_push::model::{Call, Device, Platform, Provider, Push, Token, User, utc};
 use voip_push::service::{Probe, Unreached};
 
 use super::report::Report;
@@ -18,7 +18,11 @@ pub fn reach(report: &mut Report, label: &str, probe: &Probe) -> bool {
     let url = probe.origin().base_url();
     match probe.reach() {
         Ok(Ok(reached)) => {
-            report.ok(&about, format!("{url} at {}, {}, HTTP/2", reached.address.ip(), reached.tls));
+            let until = reached.certificate_ends_at_s.map(|ends_at_s| {
+                format!(", certificate until {}", utc(i64::try_from(ends_at_s).unwrap_or(i64::MAX)))
+            });
+            let until = until.unwrap_or_default();
+            report.ok(&about, format!("{url} at {}, {}, HTTP/2{until}", reached.address.ip(), reached.tls));
             true
         }
         Ok(Err(why)) => {
@@ -68,10 +72,4 @@ pub fn push_to_nobody(provider: Provider, app: &str, expires_at_s: i64) -> Optio
     };
     let call = Call::parse("voip-push-check", "voip-push check", "voip-push-check").ok()?;
     Some(Push::new(call, device, expires_at_s, RING, false))
-}
-
-/// When the push to nobody is of no use any more, in seconds since 1970: at once.
-pub fn now_s() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }

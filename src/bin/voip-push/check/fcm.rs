@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
+use voip_push::clock::now_s;
 use voip_push::config::FcmCredential;
 use voip_push::model::{Outcome, Provider};
 use voip_push::service::{Authorization, Probe, Probed};
 
 use super::clock::Clocks;
-use super::credential::{now_s, push_to_nobody, reach};
+use super::credential::{push_to_nobody, reach};
 use super::files::with_mode;
 use super::report::Report;
 

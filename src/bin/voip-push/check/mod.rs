@@ -7,9 +7,11 @@ mod apns;
 mod clock;
 mod credential;
 mod database;
+mod engine;
 mod fcm;
 mod files;
 mod module;
+mod opened;
 mod report;
 mod server_user;
 
@@ -21,6 +23,7 @@ use voip_push::service::Probe;
 use crate::Failure;
 use crate::config_file::ConfigFile;
 use clock::Clocks;
+pub use opened::{Args as OpenModule, run as open_module};
 use report::Report;
 
 /// Look whether everything is in order for phones to ring, and say what is not and what to do.
@@ -32,7 +35,7 @@ use report::Report;
 pub struct Args {
     #[command(flatten)]
     config: ConfigFile,
-    /// Ask no provider: look at files only
+    /// Ask no provider and no Redis: look at files only
     #[arg(long)]
     offline: bool,
     /// The module's file [default: voip_push.so where the SIP server looks for modules]
@@ -69,8 +72,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         if let Some(path) = settings.store.sqlite() {
             database::check(&mut report, path);
         }
+        if let Some(engine) = settings.store.engine() {
+            engine::check(&mut report, engine, args.offline);
+        }
     }
-    module::check(&mut report, args.server.as_deref(), args.module.as_deref());
+    let module = module::check(&mut report, args.server.as_deref(), args.module.as_deref());
+    if let (Some(settings), Some(module)) = (&settings, module) {
+        server_user::check_module(&mut report, settings, &module);
+    }
     report.finish()
 }
 

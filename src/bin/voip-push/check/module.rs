@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use voip_push::host::check_version;
 
+use super::opened;
 use super::report::Report;
 
 /// Where programs of a system administrator are, beside PATH: a user's often lacks them.
@@ -22,8 +23,8 @@ const OPENSIPS_MODULES: [&str; 4] = [
 /// What stands before the version in our module's `module_version`.
 const MARK: &[u8] = b"voip_push ";
 
-/// Looks at the named server, or at those that are installed, and at their module.
-pub fn check(report: &mut Report, server: Option<&Path>, module: Option<&Path>) {
+/// Looks at the named server, or at those that are installed, and at their module; gives back one that is there.
+pub fn check(report: &mut Report, server: Option<&Path>, module: Option<&Path>) -> Option<PathBuf> {
     let servers = match server {
         Some(named) => vec![named.to_owned()],
         None => ["kamailio", "opensips"].iter().filter_map(|name| installed(name)).collect(),
@@ -32,11 +33,17 @@ pub fn check(report: &mut Report, server: Option<&Path>, module: Option<&Path>) 
         report.skipped("server", "neither kamailio nor opensips is installed; --server names one".to_owned());
     }
     let places: Vec<PathBuf> = servers.iter().filter_map(|server| look_at(report, server)).collect();
-    match (module, places.as_slice()) {
-        (Some(module), _) => file(report, module),
-        (None, []) => report.skipped("module", "not looked for; --module names its file".to_owned()),
-        (None, places) => places.iter().for_each(|place| in_place(report, &place.join("voip_push.so"))),
+    let modules: Vec<PathBuf> = match module {
+        Some(module) => vec![module.to_owned()],
+        None => places.iter().map(|place| place.join("voip_push.so")).collect(),
+    };
+    if modules.is_empty() {
+        report.skipped("module", "not looked for; --module names its file".to_owned());
     }
+    for path in &modules {
+        if module.is_some() { file(report, path) } else { in_place(report, path) }
+    }
+    modules.into_iter().find(|path| path.is_file())
 }
 
 fn installed(name: &str) -> Option<PathBuf> {
@@ -110,7 +117,10 @@ fn file(report: &mut Report, module: &Path) {
                 mode & 0o7777
             ),
         ),
-        Some(_) => report.ok("module", format!("{shown}, version {ours}")),
+        Some(_) => match opened::check(module, &bytes) {
+            Ok(found) => report.ok("module", format!("{shown}, version {ours}, {found}")),
+            Err(why) => report.broken("module", format!("{shown} {why}")),
+        },
     }
 }
 

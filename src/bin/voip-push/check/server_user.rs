@@ -27,9 +27,7 @@ struct User {
 
 /// Looks, where root asks and the state directory is somebody else's.
 pub fn check(report: &mut Report, settings: &Settings) {
-    let Some(user) = owner_of(&settings.state_directory).filter(|user| is_root() && user.uid != 0) else {
-        return;
-    };
+    let Some(user) = other_user(settings) else { return };
     let mut files = vec![settings.file.clone()];
     files.extend(settings.apns.iter().map(|apns| apns.key_file.clone()));
     files.extend(settings.fcm.iter().map(|fcm| fcm.account_file.clone()));
@@ -48,6 +46,23 @@ pub fn check(report: &mut Report, settings: &Settings) {
             format!("{name} may not read {shown} (mode {mode:04o}); run: chgrp {group} {shown} && chmod {wanted} {shown}"),
         );
     }
+}
+
+/// Looks whether that user may load the module: a server that systemd starts as this user was never root.
+pub fn check_module(report: &mut Report, settings: &Settings, module: &Path) {
+    let stop = other_user(settings).and_then(|user| Some((user.stopped_at(module)?, user.name)));
+    if let Some((path, name)) = stop {
+        let (shown, wanted) = (path.display(), if path.is_dir() { "0755" } else { "0644" });
+        report.broken(
+            "module",
+            format!("{name} may not read {shown}, so cannot load it; run: chmod {wanted} {shown}"),
+        );
+    }
+}
+
+/// The SIP server's user, where root asks and it is somebody else.
+fn other_user(settings: &Settings) -> Option<User> {
+    owner_of(&settings.state_directory).filter(|user| is_root() && user.uid != 0)
 }
 
 fn owner_of(directory: &Path) -> Option<User> {

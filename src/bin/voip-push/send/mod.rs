@@ -5,8 +5,7 @@
 mod next;
 mod shown;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use voip_push::clock::now_ms;
 use voip_push::model::{
     Call, Caller, Device, Ended, Environment, Extra, Kind, Media, NewDevice, Outcome, Push, Show,
 };
@@ -227,8 +226,4 @@ fn authorize(args: &Args, probe: &Probe) -> Result<Authorization, Outcome> {
         return Authorization::new("bearer (made when it is sent)", hour, hour);
     }
     probe.authorize()
-}
-
-fn now_ms() -> u128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
 }

@@ -71,7 +71,10 @@ fn prepare(args: &Args) -> Result<Server, Failure> {
         log::warn!("runs as root: the SIP server's user cannot write token databases that root has made");
     }
     let tls = args.cert.as_deref().zip(args.key.as_deref());
-    let tls = tls.map(|(cert, key)| tls::acceptor(cert, key)).transpose()?;
+    let (tls, ends_at_s) = tls.map(|(cert, key)| tls::acceptor(cert, key)).transpose()?.unzip();
+    if let Some(ends_at_s) = ends_at_s.flatten() {
+        service.stats().serves_with(ends_at_s);
+    }
     Ok(Server { service, tls, proxies: args.behind_proxy.clone(), patience: args.patience() })
 }
 

@@ -4,11 +4,12 @@
 
 use std::io::{Read, Write};
 
+use voip_push::clock::now_ms;
 use voip_push::model::{Extra, NewDevice};
 use voip_push::service::{Limits, Registered};
 
 use super::show::parsed;
-use super::{Database, failed, now_ms};
+use super::{Database, failed};
 use crate::Failure;
 
 /// Longest token taken on standard input, in bytes.

@@ -19,8 +19,11 @@ pub enum Format {
 }
 
 impl Format {
-    /// The one that was asked for, or the one that the file's name ends in.
+    /// The one that was asked for, or the one that the file's name ends in; JSON lines through a pipe.
     pub fn of(asked: Option<Format>, file: &Path) -> Result<Format, Failure> {
+        if file == Path::new("-") {
+            return Ok(asked.unwrap_or(Format::Jsonl));
+        }
         let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
         match (asked, ending.to_ascii_lowercase().as_str()) {
             (Some(format), _) => Ok(format),

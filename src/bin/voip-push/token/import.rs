@@ -2,15 +2,17 @@
 //!
 //! It refuses to write anything before every line was looked at: one bad line in a million, and nothing has happened.
 
-use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use voip_push::clock::now_ms;
 use voip_push::service::{Imported, ToImport, TokenStore};
 
+use super::Database;
+use super::checksum::Checksum;
 use super::format::Format;
-use super::{Database, now_ms};
+use super::input::Input;
+use super::record::Record;
 use crate::Failure;
 use crate::progress::Progress;
 
@@ -21,9 +23,10 @@ const BATCH: usize = 500;
 #[derive(clap::Args, Debug)]
 #[command(after_help = COLUMNS)]
 pub struct Import {
-    /// Where from; - is standard input, which is read into memory first
+    /// Where from; - is standard input, which goes into a file without a name in TMPDIR first
+    #[arg(default_value = "-")]
     file: PathBuf,
-    /// How [default: as the file's name ends: .csv or .jsonl]
+    /// How [default: as the file's name ends: .csv or .jsonl; JSON lines on standard input]
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// Look at every line and write nothing
@@ -46,65 +49,41 @@ All lines are looked at before anything is written; a bad one is told by its num
 written, all or none of each 500. What has registered later than the file says stays as it is, so that an import can be
 repeated at any time.";
 
-/// What is read twice: a file, or what standard input held.
-enum Input {
-    File(File),
-    Memory(Vec<u8>),
-}
-
-impl Input {
-    fn open(path: &Path) -> Result<Input, Failure> {
-        let broken = |error: std::io::Error| Failure::Failed(format!("{}: {error}", path.display()));
-        if path == Path::new("-") {
-            let mut held = Vec::new();
-            std::io::stdin().lock().read_to_end(&mut held).map_err(broken)?;
-            return Ok(Input::Memory(held));
-        }
-        let file = File::open(path).map_err(broken)?;
-        let metadata = file.metadata().map_err(broken)?;
-        if metadata.is_file() {
-            return Ok(Input::File(file));
-        }
-        // A pipe can be read once only.
-        let mut held = Vec::new();
-        (&file).read_to_end(&mut held).map_err(broken)?;
-        Ok(Input::Memory(held))
-    }
-
-    fn reread(&self) -> std::io::Result<Box<dyn Read + '_>> {
-        match self {
-            Input::File(file) => {
-                let mut file = file;
-                file.seek(SeekFrom::Start(0))?;
-                Ok(Box::new(file))
-            }
-            Input::Memory(held) => Ok(Box::new(Cursor::new(held))),
-        }
-    }
-}
-
 /// Looks at every line, then writes.
 pub fn run(args: &Import) -> Result<(), Failure> {
     let format = Format::of(args.format, &args.file)?;
-    let job = Job {
+    let mut job = Job {
         input: Input::open(&args.file)?,
         format,
         shown: args.file.display().to_string(),
         from_line: args.from_line,
         now_ms: now_ms(),
+        makes_room: true,
     };
-    let count = job.look()?;
+    let sum = job.look()?;
     if args.dry_run {
-        return super::edit::say(&format!(
-            "{}: {count} devices are in order; nothing was written",
-            job.shown
-        ));
+        return super::edit::say(&format!("{}: {sum}; all are in order; nothing was written", job.shown));
     }
-    let Imported { new, renewed, left } = job.write(&mut *args.database.open()?, count)?;
-    super::edit::say(&format!(
-        "{}: {count} devices: {new} new, {renewed} renewed, {left} left as they were",
-        job.shown
-    ))
+    let settings = args.database.settings()?;
+    job.makes_room = settings.sqlite().is_some();
+    let Imported { new, renewed, left } = job.write(&mut *super::opened(&settings)?, sum.count)?;
+    super::edit::say(&format!("{}: {sum}: {new} new, {renewed} renewed, {left} left as they were", job.shown))
+}
+
+/// Every device of a file, with its line, or what is wrong there.
+pub fn devices<'a>(
+    input: &'a Input,
+    format: Format,
+    shown: &Path,
+) -> Result<impl Iterator<Item = (u64, Result<ToImport, String>)> + 'a, Failure> {
+    let read = input.reread();
+    let read = read.map_err(|error| Failure::Failed(format!("{}: {error}", shown.display())))?;
+    let now_ms = now_ms();
+    Ok(format.read(read).map(move |(line, record)| (line, checked(record, now_ms))))
+}
+
+fn checked(record: Result<Record, String>, now_ms: i64) -> Result<ToImport, String> {
+    record.and_then(|record| record.check(now_ms).map_err(|invalid| invalid.to_string()))
 }
 
 struct Job {
@@ -113,6 +92,8 @@ struct Job {
     shown: String,
     from_line: u64,
     now_ms: i64,
+    /// Whether other writers of the store wait while a batch is written.
+    makes_room: bool,
 }
 
 impl Job {
@@ -121,27 +102,25 @@ impl Job {
         let input = self.input.reread();
         let input = input.map_err(|error| Failure::Failed(format!("{}: {error}", self.shown)))?;
         let lines = self.format.read(input).filter(|(line, read)| *line >= self.from_line || read.is_err());
-        Ok(lines.map(|(line, record)| {
-            (line, record.and_then(|record| record.check(self.now_ms).map_err(|invalid| invalid.to_string())))
-        }))
+        Ok(lines.map(|(line, record)| (line, checked(record, self.now_ms))))
     }
 
-    /// How many devices there are, where every line is in order.
-    fn look(&self) -> Result<u64, Failure> {
+    /// How many devices there are and their checksum, where every line is in order.
+    fn look(&self) -> Result<Checksum, Failure> {
         let mut progress = Progress::of_unknown("looked at");
-        let (mut count, mut bad, mut first) = (0, 0u64, None);
+        let (mut sum, mut bad, mut first) = (Checksum::default(), 0u64, None);
         for (line, device) in self.lines()? {
             match device {
-                Ok(_) => count += 1,
+                Ok(device) => sum.add(&Record::of_import(&device)),
                 Err(why) => {
                     bad += 1;
                     first.get_or_insert((line, why));
                 }
             }
-            progress.at(count + bad);
+            progress.at(sum.count + bad);
         }
         drop(progress);
-        let Some((line, why)) = first else { return Ok(count) };
+        let Some((line, why)) = first else { return Ok(sum) };
         let more = match bad {
             1 => "the only bad line".to_owned(),
             _ => format!("the first of {bad} bad lines"),
@@ -169,7 +148,7 @@ impl Job {
         Ok(total)
     }
 
-    /// Writes a batch, and leaves the database to others for a while: who waits for the lock looks for it only now and then.
+    /// Writes a batch, and leaves an SQLite file to others for a while: who waits for its lock looks for it only now and then.
     fn flush(
         &self,
         store: &mut dyn TokenStore,
@@ -184,7 +163,9 @@ impl Job {
         total.renewed += done.renewed;
         total.left += done.left;
         batch.clear();
-        std::thread::sleep((start.elapsed() / 2).min(Duration::from_millis(100)));
+        if self.makes_room {
+            std::thread::sleep((start.elapsed() / 2).min(Duration::from_millis(100)));
+        }
         Ok(())
     }
 

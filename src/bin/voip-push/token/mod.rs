@@ -2,13 +2,16 @@
 //!
 //! It refuses to show a whole token unless it is asked to, and to hold the database for longer than a moment.
 
+mod checksum;
 mod csv;
 mod edit;
 mod export;
 mod format;
 mod import;
+mod input;
 mod record;
 mod show;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -33,8 +36,10 @@ pub enum Args {
     Delete(edit::Delete),
     /// Register the devices of a CSV or JSON lines file
     Import(import::Import),
-    /// Write all devices to a file that import takes
+    /// Write all devices to a file, or a pipe, that import takes
     Export(export::Export),
+    /// Tell how many devices there are and their checksum, beside those of an export
+    Verify(verify::Verify),
 }
 
 const EXIT_CODES: &str = "\
@@ -45,19 +50,32 @@ Exit codes: 0 it was done, 1 it was not (one line on standard error says why; al
 pub struct Database {
     #[command(flatten)]
     config: ConfigFile,
-    /// The database itself, where there is no configuration
-    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    /// The database itself, where there is no configuration: an SQLite file, or the URL of a Redis or Valkey without a password
+    #[arg(long, value_name = "FILE|URL", conflicts_with = "config")]
     database: Option<PathBuf>,
 }
 
 impl Database {
     /// Opens it, making it where it is not there yet.
     pub fn open(&self) -> Result<Box<dyn TokenStore>, Failure> {
-        let store = match &self.database {
-            Some(named) => StoreSettings::Sqlite(named.clone()),
-            None => self.configured()?.store,
-        };
-        prepare_store(&store).and_then(|()| open_store(&store)).map_err(failed)
+        opened(&self.settings()?)
+    }
+
+    /// The same, and what it is called.
+    pub fn open_named(&self) -> Result<(Box<dyn TokenStore>, String), Failure> {
+        let settings = self.settings()?;
+        Ok((opened(&settings)?, settings.to_string()))
+    }
+
+    /// What it is.
+    pub fn settings(&self) -> Result<StoreSettings, Failure> {
+        let Some(named) = &self.database else { return Ok(self.configured()?.store) };
+        match named.to_str() {
+            Some(url) if url.starts_with("redis") && url.contains("://") => {
+                StoreSettings::of_url(url).map_err(|error| Failure::Usage(format!("{url} {}", error.why())))
+            }
+            _ => Ok(StoreSettings::Sqlite(named.clone())),
+        }
     }
 
     /// Keys that are not in order are no reason to refuse a look at the tokens.
@@ -73,6 +91,11 @@ impl Database {
     }
 }
 
+/// Opens a store, making it where it is not there yet.
+fn opened(settings: &StoreSettings) -> Result<Box<dyn TokenStore>, Failure> {
+    prepare_store(settings).and_then(|()| open_store(settings)).map_err(failed)
+}
+
 /// Does it.
 pub fn run(args: &Args) -> Result<(), Failure> {
     match args {
@@ -82,14 +105,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         Args::Delete(which) => edit::delete(which),
         Args::Import(file) => import::run(file),
         Args::Export(file) => export::run(file),
+        Args::Verify(file) => verify::run(file),
     }
 }
 
 fn failed(error: StoreError) -> Failure {
     Failure::Failed(error.to_string())
-}
-
-pub(super) fn now_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

@@ -73,6 +73,26 @@ impl Record {
         }
     }
 
+    /// What a store tells once it has taken this device.
+    pub fn of_import(one: &ToImport) -> Record {
+        let device = &one.device;
+        let text = |text: &str| Some(text.to_owned());
+        let alert = device.alert.as_deref();
+        Record {
+            user: device.user.as_str().to_owned(),
+            token: device.token.expose().to_owned(),
+            platform: device.platform.as_str().to_owned(),
+            provider: text(device.token.provider().as_str()),
+            device_id: text(&device.device_id),
+            app: device.app.clone(),
+            environment: device.environment.and_then(|environment| text(environment.as_str())),
+            registered_at_ms: Some(one.registered_at_ms),
+            expires_at_ms: one.expires_at_ms,
+            alert_token: alert.and_then(|alert| text(alert.token.expose())),
+            alert_app: alert.and_then(|alert| alert.app.clone()),
+        }
+    }
+
     /// Sets the column at this place of [`COLUMNS`]; an empty text is an absent one.
     pub fn set(&mut self, place: usize, text: String) -> Result<(), String> {
         let time = |text: &str| text.parse().map_err(|_| format!("{}: is not a number", COLUMNS[place]));

@@ -7,9 +7,10 @@ mod view;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use voip_push::clock::now_s;
 use voip_push::model::utc;
 
 use crate::Failure;
@@ -86,8 +87,7 @@ fn show(server: &Server, first: Numbers, every: Duration) -> Result<(), Failure>
 /// On a terminal, each page takes the place of the last.
 fn page(server: &Server, now: &Numbers, before: Option<(&Numbers, Duration)>, is_terminal: bool) -> String {
     let start = if is_terminal { "\x1b[H\x1b[2J" } else { "" };
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let time = utc(i64::try_from(time).unwrap_or(i64::MAX));
+    let time = utc(now_s());
     format!("{start}voip_push, asked by {}, {time}\n\n{}", server.name(), view::page(now, before))
 }
 

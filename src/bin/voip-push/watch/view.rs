@@ -18,10 +18,17 @@ pub fn page(now: &Numbers, before: Option<(&Numbers, Duration)>) -> String {
     lines.extend(rows);
     lines.push(String::new());
     lines.push(format!("{:<64} {:>12}", "level", "now"));
-    let levels = now.0.iter().filter(|(name, _)| !is_counter(name) && !name.contains("_bucket{"));
-    lines.extend(levels.map(|(name, value)| format!("{name:<64} {value:>12}")));
+    let levels = now.0.iter().filter(|(name, value)| is_shown_level(name, **value));
+    lines.extend(levels.map(|(name, value)| format!("{:<64} {value:>12}", plain(name))));
     lines.extend(latencies(now, before.map(|(before, _)| before)));
     lines.join("\n")
+}
+
+/// The age of each key and the end of each certificate change too slowly to be watched, and of each credential only a quarantine that
+/// holds something.
+fn is_shown_level(name: &str, value: u64) -> bool {
+    let is_of_time = || name.contains("_bucket{") || name.contains("_seconds{");
+    !is_counter(name) && !is_of_time() && (value > 0 || !name.contains('{'))
 }
 
 fn is_counter(name: &str) -> bool {
@@ -107,6 +114,25 @@ fn quantile(histogram: &Histogram, part: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_level_is_shown_where_it_says_something_of_this_moment() {
+        for (name, value, is_shown) in [
+            ("queued", 0, true),
+            ("credential_quarantine{provider=\"apns\",credential=\"a\"}", 0, false),
+            ("credential_quarantine{provider=\"apns\",credential=\"a\"}", 3, true),
+            ("key_age_seconds{provider=\"apns\",key=\"a\"}", 90, false),
+            (
+                "provider_certificate_expiry_timestamp_seconds{provider=\"apns\",endpoint=\"a:443\"}",
+                90,
+                false,
+            ),
+            ("push_seconds_bucket{provider=\"apns\",le=\"0.1\"}", 1, false),
+            ("calls_total", 1, false),
+        ] {
+            assert_eq!(is_shown_level(name, value), is_shown, "{name}");
+        }
+    }
 
     fn numbers(rows: &[(&str, u64)]) -> Numbers {
         Numbers(rows.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect())

@@ -1,0 +1,103 @@
+//! The library over real Redis servers that fail in part: a Cluster that has lost slots, a key that is not ours, a value of tomorrow.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "this is how a test fails")]
+
+mod support;
+
+use std::fs;
+use std::time::{Duration, Instant};
+use support::engine::{Cluster, Server, Setup};
+use support::shipped::apns_token;
+use support::{DEADLINE, Scratch, poll, settings};
+use voip_push::model::Extra;
+use voip_push::service::{Error, Service};
+use voip_push::stats::Counter;
+
+/// A service with its tokens in an engine.
+fn service(scratch: &Scratch, url: &str) -> Service {
+    let file = settings::write(scratch);
+    let store = format!("url = \"{url}\"\nstate_directory = \"db\"\nlookup_ms = 1000");
+    fs::write(&file, settings::TOML.replace("url = \"sqlite:db/tokens.db\"", &store)).unwrap();
+    Service::prepare(&file).unwrap()
+}
+
+fn register(service: &Service, user: &str, number: u8) -> Result<(), Error> {
+    service.register(user, &apns_token(number), "ios", &Extra::default()).map(|_| ())
+}
+
+fn is_away(error: &Error) -> bool {
+    matches!(error, Error::Store(why) if why.is_away())
+}
+
+#[test]
+fn a_cluster_that_has_lost_slots_serves_the_others_and_remembers_those() {
+    let scratch = Scratch::new("away-slots");
+    let setup = Setup { appendonly: true, ..Setup::default() }.line("cluster-require-full-coverage no");
+    let mut cluster = Cluster::start(&scratch, &setup);
+    let hosts: Vec<String> = cluster.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+    let service = service(&scratch, &format!("redis-cluster://{}", hosts.join(",")));
+    let users: Vec<String> = (0..60).map(|number| format!("user{number}")).collect();
+    for (user, number) in users.iter().zip(0..) {
+        register(&service, user, number).unwrap();
+    }
+    assert_eq!(service.stats().get(Counter::LookupRemembered), 0);
+
+    cluster.nodes[4].kill();
+    cluster.nodes[1].kill();
+    let began = Instant::now();
+    for user in &users {
+        assert_eq!(service.lookup(user).unwrap().len(), 1, "{user}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "not one deadline for each user");
+    let remembered = service.stats().get(Counter::LookupRemembered);
+    assert!((5..50).contains(&remembered), "a third of the users, and not {remembered} of 60");
+    assert_eq!(service.stats().get(Counter::EngineAway), 1);
+    let unknown: Vec<Error> =
+        (0..60).filter_map(|number| service.lookup(&format!("nobody{number}")).err()).collect();
+    assert!(unknown.iter().any(is_away) && unknown.iter().any(|error| matches!(error, Error::NoDevice)));
+
+    cluster.nodes[1].restart();
+    cluster.nodes[4].restart();
+    cluster.wait_until_whole();
+    let heals = || {
+        let all = users.iter().zip(0..).all(|(user, number)| register(&service, user, number).is_ok());
+        (all && service.stats().get(Counter::EngineAway) == 0).then_some(())
+    };
+    assert!(poll(DEADLINE, heals).is_some());
+    for user in &users {
+        assert_eq!(service.lookup(user).unwrap().len(), 1, "{user}");
+    }
+}
+
+#[test]
+fn a_key_of_another_type_and_a_value_of_tomorrow_are_one_users_trouble() {
+    let scratch = Scratch::new("away-odd");
+    let server = Server::start(&scratch, &Setup::default());
+    let service = service(&scratch, &format!("redis://127.0.0.1:{}", server.port));
+    for (user, number) in [("alice", 1), ("bob", 2), ("carol", 3)] {
+        register(&service, user, number).unwrap();
+    }
+    let key = |user: &str| {
+        let keys = server.ask(&["KEYS", &format!("voip-push:*:u:{user}")]);
+        assert!(keys.starts_with("voip-push:"), "{keys}");
+        keys
+    };
+    let (alice, bob) = (key("alice"), key("bob"));
+    server.ask(&["DEL", &alice]);
+    server.ask(&["SET", &alice, "of somebody else"]);
+    let error = service.lookup("alice").unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("WRONGTYPE: a key under our key_prefix has another type; whose is it?"), "{said}");
+    assert!(!is_away(&error) && !said.contains("alice") && !said.contains('\n'), "{said}");
+    assert!(!is_away(&register(&service, "alice", 1).unwrap_err()));
+
+    let field = server.ask(&["HKEYS", &bob]);
+    let value = server.ask(&["HGET", &bob, &field]);
+    let tomorrow = value.replacen('1', "9", 1);
+    assert!(value.starts_with("1 "), "{value}");
+    server.ask(&["HSET", &bob, &field, &tomorrow]);
+    assert!(matches!(service.lookup("bob"), Err(Error::NoDevice)));
+    assert_eq!(server.ask(&["HGET", &bob, &field]), tomorrow, "it is left out, not deleted");
+    assert_eq!(service.lookup("carol").unwrap().len(), 1);
+    assert_eq!(service.stats().get(Counter::EngineAway), 0);
+}
