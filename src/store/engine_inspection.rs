@@ -19,7 +19,7 @@ const ROUND: usize = 1000;
 const SAMPLE: usize = 200;
 
 /// Commands that a SIP server needs, with arguments that they take; `KEY` stands for a key of ours.
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 21] = [
     &["GET", "KEY"],
     &["SET", "KEY", "1"],
     &["HGETALL", "KEY"],
@@ -34,6 +34,9 @@ const COMMANDS: [&[&str]; 18] = [
     &["ZRANGEBYSCORE", "KEY", "0", "1"],
     &["XADD", "KEY", "*", "a", "1"],
     &["XREAD", "COUNT", "1", "STREAMS", "KEY", "0"],
+    &["XRANGE", "KEY", "-", "+", "COUNT", "1"],
+    &["XREVRANGE", "KEY", "+", "-", "COUNT", "1"],
+    &["XLEN", "KEY"],
     &["EVAL", "return 1", "1", "KEY"],
     &["EVALSHA", "0", "1", "KEY"],
     &["TIME"],

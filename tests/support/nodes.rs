@@ -9,7 +9,9 @@ use super::simulator::Simulator;
 use super::sip::{self, Answer};
 use super::{DEADLINE, poll};
 use serde_json::{Value, json};
+use std::fs::Permissions;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Two SIP servers and their push services; all end with this value.
@@ -41,7 +43,8 @@ impl Nodes {
     pub fn start(name: &str, config: &[(&str, &str)]) -> Nodes {
         let planned: Vec<Planned> = [1, 2].map(|number| plan(name, number)).into();
         let scratch = &planned[0].place.scratch;
-        let engine = Server::start(scratch, &Setup { appendonly: true, ..Setup::default() });
+        let setup = Setup { appendonly: true, ..Setup::default() };
+        let engine = Server::start(scratch, &setup.line(format!("user {}", our_user())));
         let simulator = Simulator::start(scratch, &[]);
         simulator.change_config(config);
         let others: Vec<String> = planned.iter().rev().map(Planned::uri).collect();
@@ -86,13 +89,24 @@ impl Nodes {
     }
 }
 
+/// Name, password and permissions of the user that the documents recommend: all that nodes do must do with these.
+fn our_user() -> &'static str {
+    let page = include_str!("../../docs/store-layout.md");
+    let line = page.lines().find_map(|line| line.strip_prefix("ACL SETUSER "));
+    line.expect("the page has the line")
+}
+
 /// The simulator's settings with what an administrator changes for this node.
 fn config_of(planned: &Planned, simulator: &Simulator, engine: &Server) -> PathBuf {
     let settings = std::fs::read_to_string(simulator.config()).expect("the simulator has written it");
     let line = settings.lines().find(|line| line.starts_with("url = \"sqlite:")).expect("it has a store");
     let ((host, port), own) = (engine.host(), planned.place.scratch.path().display());
+    let password = planned.place.scratch.write("engine-password", "PASSWORD\n");
+    std::fs::set_permissions(&password, Permissions::from_mode(0o640)).expect("the file is ours");
     let store = format!(
-        "url = \"redis://{host}:{port}\"\nstate_directory = \"{own}\"\nlookup_ms = 500\nwrite_ms = 2000"
+        "url = \"redis://{host}:{port}\"\nstate_directory = \"{own}\"\nlookup_ms = 500\nwrite_ms = 2000\n\
+         username = \"voip-push\"\npassword_file = \"{}\"",
+        password.display()
     );
     planned.place.scratch.write("voip-push.toml", settings.replace(line, &store))
 }
