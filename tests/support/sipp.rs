@@ -44,11 +44,9 @@ pub struct Sipp {
 impl Sipp {
     /// Starts one and waits until it has its port. `name` is that of its files in the directory.
     pub fn start(scratch: &Scratch, name: &str, scenario: &Path, args: &[&str]) -> Sipp {
-        let mut sipp = Sipp::spawn(scratch, name, scenario, args);
-        let port = sipp.port;
-        let ready = poll(DEADLINE, || (sipp.has_ended() || is_bound(port)).then_some(()));
-        ready.unwrap_or_else(|| panic!("SIPp does not listen: {}", sipp.screen()));
-        sipp
+        let listens = |sipp: &Sipp| is_bound(sipp.port);
+        Sipp::spawn_until(scratch, name, scenario, args, listens)
+            .unwrap_or_else(|sipp| panic!("SIPp does not listen: {}", sipp.screen()))
     }
 
     /// Starts a phone that registers over TCP, keeps the connection and answers the calls that come over it; waits until it is
@@ -57,13 +55,33 @@ impl Sipp {
         let called = scenario("phone.xml");
         let called = called.to_str().expect("the tree has a path in UTF-8");
         let args = ["-t", "t1", "-m", "1", "-s", user, "-oocsf", called, server];
-        let mut sipp = Sipp::spawn(scratch, name, &scenario("stay.xml"), &args);
         let is_registered = |sipp: &Sipp| {
             sipp.traced().iter().any(|heard| !heard.sent && heard.start.starts_with("SIP/2.0 200"))
         };
-        let ready = poll(DEADLINE, || (sipp.has_ended() || is_registered(&sipp)).then_some(()));
-        assert!(ready.is_some() && !sipp.has_ended(), "the phone does not register: {}", sipp.screen());
+        let mut sipp = Sipp::spawn_until(scratch, name, &scenario("stay.xml"), &args, is_registered)
+            .unwrap_or_else(|sipp| panic!("the phone does not register: {}", sipp.screen()));
+        assert!(!sipp.has_ended(), "the phone does not register: {}", sipp.screen());
         sipp
+    }
+
+    /// Waits until it is ready, or has ended. Where somebody has taken its port meanwhile, another one is tried.
+    fn spawn_until(
+        scratch: &Scratch,
+        name: &str,
+        scenario: &Path,
+        args: &[&str],
+        is_ready: impl Fn(&Sipp) -> bool,
+    ) -> Result<Sipp, Sipp> {
+        loop {
+            let mut sipp = Sipp::spawn(scratch, name, scenario, args);
+            let ready = poll(DEADLINE, || (sipp.has_ended() || is_ready(&sipp)).then_some(()));
+            if ready.is_none() {
+                return Err(sipp);
+            }
+            if !(sipp.has_ended() && sipp.screen().contains("Address already in use")) {
+                return Ok(sipp);
+            }
+        }
     }
 
     fn spawn(scratch: &Scratch, name: &str, scenario: &Path, args: &[&str]) -> Sipp {
