@@ -30,7 +30,7 @@ use std::process::ExitCode;
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
-    /// Everything in under five minutes.
+    /// Everything in some six minutes.
     pub quick: bool,
 }
 

@@ -2,11 +2,12 @@
 //!
 //! It refuses to fail a push: what cannot be written is counted and logged, and will be learned again.
 
+use crate::clock::now_ms;
 use crate::stats::{Counter, Stats};
 use crate::store::{StoreError, Stores, TokenStore};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 pub(super) struct Records {
     stores: Stores,
@@ -54,8 +55,7 @@ pub(super) async fn keep_tidy(records: Rc<Records>) {
         let (stores, store) = (records.stores.clone(), Arc::clone(&records.store));
         let tidying = tokio::task::spawn_blocking(move || {
             let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
-            let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            opened(&mut store, &stores)?.tidy(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
+            opened(&mut store, &stores)?.tidy(now_ms())
         });
         if let Ok(Err(error)) = tidying.await {
             log::debug!("what others have left undone in the store stays so for now: {error}");
