@@ -42,7 +42,7 @@ impl Node {
 
     fn attempt<T>(&mut self, work: impl Fn(&mut Connection) -> RedisResult<T>) -> RedisResult<T> {
         let left = turn::left()?;
-        let done = self.ready(left).and_then(work);
+        let done = work(self.ready(left)?);
         match &done {
             Err(error) if is_broken(error) => {
                 self.connection = None;
@@ -75,10 +75,9 @@ impl Node {
     fn open(&self, left: Duration) -> RedisResult<Connection> {
         turn::check(&self.address)?;
         let opened = redis::Client::open(self.info.clone())?.get_connection_with_timeout(left);
-        opened.inspect_err(|error| {
-            if is_broken(error) {
-                turn::failed(&self.address);
-            }
+        opened.inspect_err(|error| match is_broken(error) {
+            true => turn::failed(&self.address),
+            false => turn::refused(&self.address, error),
         })
     }
 }

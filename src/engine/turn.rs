@@ -29,6 +29,8 @@ pub(super) struct Nodes {
 struct Trouble {
     late: u32,
     until: Instant,
+    /// What a node has said that let nobody in.
+    refusal: Option<RedisError>,
 }
 
 struct Turn {
@@ -85,10 +87,12 @@ pub(super) fn too_late() -> RedisError {
 
 /// Fails where the node is left alone.
 pub(super) fn check(address: &Address) -> Result<(), RedisError> {
-    if is_paused(address) {
-        return Err((ErrorKind::Io, PAUSED).into());
+    if !is_paused(address) {
+        return Ok(());
     }
-    Ok(())
+    let refusal =
+        |turn: &mut Turn| turn.nodes.troubled.get(address).and_then(|trouble| trouble.refusal.clone());
+    Err(with(refusal).flatten().unwrap_or_else(|| (ErrorKind::Io, PAUSED).into()))
 }
 
 pub(super) fn is_paused(address: &Address) -> bool {
@@ -100,8 +104,17 @@ pub(super) fn is_paused(address: &Address) -> bool {
 
 /// The node cannot be reached.
 pub(super) fn failed(address: &Address) {
+    pause(address, None);
+}
+
+/// The node does not let us in. Logging in costs both sides more than a lookup does, and the next attempt would end so, too.
+pub(super) fn refused(address: &Address, refusal: &RedisError) {
+    pause(address, Some(refusal.clone()));
+}
+
+fn pause(address: &Address, refusal: Option<RedisError>) {
     with(|turn| {
-        let trouble = Trouble { late: LATE_ANSWERS, until: Instant::now() + PAUSE };
+        let trouble = Trouble { late: LATE_ANSWERS, until: Instant::now() + PAUSE, refusal };
         turn.nodes.troubled.insert(address.clone(), trouble);
     });
 }
@@ -110,7 +123,8 @@ pub(super) fn failed(address: &Address) {
 pub(super) fn was_late(address: &Address) {
     with(|turn| {
         let now = Instant::now();
-        let trouble = turn.nodes.troubled.entry(address.clone()).or_insert(Trouble { late: 0, until: now });
+        let new = Trouble { late: 0, until: now, refusal: None };
+        let trouble = turn.nodes.troubled.entry(address.clone()).or_insert(new);
         trouble.late += 1;
         if trouble.late >= LATE_ANSWERS {
             trouble.until = now + PAUSE;

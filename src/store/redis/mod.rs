@@ -60,7 +60,8 @@ impl From<EngineError> for StoreError {
     fn from(error: EngineError) -> StoreError {
         match error.trouble {
             EngineTrouble::Away => StoreError::away(error.to_string()),
-            EngineTrouble::Refused | EngineTrouble::Foreign => StoreError::new(error.to_string()),
+            EngineTrouble::Refused => StoreError::refused(error.to_string()),
+            EngineTrouble::Foreign => StoreError::new(error.to_string()),
         }
     }
 }
