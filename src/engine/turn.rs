@@ -3,6 +3,7 @@
 //! It refuses to outlive its turn: what it knows goes back to its engine, which may next be used on another thread.
 
 use super::error::PAUSED;
+use super::opening::Opening;
 use redis::{ErrorKind, RedisError};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,11 +19,21 @@ const LATE_ANSWERS: u32 = 2;
 pub(super) type Address = (String, u16);
 
 /// What is known of the nodes of an engine, kept from turn to turn.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Nodes {
     troubled: HashMap<Address, Trouble>,
     /// Nodes of a Cluster that were seen; any of them can tell the others.
     seen: Vec<Address>,
+    /// Connections that nobody has waited for long enough.
+    opening: HashMap<Address, Opening>,
+    is_before_fork: bool,
+}
+
+impl Nodes {
+    /// Of an engine whose process will fork.
+    pub(super) fn before_fork() -> Nodes {
+        Nodes { is_before_fork: true, ..Nodes::default() }
+    }
 }
 
 #[derive(Debug)]
@@ -139,6 +150,26 @@ pub(super) fn answered(address: &Address) {
             turn.nodes.troubled.remove(address);
         }
     });
+}
+
+/// Whether no thread may be made.
+pub(super) fn is_before_fork() -> bool {
+    with(|turn| turn.nodes.is_before_fork).unwrap_or_default()
+}
+
+/// Whether a connection is being made, or was made meanwhile.
+pub(super) fn is_opening(address: &Address) -> bool {
+    with(|turn| turn.nodes.opening.contains_key(address)).unwrap_or_default()
+}
+
+/// The connection that is being made.
+pub(super) fn take_opening(address: &Address) -> Option<Opening> {
+    with(|turn| turn.nodes.opening.remove(address)).flatten()
+}
+
+/// Leaves it to whoever comes next.
+pub(super) fn keep_opening(address: &Address, opening: Opening) {
+    with(|turn| turn.nodes.opening.insert(address.clone(), opening));
 }
 
 /// The node is one of the Cluster's.
