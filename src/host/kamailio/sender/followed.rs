@@ -8,6 +8,7 @@ use crate::host::kamailio::symbols::forking;
 use crate::host::kamailio::{awaits, park};
 use crate::host::note::{CallId, Follow, Note, ruid_of};
 use crate::host::panic_caught;
+use crate::host::waiting::Moment;
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_uint, c_void};
 
@@ -85,6 +86,13 @@ pub fn went_nowhere(id: CallId) {
     FOLLOWED.with_borrow_mut(|followed| {
         followed.iter_mut().filter(|follow| follow.id == id).for_each(|follow| follow.rung.clear());
     });
+}
+
+/// Since when registrations are of interest to a call that was followed in the route that is being run.
+pub fn followed_since(id: CallId) -> Option<Moment> {
+    FOLLOWED.with_borrow(|followed| {
+        followed.iter().find(|follow| follow.id == id).map(|follow| follow.missed_since)
+    })
 }
 
 /// Whether a call was followed in the route that is being run.

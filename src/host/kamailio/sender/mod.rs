@@ -15,7 +15,7 @@ mod wakes;
 pub use calls::{is_listed, knows, was_rung};
 pub use event::has_event_route;
 pub use followed::{
-    follow_no_more, is_followed, rung_in_hand, take_followed, tell_of_followed, went_nowhere,
+    follow_no_more, followed_since, is_followed, rung_in_hand, take_followed, tell_of_followed, went_nowhere,
 };
 pub use tell::{tell, try_tell};
 

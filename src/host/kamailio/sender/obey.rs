@@ -4,7 +4,7 @@
 
 use super::calls;
 use super::host::SenderHost;
-use crate::host::kamailio::{awaits, reach};
+use crate::host::kamailio::{awaits, park, reach};
 use crate::host::last::Last;
 use crate::host::note::{CallId, Note, ruid_of};
 use crate::host::parked::Verdict;
@@ -30,7 +30,10 @@ impl SenderHost {
                 let (last, _) = self.verdict(report);
                 self.resume(id, &route, last.with_call(&user, &sip_call_id), ::log::Level::Warn);
             }
-            Note::Remember(call) => self.remembered.borrow_mut().remember(call, now),
+            Note::Remember(call) => {
+                let woken = calls::with(|parked| parked.woken_since(&call.user, call.since));
+                self.remembered.borrow_mut().remember(call, &woken, now);
+            }
             Note::Park(park) => {
                 let (id, seconds) = (park.id, park.within.as_secs());
                 self.tell_others_of_a_call(&park.user, park.missed_since);
@@ -82,15 +85,16 @@ impl SenderHost {
         }
     }
 
-    /// A call went to a contact.
+    /// A call went to a contact, a moment ago.
     fn went_to(&self, id: CallId, contact: &str, now: Instant) {
-        if self.remembered.borrow_mut().rung(id, ruid_of(contact), now) {
+        let at = park::waiting().now();
+        if self.remembered.borrow_mut().rung(id, ruid_of(contact), at, now) {
             awaits::less(id, 1);
         }
     }
 
     /// A call that waits for nothing but phones which were pushed goes on when none of them is still to come.
-    fn see_who_is_awaited(&self, id: CallId, now: Instant) {
+    pub(super) fn see_who_is_awaited(&self, id: CallId, now: Instant) {
         if awaits::left(id).is_none() {
             self.act_all(calls::with(|parked| parked.nobody_else(id, now)));
         }

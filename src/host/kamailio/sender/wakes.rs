@@ -5,6 +5,7 @@
 use super::calls;
 use super::host::SenderHost;
 use crate::host::elsewhere::Word;
+use crate::host::kamailio::awaits;
 use crate::host::note::Wake;
 use crate::host::waiting::Moment;
 use crate::service::Pushes;
@@ -18,7 +19,11 @@ impl SenderHost {
     /// A phone has registered, whose contact is here within this time.
     pub(super) fn wake(&self, wake: &Wake, travels: Duration, now: Instant) {
         self.act_all(calls::with(|parked| parked.wake(wake, now)));
-        self.remembered.borrow_mut().wake(&wake.without_places(), travels, now);
+        let had_it = self.remembered.borrow_mut().wake(&wake.without_places(), travels, now);
+        for id in had_it {
+            awaits::less(id, 1);
+            self.see_who_is_awaited(id, now);
+        }
         self.tell_late();
     }
 
