@@ -54,6 +54,9 @@ pub(super) fn is_plain(text: &str) -> bool {
 /// One harmless line: control characters (line breaks too, so that nothing can inject a header or a log line) become
 /// spaces, the ends are trimmed, and the rest is cut to `max_len` bytes at a character boundary.
 pub fn clean_line(text: &str, max_len: usize) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
     // What nearly all callers are needs no second look.
     if is_plain(text) {
         return cut_to(text.trim(), max_len).trim_end().to_owned();
