@@ -5,9 +5,10 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use support::{Scratch, run};
 use voip_push::model::{Device, Environment, Extra, NewDevice, Provider, Token, User};
 use voip_push::store::{Limits, Registered, SqliteStore, TokenStore};
@@ -250,4 +251,41 @@ fn in_a_file_of_version_3_a_token_had_one_owner_and_may_have_more_from_then_on()
     assert_eq!(["alice", "bob"].map(|name| devices(&mut store, name).len()), [1, 1]);
     assert_eq!(sqlite(&path, "PRAGMA user_version"), "4");
     assert_eq!(sqlite(&path, "PRAGMA integrity_check"), "ok");
+}
+
+/// Without one, SQLite asks the system for the file's length in each lookup.
+#[test]
+fn the_log_has_an_entry_as_soon_as_somebody_has_the_file_open() {
+    let scratch = Scratch::new("store-log");
+    let path = file(&scratch);
+    register(&mut open(&path), &phone("alice", "", 1), 1);
+    let log = scratch.path().join("tokens.db-wal");
+    assert!(!log.exists(), "whoever is last takes the log away");
+    let mut store = open(&path);
+    let len = || std::fs::metadata(&log).unwrap().len();
+    let first = len();
+    assert!(first > 0);
+    let other = open(&path);
+    assert_eq!(len(), first, "the next one finds it");
+    drop(other);
+    assert_eq!(devices(&mut store, "alice").len(), 1);
+    assert_eq!(sqlite(&path, "PRAGMA integrity_check"), "ok");
+}
+
+#[test]
+fn the_file_opens_while_somebody_else_writes() {
+    let scratch = Scratch::new("store-busy-open");
+    let path = file(&scratch);
+    register(&mut open(&path), &phone("alice", "", 1), 1);
+    let mut writer =
+        Command::new("sqlite3").arg(&path).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = writer.stdin.take().unwrap();
+    let mut output = BufReader::new(writer.stdout.take().unwrap());
+    input.write_all(b"BEGIN IMMEDIATE; SELECT 'writing';\n").unwrap();
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "writing\n");
+    assert_eq!(devices(&mut open(&path), "alice").len(), 1);
+    drop(input);
+    writer.wait().unwrap();
 }

@@ -5,6 +5,7 @@
 use crate::model::{Device, Report};
 use crate::rest::Response;
 use crate::service::{Error, Service, installed};
+use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 
 /// A result.
@@ -80,14 +81,17 @@ impl Field {
 }
 
 /// Text with a NUL after it that is not counted: some of a server's own modules take it for a C string.
-struct Text(Vec<u8>);
+struct Text(Cow<'static, [u8]>);
 
 impl Text {
+    /// The reason of every success.
+    const OK: Text = Text(Cow::Borrowed(c"ok".to_bytes_with_nul()));
+
     fn new(text: &str) -> Text {
         let mut bytes = Vec::with_capacity(text.len() + 1);
         bytes.extend_from_slice(text.as_bytes());
         bytes.push(0);
-        Text(bytes)
+        Text(Cow::Owned(bytes))
     }
 }
 
@@ -105,7 +109,9 @@ pub(super) enum Value {
 impl Last {
     /// A success.
     pub fn new(code: i32) -> Last {
-        Last { code, status: code, ..Last::default() }.with(REASON, "ok")
+        let mut last = Last { code, status: code, ..Last::default() };
+        last.texts[REASON] = Some(Text::OK);
+        last
     }
 
     /// The call is held: the script stops here, and goes on elsewhere.

@@ -25,6 +25,7 @@ use crate::model::{Ended, Invalid};
 use crate::service::{Error, Service, installed};
 use crate::stats::Counter;
 use last::Last;
+use std::borrow::Cow;
 use std::cell::UnsafeCell;
 use std::ffi::{CString, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -139,20 +140,19 @@ const INTERNAL: i32 = -8;
 const CALLER: &str = "caller";
 
 /// The value of an argument as text; empty where a variable in the middle of a text has no value.
-fn argument(name: &'static str, value: Vec<u8>) -> Result<String, Invalid> {
+fn argument<'a>(name: &'static str, value: &'a [u8]) -> Result<Cow<'a, str>, Invalid> {
     /// What both servers print for such a variable.
     const NO_VALUE: &[u8] = b"<null>";
     if value == NO_VALUE {
-        return Ok(String::new());
+        return Ok(Cow::Borrowed(""));
     }
     if name == CALLER {
-        return Ok(String::from_utf8(value)
-            .unwrap_or_else(|odd| String::from_utf8_lossy(odd.as_bytes()).into_owned()));
+        return Ok(String::from_utf8_lossy(value));
     }
     if value.contains(&0) {
         return Err(Invalid::new(name, "has a NUL byte"));
     }
-    String::from_utf8(value).map_err(|_| Invalid::new(name, "is not valid UTF-8"))
+    std::str::from_utf8(value).map(Cow::Borrowed).map_err(|_| Invalid::new(name, "is not valid UTF-8"))
 }
 
 /// Panics become lines of the log: the place only, as what a panic says may carry what it was about.
@@ -261,11 +261,11 @@ mod tests {
 
     #[test]
     fn an_argument_is_text_or_is_refused_by_name() {
-        assert_eq!(argument("user", b"alice".to_vec()), Ok("alice".to_owned()));
-        assert_eq!(argument("user", b"<null>".to_vec()), Ok(String::new()));
-        assert_eq!(argument("user", b"al\0ice".to_vec()).unwrap_err().to_string(), "user: has a NUL byte");
-        assert_eq!(argument(CALLER, b"Al\xeec\0e".to_vec()), Ok("Al\u{fffd}c\0e".to_owned()));
-        assert_eq!(argument("user", vec![0xff]).unwrap_err().to_string(), "user: is not valid UTF-8");
+        assert_eq!(argument("user", b"alice"), Ok("alice".into()));
+        assert_eq!(argument("user", b"<null>"), Ok("".into()));
+        assert_eq!(argument("user", b"al\0ice").unwrap_err().to_string(), "user: has a NUL byte");
+        assert_eq!(argument(CALLER, b"Al\xeec\0e"), Ok("Al\u{fffd}c\0e".into()));
+        assert_eq!(argument("user", &[0xff]).unwrap_err().to_string(), "user: is not valid UTF-8");
     }
 
     #[test]

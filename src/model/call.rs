@@ -4,6 +4,7 @@
 //! what matters.
 
 use super::name_uuid::name_uuid;
+use super::text::is_plain;
 use super::{Caller, Invalid, Media, User};
 use std::sync::OnceLock;
 use uuid::Uuid;
@@ -59,7 +60,7 @@ impl Call {
             let why = format!("is {} bytes long, at most {MAX_CALL_ID_LEN} are taken", call_id.len());
             return Err(Invalid::new("call_id", why));
         }
-        if call_id.chars().any(char::is_control) {
+        if !is_plain(call_id) && call_id.chars().any(char::is_control) {
             return Err(Invalid::new("call_id", "has a control character"));
         }
         Ok(Call { callee, caller, call_id: call_id.to_owned(), media, uuid: OnceLock::new() })

@@ -24,6 +24,10 @@ impl Caller {
     /// (`sip:alice@example.org`), or plain text, which stays as it is and is name and number at once.
     pub fn parse(text: &str) -> Caller {
         let text = text.trim();
+        // No address is without one.
+        if !text.contains(':') {
+            return Caller::new(text, "", "");
+        }
         let parsed = match name_addr(text) {
             Some((name, uri)) => from_uri(name, uri),
             // RFC 3261 §20.10: without the angle brackets, parameters belong to the header.

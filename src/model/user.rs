@@ -19,6 +19,9 @@ impl User {
     /// # Errors
     /// Empty, longer than 255 bytes, or with a space, a control character or one of `<>"`.
     pub fn parse(text: &str) -> Result<User, Invalid> {
+        if is_simple(text) {
+            return Ok(User(text.to_owned()));
+        }
         let bare = without_scheme(text);
         let bare = bare.split([';', '?']).next().unwrap_or(bare);
         if bare.is_empty() {
@@ -46,6 +49,12 @@ impl User {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether it is as most users are, with nothing to drop, to fold or to refuse: letters, digits and a few signs, and no host.
+fn is_simple(text: &str) -> bool {
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'_');
+    (1..=MAX_USER_LEN).contains(&text.len()) && text.bytes().fold(true, |good, byte| good & is_fine(byte))
 }
 
 fn without_scheme(text: &str) -> &str {

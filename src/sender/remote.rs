@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// The sender reports when the patience is over; this much later at the most the report is here, or the sender is stuck.
 const SLACK: Duration = Duration::from_millis(250);
 
+/// Room that is kept for messages, in bytes: those of users with some ten devices fit.
+const LONG_MESSAGE_LEN: usize = 4096;
+
 /// One process' connection to the sender.
 pub(super) struct Remote {
     address: Address,
@@ -25,13 +28,16 @@ pub(super) struct Remote {
 
 struct Wire {
     link: Option<Link>,
+    /// Room for what comes.
     buffer: Buffer,
+    /// Room for what goes.
+    message: Vec<u8>,
     last_id: u64,
 }
 
 impl Remote {
     pub(super) fn new(hub: &Hub) -> Remote {
-        let wire = Wire { link: None, buffer: Buffer::new(), last_id: 0 };
+        let wire = Wire::new();
         Remote { address: hub.address.clone(), depth: Arc::clone(&hub.depth), wire: Mutex::new(wire) }
     }
 
@@ -57,7 +63,7 @@ impl Remote {
     /// Hands pushes over and leaves; the report comes on a connection of its own.
     pub(super) fn begin(&self, pushes: Vec<Push>, patience: Duration) -> Result<Pending, Refused> {
         let devices = pushes.len();
-        let mut wire = Wire { link: None, buffer: Buffer::new(), last_id: 0 };
+        let mut wire = Wire::new();
         self.hand_over(&mut wire, pushes, Some(patience), Vec::new())?;
         wire.link.map(|link| Pending::new(link, devices)).ok_or(Refused::Gone)
     }
@@ -94,12 +100,16 @@ impl Remote {
     }
 
     fn say(&self, wire: &mut Wire, message: &Message) -> Result<(), Refused> {
-        let message = message.encode();
-        if message.len() > MAX_MESSAGE_LEN {
-            log::error!("a call to too many devices: its message would have {} bytes", message.len());
+        wire.message.clear();
+        // One very long message does not keep its room.
+        wire.message.shrink_to(LONG_MESSAGE_LEN);
+        message.encode(&mut wire.message);
+        let len = wire.message.len();
+        if len > MAX_MESSAGE_LEN {
+            log::error!("a call to too many devices: its message would have {len} bytes");
             return Err(Refused::QueueFull);
         }
-        match wire.send(&self.address, &message) {
+        match wire.send(&self.address) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Refused::QueueFull),
             Err(error) => {
@@ -111,15 +121,19 @@ impl Remote {
 }
 
 impl Wire {
-    /// Connects where needed, and once more where the connection has ended.
-    fn send(&mut self, address: &Address, message: &[u8]) -> io::Result<()> {
+    fn new() -> Wire {
+        Wire { link: None, buffer: Buffer::new(), message: Vec::new(), last_id: 0 }
+    }
+
+    /// Sends the message that was made. Connects where needed, and once more where the connection has ended.
+    fn send(&mut self, address: &Address) -> io::Result<()> {
         if let Some(link) = &self.link {
-            match link.send(message) {
+            match link.send(&self.message) {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => self.link = None,
                 done => return done,
             }
         }
-        self.link.insert(Link::connect(address)?).send(message)
+        self.link.insert(Link::connect(address)?).send(&self.message)
     }
 
     fn wait_for(&mut self, id: u64, devices: usize, until: Instant) -> Result<Report, Refused> {

@@ -43,13 +43,15 @@ const GIVE_UP: u8 = 3;
 const LOOK_AT_SETTINGS: u8 = 4;
 
 impl Message {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// Puts it behind what is in `out`, which a sender empties and keeps.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let mut out = Writer(out);
         match self {
-            Message::Order(order) => order.encode(),
-            Message::GiveUp(call, told_at_us) => encode_give_up(call, *told_at_us),
-            Message::Quarantine(QuarantineAction::Release) => vec![RELEASE],
-            Message::Quarantine(QuarantineAction::Drop) => vec![DROP],
-            Message::LookAtSettings => vec![LOOK_AT_SETTINGS],
+            Message::Order(order) => order.encode(&mut out),
+            Message::GiveUp(call, told_at_us) => encode_give_up(&mut out, call, *told_at_us),
+            Message::Quarantine(QuarantineAction::Release) => out.u8(RELEASE),
+            Message::Quarantine(QuarantineAction::Drop) => out.u8(DROP),
+            Message::LookAtSettings => out.u8(LOOK_AT_SETTINGS),
         }
     }
 
@@ -65,12 +67,11 @@ impl Message {
     }
 }
 
-fn encode_give_up(call: &Call, told_at_us: u64) -> Vec<u8> {
-    let mut out = Writer(vec![GIVE_UP]);
+fn encode_give_up(out: &mut Writer<'_>, call: &Call, told_at_us: u64) {
+    out.u8(GIVE_UP);
     out.u64(told_at_us);
     out.text(call.callee.as_str());
     out.text(&call.call_id);
-    out.0
 }
 
 fn decode_give_up(rest: &[u8]) -> Result<Message, Garbled> {
@@ -101,8 +102,7 @@ impl From<Invalid> for Garbled {
 }
 
 impl Order {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Writer(Vec::with_capacity(512));
+    fn encode(&self, out: &mut Writer<'_>) {
         out.u8(ORDER);
         out.u64(self.id);
         out.u64(self.handed_over_us);
@@ -121,9 +121,8 @@ impl Order {
         }
         for push in &self.pushes {
             out.u8(code(&Kind::ALL, &push.kind));
-            encode_device(&mut out, &push.device);
+            encode_device(out, &push.device);
         }
-        out.0
     }
 
     fn decode(message: &[u8]) -> Result<Order, Garbled> {
@@ -155,7 +154,7 @@ fn decode_caller(from: &mut Reader<'_>) -> Result<Caller, Garbled> {
     Ok(Caller::new(from.text()?, from.text()?, from.text()?))
 }
 
-fn encode_device(out: &mut Writer, device: &Device) {
+fn encode_device(out: &mut Writer<'_>, device: &Device) {
     out.text(&device.device_id);
     out.u8(code(&[Platform::Ios, Platform::Android], &device.platform));
     out.u8(code(&Provider::ALL, &device.provider()));
@@ -206,11 +205,12 @@ const ENVIRONMENTS: [Option<Environment>; 3] =
 
 impl Reply {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Writer(Vec::with_capacity(64));
+        let mut message = Vec::with_capacity(64);
+        let mut out = Writer(&mut message);
         out.u64(self.id);
         let Some(report) = &self.report else {
             out.u8(0);
-            return out.0;
+            return message;
         };
         out.u8(1);
         out.u32(report.devices as u32);
@@ -220,7 +220,7 @@ impl Reply {
             out.u32(result.attempts);
             encode_outcome(&mut out, &result.outcome);
         }
-        out.0
+        message
     }
 
     pub(super) fn decode(message: &[u8]) -> Result<Reply, Garbled> {
@@ -245,7 +245,7 @@ fn decode_report(from: &mut Reader<'_>) -> Result<Report, Garbled> {
     Ok(Report { devices, results: (0..count).map(|_| result()).collect::<Result<_, Garbled>>()? })
 }
 
-fn encode_outcome(out: &mut Writer, outcome: &Outcome) {
+fn encode_outcome(out: &mut Writer<'_>, outcome: &Outcome) {
     // The optional number: since when, or retry after how many ms; -1 is none.
     let (kind, number) = match outcome {
         Outcome::Accepted => (0, -1),
@@ -285,9 +285,9 @@ fn known<T: Copy>(table: &[T], code: u8) -> Result<T, Garbled> {
     table.get(usize::from(code)).copied().ok_or(Garbled)
 }
 
-struct Writer(Vec<u8>);
+struct Writer<'a>(&'a mut Vec<u8>);
 
-impl Writer {
+impl Writer<'_> {
     fn u8(&mut self, number: u8) {
         self.0.push(number);
     }
@@ -378,8 +378,14 @@ mod tests {
         }
     }
 
+    fn encoded(message: &Message) -> Vec<u8> {
+        let mut out = Vec::new();
+        message.encode(&mut out);
+        out
+    }
+
     fn sent_and_read(order: Order) -> Order {
-        match Message::decode(&Message::Order(order).encode()) {
+        match Message::decode(&encoded(&Message::Order(order))) {
             Ok(Message::Order(order)) => order,
             other => panic!("{other:?}"),
         }
@@ -388,7 +394,7 @@ mod tests {
     #[test]
     fn an_administrators_word_arrives_as_it_was_said() {
         for action in [QuarantineAction::Release, QuarantineAction::Drop] {
-            let read = Message::decode(&Message::Quarantine(action).encode());
+            let read = Message::decode(&encoded(&Message::Quarantine(action)));
             assert!(matches!(read, Ok(Message::Quarantine(read)) if read == action));
         }
     }
@@ -396,7 +402,7 @@ mod tests {
     #[test]
     fn a_call_that_is_given_up_arrives_as_it_was_said() {
         let call = Call::parse("bob", "", "c1@x").unwrap();
-        let read = Message::decode(&Message::GiveUp(call.clone(), 5).encode());
+        let read = Message::decode(&encoded(&Message::GiveUp(call.clone(), 5)));
         assert!(matches!(read, Ok(Message::GiveUp(read, 5)) if read == call));
     }
 
@@ -452,7 +458,7 @@ mod tests {
 
         #[test]
         fn a_cut_message_is_refused(cut in 0usize..400) {
-            let whole = Message::Order(order()).encode();
+            let whole = encoded(&Message::Order(order()));
             if cut < whole.len() {
                 prop_assert!(Message::decode(&whole[..cut]).is_err());
             }

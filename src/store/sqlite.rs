@@ -2,7 +2,7 @@
 //!
 //! It refuses to be shared: a handle belongs to the process (and the thread) that opened it, after the fork.
 
-use super::schema::{failed, migrate};
+use super::schema::{APPLICATION_ID, failed, migrate};
 use super::{Imported, Limits, Refresh, Registered, StoreError, ToImport, TokenStore, bulk, refresh};
 use crate::model::{Alert, Device, Environment, Invalid, NewDevice, Platform, Provider, Token, User};
 use rusqlite::config::DbConfig;
@@ -88,6 +88,7 @@ impl SqliteStore {
         // Else SQLite prepares a cached statement anew for each value, in case another plan suits that one better.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(named)?;
         migrate(&mut connection).map_err(|error| StoreError::new(format!("{}: {error}", path.display())))?;
+        begin_log(&connection, path).map_err(named)?;
         Ok(SqliteStore { connection, path: path.to_owned() })
     }
 
@@ -123,16 +124,18 @@ impl TokenStore for SqliteStore {
 
     fn devices(&mut self, user: &User, now_ms: i64) -> Result<Vec<Device>, StoreError> {
         // Sorted here: SQLite would make a sorter for each lookup, which is dearer than the few devices that a user has.
+        // What has expired is left out here, too, for the same reason.
         let sql = "SELECT device_id, token, platform, provider, app, coalesce(proven_environment, environment), \
              registered_at_ms, expires_at_ms, alert_provider, alert_token, alert_app \
-             FROM push_tokens WHERE user_id = ?1 AND (expires_at_ms IS NULL OR expires_at_ms > ?2)";
+             FROM push_tokens WHERE user_id = ?1";
         let mut statement = self.connection.prepare_cached(sql).map_err(|error| self.named(error))?;
-        let mut rows = statement.query(params![user.as_str(), now_ms]).map_err(|error| self.named(error))?;
+        let mut rows = statement.query([user.as_str()]).map_err(|error| self.named(error))?;
         // Most users have one; room for more is made when there are more.
         let mut devices = Vec::with_capacity(1);
         while let Some(row) = rows.next().map_err(|error| self.named(error))? {
             match device(user, row) {
-                Ok(device) => devices.push(device),
+                Ok(device) if device.expires_at_ms.is_none_or(|at_ms| at_ms > now_ms) => devices.push(device),
+                Ok(_) => {}
                 Err(why) => log_odd_row(&self.path, &why),
             }
         }
@@ -213,6 +216,22 @@ impl TokenStore for SqliteStore {
     fn import(&mut self, devices: &[ToImport]) -> Result<Imported, StoreError> {
         bulk::import(&mut self.connection, devices).map_err(|error| self.named(error))
     }
+}
+
+/// Gives the file's log its first entry. As long as it has none, which is so from when the first process opens the file until something
+/// is written, SQLite asks the system for the file's length in every lookup. What is written is what stands there already; and where
+/// somebody else is writing, that need not be waited for.
+fn begin_log(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    if std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+        return Ok(());
+    }
+    connection.busy_timeout(Duration::ZERO)?;
+    if let Err(error) = connection.pragma_update(None, "application_id", APPLICATION_ID) {
+        log::debug!("{}: the log stays empty for now: {}", path.display(), failed(error));
+    }
+    connection.busy_timeout(BUSY_TIMEOUT)
 }
 
 /// All of it or nothing, under the write lock, which is taken at once, so that two processes wait for each other instead

@@ -4,7 +4,7 @@
 //! `fixup_spve_all` would expand that too.
 
 use super::layout::{ActionParam, FPARAM_PVE, FPARAM_PVS, FPARAM_STR, Fparam, SipMsg, Str};
-use super::pseudo::{bytes, read_spec};
+use super::pseudo::{bytes, with_spec};
 use super::symbols::core;
 pub(in crate::host) use crate::host::CALLER;
 use crate::host::{argument, panic_caught};
@@ -103,21 +103,39 @@ unsafe fn is_value(param: *mut *mut c_void) -> bool {
 /// # Safety
 /// On Kamailio's own thread, with what it passes to a script function that is fixed by [`fix`].
 pub unsafe fn read(msg: *mut SipMsg, name: &'static str, param: *mut c_void) -> Result<String, Invalid> {
+    let mut text = String::new();
+    // SAFETY: the caller's word.
+    unsafe { read_behind(&mut text, msg, name, param)? };
+    Ok(text)
+}
+
+/// The same, put behind what `texts` has already.
+///
+/// # Errors
+/// As [`read`].
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn read_behind(
+    texts: &mut String,
+    msg: *mut SipMsg,
+    name: &'static str,
+    param: *mut c_void,
+) -> Result<(), Invalid> {
+    let mut add = |value: &[u8]| argument(name, value).map(|text| texts.push_str(&text));
     let param = param.cast::<Fparam>();
     // SAFETY: the caller's word; `kind` says which half of the union is set.
-    let value = unsafe {
+    unsafe {
         if (*param).kind == FPARAM_PVS {
-            read_spec(msg, (*param).value.spec).unwrap_or_default()
-        } else {
-            let mut text = Str { s: ptr::null(), len: 0 };
-            if (core().get_str_fparam)(&raw mut text, msg, param) != 0 {
-                let why = "cannot be read; is it longer than Kamailio's pv_buffer_size?";
-                return Err(Invalid::new(name, why));
-            }
-            bytes(&text).to_vec()
+            return with_spec(msg, (*param).value.spec, add).unwrap_or(Ok(()));
         }
-    };
-    argument(name, value)
+        let mut text = Str { s: ptr::null(), len: 0 };
+        if (core().get_str_fparam)(&raw mut text, msg, param) != 0 {
+            let why = "cannot be read; is it longer than Kamailio's pv_buffer_size?";
+            return Err(Invalid::new(name, why));
+        }
+        add(bytes(&text))
+    }
 }
 
 #[cfg(test)]

@@ -281,6 +281,9 @@ unsafe extern "C" fn cancel_voip_push(msg: Msg, user: Param, call_id: Param, rea
     call("cancel_voip_push", msg, params, verbs::cancel_voip_push)
 }
 
+/// Room for the arguments of most calls.
+const ARGUMENTS_LEN: usize = 256;
+
 /// Reads the arguments one after the other (each is copied, since the next may be read into the same buffer) and runs the verb.
 pub fn call<const N: usize>(
     name: &str,
@@ -290,13 +293,16 @@ pub fn call<const N: usize>(
 ) -> c_int {
     script_function(name, |service| {
         refuse_in_first_process()?;
-        let mut texts = [const { String::new() }; N];
-        for (text, (what, param)) in texts.iter_mut().zip(params) {
+        let mut all = String::with_capacity(ARGUMENTS_LEN);
+        let mut ends = [0; N];
+        for (end, (what, param)) in ends.iter_mut().zip(params) {
             // SAFETY: Kamailio calls a script function on its own thread with what `arguments::fix` made.
-            *text = unsafe { arguments::read(msg, what, param) }
+            unsafe { arguments::read_behind(&mut all, msg, what, param) }
                 .inspect_err(|_| service.stats().count(Counter::BadArgument))?;
+            *end = all.len();
         }
-        verb(service, texts.each_ref().map(String::as_str))
+        let mut start = 0;
+        verb(service, ends.map(|end| &all[std::mem::replace(&mut start, end)..end]))
     })
 }
 

@@ -119,18 +119,11 @@ pub fn learn_layout() -> Result<(), String> {
     Ok(())
 }
 
-/// The value of a parsed pseudo-variable; `None` where it has none.
+/// Looks at the value of a parsed pseudo-variable; `None` where it has none.
 ///
 /// # Safety
 /// On Kamailio's own thread, with a message and a specification that it gave.
-pub unsafe fn read_spec(msg: *mut SipMsg, spec: *mut PvSpec) -> Option<Vec<u8>> {
-    // SAFETY: the caller's word.
-    unsafe { with_spec(msg, spec, <[u8]>::to_vec) }
-}
-
-/// # Safety
-/// As [`read_spec`].
-unsafe fn with_spec<T>(msg: *mut SipMsg, spec: *mut PvSpec, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
+pub unsafe fn with_spec<T>(msg: *mut SipMsg, spec: *mut PvSpec, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
     let mut room = ValueRoom { words: [0; 32] };
     // SAFETY: the caller's word, and the room is large enough for a pv_value_t.
     if unsafe { (core().pv_get_spec_value)(msg, spec, (&raw mut room).cast()) } != 0 {

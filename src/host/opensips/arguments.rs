@@ -7,6 +7,7 @@ use super::symbols::core;
 use crate::host::argument;
 use crate::host::last::{self, Field, Value};
 use crate::model::Invalid;
+use std::borrow::Cow;
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
@@ -25,7 +26,7 @@ pub type Args = [*mut c_void; 8];
 pub unsafe fn text(name: &'static str, param: *mut c_void) -> Result<String, Invalid> {
     // SAFETY: the caller's word.
     let text = unsafe { param.cast::<Str>().as_ref().map_or(&[][..], |text| text.bytes()) };
-    argument(name, text.to_vec())
+    argument(name, text).map(Cow::into_owned)
 }
 
 /// A variable of the script that gets a field of the last result; null where the script has left it out.
