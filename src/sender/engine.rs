@@ -3,7 +3,7 @@
 //! It refuses to wait for anybody: whoever asked is told through a closure, at the latest when their patience is over.
 
 use super::budget::Budget;
-use super::deliver::{Delivery, deliver};
+use super::deliver::Delivery;
 use super::depth::{Depth, Place};
 use super::events;
 use super::gathering::Gathering;
@@ -17,7 +17,7 @@ use super::records::{Records, keep_tidy};
 use super::stops::{Needless, Stops, Ticket};
 use super::window::{Asked, Window};
 use crate::config::{ConfigError, InForce, Settings};
-use crate::model::{Call, Ended, Kind, Outcome, Push, PushResult, Report};
+use crate::model::{Call, Ended, Kind, Outcome, Push, Report};
 use crate::process::Stamp;
 use crate::stats::{Counter, Stats};
 use crate::store::Stores;
@@ -39,11 +39,11 @@ pub(super) struct Engine {
     /// Stands for the settings that everything below is made of.
     stamp: Cell<Stamp>,
     lanes: RefCell<Rc<[Rc<Lane>]>>,
-    stats: Arc<Stats>,
-    records: Rc<Records>,
-    timeline: Timeline,
-    graveyard: Graveyard,
-    pairs: Pairs,
+    pub(super) stats: Arc<Stats>,
+    pub(super) records: Rc<Records>,
+    pub(super) timeline: Timeline,
+    pub(super) graveyard: Graveyard,
+    pub(super) pairs: Pairs,
     depth: Arc<Depth>,
     window: RefCell<Window>,
     stops: Rc<Stops>,
@@ -185,7 +185,7 @@ impl Engine {
     /// Starts a push, unless the same is known already; true where it was started and minds the patience that was given.
     fn start_push(
         self: &Rc<Self>,
-        mut push: Push,
+        push: Push,
         place: Place,
         (handed_over, patience): (Instant, Option<Duration>),
         (who, ticket): (&Rc<Gathering>, Rc<Ticket>),
@@ -207,53 +207,54 @@ impl Engine {
             self.pushed.borrow_mut().note(&push);
         }
         events::note_start(&self.timeline, &push);
-        let (engine, who) = (Rc::clone(self), Rc::clone(who));
-        let push = async move {
+        let lanes = Rc::clone(&self.lanes.borrow());
+        let mut delivery = Delivery { engine: Rc::clone(self), lanes, push, handed_over, ticket };
+        let who = Rc::clone(who);
+        tokio::task::spawn_local(async move {
             // By reference: a future that takes a value over keeps room for it twice.
-            let pushing = pin!(engine.push_if_known(&mut push, handed_over, &ticket));
-            let result = who.wait_for(pushing, patience).await;
+            let result = who.wait_for(pin!(delivery.run()), patience).await;
             drop(place);
-            let others = engine.window.borrow_mut().end(id, &result);
+            let others = delivery.engine.window.borrow_mut().end(delivery.push.id(), &result);
             for other in others {
                 other.add(result.clone());
             }
             who.add(result);
-        };
-        tokio::task::spawn_local(push);
+        });
         true
     }
 
-    /// A device is told of a call's end only if it was pushed for the call.
-    async fn push_if_known(&self, push: &mut Push, handed_over: Instant, ticket: &Ticket) -> PushResult {
-        if push.kind.follows_a_call() {
-            let Some(caller) = self.pushed.borrow().caller(push) else {
+    /// False for word of a call's end to a device that was not pushed for the call. Else the word says who had called.
+    pub(super) fn is_for_a_pushed_device(&self, push: &mut Push) -> bool {
+        if !push.kind.follows_a_call() {
+            return true;
+        }
+        match self.pushed.borrow().caller(push) {
+            Some(caller) => {
+                push.call.caller = caller;
+                true
+            }
+            None => {
                 self.say_that_it_ended(push);
-                let reason = "it was not pushed for this call".to_owned();
-                let (provider, outcome) = (push.device.provider(), Outcome::Unavailable { reason });
-                return PushResult { provider, outcome, attempts: 0 };
-            };
-            push.call.caller = caller;
+                false
+            }
         }
-        if let Some(result) = self.result_of_others(push).await {
-            self.pushed.borrow_mut().forget(push);
-            return result;
-        }
-        let result = self.push(push, handed_over, ticket).await;
-        if push.kind == Kind::Call && !may_have_arrived(&result) {
-            self.pushed.borrow_mut().forget(push);
-        }
-        result
     }
 
     /// Another machine has this push, for the same call came to it first. The phone is as good as pushed to.
-    async fn result_of_others(&self, push: &Push) -> Option<PushResult> {
-        let nodes = self.nodes.as_ref().filter(|_| matches!(push.kind, Kind::Call | Kind::Dialog))?;
+    pub(super) async fn is_pushed_elsewhere(&self, push: &Push) -> bool {
+        let may_be = matches!(push.kind, Kind::Call | Kind::Dialog);
+        let Some(nodes) = self.nodes.as_ref().filter(|_| may_be) else { return false };
         // In a box: a push waits here for a moment, and room for that would be kept to its end.
         let is_others = Box::pin(nodes.is_pushed_elsewhere(push)).await;
-        is_others.then(|| {
+        if is_others {
             events::note_elsewhere(&self.timeline, push);
-            PushResult { provider: push.device.provider(), outcome: Outcome::Accepted, attempts: 0 }
-        })
+        }
+        is_others
+    }
+
+    /// A push has not reached its device from here.
+    pub(super) fn forget(&self, push: &Push) {
+        self.pushed.borrow_mut().forget(push);
     }
 
     /// Whoever else has pushed for this call tells its devices of its end.
@@ -280,24 +281,6 @@ impl Engine {
         self.nodes.as_ref()
     }
 
-    async fn push(&self, push: &Push, handed_over: Instant, ticket: &Ticket) -> PushResult {
-        let lanes = Rc::clone(&self.lanes.borrow());
-        let delivery = Delivery {
-            push,
-            lane: lanes.iter().find(|lane| lane.serves(&push.device)),
-            lanes: &lanes,
-            refusal: self.over_budget(push),
-            handed_over,
-            ticket,
-            stats: &self.stats,
-            records: &self.records,
-            graveyard: &self.graveyard,
-            pairs: &self.pairs,
-            timeline: &self.timeline,
-        };
-        deliver(&delivery).await
-    }
-
     /// What happens to calls, for later.
     pub(super) fn timeline(&self) -> &Timeline {
         &self.timeline
@@ -305,7 +288,7 @@ impl Engine {
 
     /// Refuses a push whose device or caller has had its share of this minute. What follows a call that was pushed is part of its
     /// share.
-    fn over_budget(&self, push: &Push) -> Option<Outcome> {
+    pub(super) fn over_budget(&self, push: &Push) -> Option<Outcome> {
         if push.kind.follows_a_call() || push.kind == Kind::Refresh {
             return None;
         }
@@ -354,18 +337,5 @@ impl Engine {
             log::warn!("the sender stops with {unanswered} pushes unanswered");
         }
         self.timeline.finish();
-    }
-}
-
-/// Whether a device may have got this push.
-fn may_have_arrived(result: &PushResult) -> bool {
-    match &result.outcome {
-        Outcome::Accepted => true,
-        // The answer may have been lost.
-        Outcome::Unavailable { .. } => result.attempts > 0,
-        Outcome::TokenGone { .. }
-        | Outcome::Rejected { .. }
-        | Outcome::Throttled { .. }
-        | Outcome::CredentialRefused { .. } => false,
     }
 }

@@ -53,15 +53,16 @@ pub(super) enum Reach {
 
 /// A push as its provider wants to be asked for it.
 struct Asked<'a> {
-    provider: &'a dyn PushProvider,
+    lane: &'a Lane,
     push: &'a Push,
-    authorization: &'a Authorization,
+    authorization: Rc<Authorization>,
     is_sent: &'a Cell<bool>,
 }
 
 impl Ask for Asked<'_> {
     fn request(&self) -> Result<Request<Bytes>, String> {
-        self.provider.request(self.push, self.authorization).map_err(|outcome| outcome.reason().to_owned())
+        let made = self.lane.provider.request(self.push, &self.authorization);
+        made.map_err(|outcome| outcome.reason().to_owned())
     }
 
     fn note_sent(&self, may_have_arrived: bool) {
@@ -156,34 +157,50 @@ impl Lane {
 
     /// One attempt: one request, one outcome. `deadline` is when the phone stops ringing; `is_sent` is true while the provider may
     /// have the push.
-    pub(super) async fn attempt(
-        self: &Rc<Self>,
+    pub(super) fn attempt(
+        &self,
         push: &Push,
         deadline: Instant,
         is_sent: &Cell<bool>,
-    ) -> Attempt {
-        let not_sent = |outcome| Attempt { outcome, reach: Reach::NotSent };
-        if self.paused_until.get().is_some_and(|until| Instant::now() < until) {
-            let reason = "the credential is paused after a refusal".to_owned();
-            return not_sent(Outcome::CredentialRefused { reason });
-        }
+    ) -> impl Future<Output = Attempt> {
         let deadline = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
-        let authorization = match self.authorizer.held() {
-            Some(authorization) => authorization,
-            // Boxed: rare, and every push under way would keep room for it.
-            None => match Box::pin(tokio::time::timeout_at(deadline, self.authorizer.get())).await {
-                Ok(Ok(authorization)) => authorization,
-                Ok(Err(outcome)) => return not_sent(self.noted(outcome)),
-                Err(_) => {
-                    return not_sent(Outcome::Unavailable { reason: "no authorization in time".to_owned() });
-                }
-            },
-        };
-        let asked = Asked { provider: &*self.provider, push, authorization: &authorization, is_sent };
-        let attempt = judge(&*self.provider, self.client.send(&asked, deadline).await);
+        async move {
+            if let Some(outcome) = self.paused() {
+                return Attempt { outcome, reach: Reach::NotSent };
+            }
+            let authorization = match self.authorizer.held() {
+                Some(held) => held,
+                // Boxed: rare, and every push under way would keep room for it.
+                None => match Box::pin(self.new_authorization(deadline)).await {
+                    Ok(new) => new,
+                    Err(outcome) => return Attempt { outcome, reach: Reach::NotSent },
+                },
+            };
+            let asked = Asked { lane: self, push, authorization, is_sent };
+            let done = self.client.send(&asked, deadline).await;
+            self.learn(done, &asked.authorization)
+        }
+    }
+
+    fn paused(&self) -> Option<Outcome> {
+        let is_paused = self.paused_until.get().is_some_and(|until| Instant::now() < until);
+        let reason = || "the credential is paused after a refusal".to_owned();
+        is_paused.then(|| Outcome::CredentialRefused { reason: reason() })
+    }
+
+    async fn new_authorization(&self, deadline: Instant) -> Result<Rc<Authorization>, Outcome> {
+        match tokio::time::timeout_at(deadline, self.authorizer.get()).await {
+            Ok(done) => done.map_err(|outcome| self.noted(outcome)),
+            Err(_) => Err(Outcome::Unavailable { reason: "no authorization in time".to_owned() }),
+        }
+    }
+
+    /// What came of an attempt with this authorization, and what it says about the credential.
+    fn learn(&self, done: Result<Response, Failure>, authorization: &Authorization) -> Attempt {
+        let attempt = judge(&*self.provider, done);
         match attempt.outcome {
-            Outcome::CredentialRefused { .. } => self.distrust(&authorization),
-            Outcome::Accepted => self.authorizer.works(&authorization),
+            Outcome::CredentialRefused { .. } => self.distrust(authorization),
+            Outcome::Accepted => self.authorizer.works(authorization),
             _ => {}
         }
         Attempt { outcome: self.noted(attempt.outcome), ..attempt }
