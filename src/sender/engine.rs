@@ -11,23 +11,24 @@ use super::graveyard::{Graveyard, QuarantineAction};
 use super::lane::Lane;
 use super::nodes::{Nodes, Word};
 use super::pairs::Pairs;
+use super::patience::Patience;
 use super::plan::Plan;
 use super::pushed::Pushed;
 use super::records::{Records, keep_tidy};
 use super::stops::{Needless, Stops, Ticket};
 use super::window::{Asked, Window};
 use crate::config::{ConfigError, InForce, Settings};
-use crate::model::{Call, Ended, Kind, Outcome, Push, Report};
+use crate::model::{Call, Ended, Kind, Outcome, Push, PushResult, Report};
 use crate::process::Stamp;
 use crate::stats::{Counter, Stats};
 use crate::store::Stores;
 use crate::timeline::Timeline;
 use std::cell::{Cell, RefCell};
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
 
 /// While pushes are under way the loop wakes this often for nothing. A deadline earlier than all that tokio knew when it went
 /// to sleep makes it write to its own event descriptor, which was seen once per push; behind this beat none is earlier.
@@ -45,6 +46,7 @@ pub(super) struct Engine {
     pub(super) graveyard: Graveyard,
     pub(super) pairs: Pairs,
     depth: Arc<Depth>,
+    patience: Rc<Patience>,
     window: RefCell<Window>,
     stops: Rc<Stops>,
     pushed: RefCell<Pushed>,
@@ -87,6 +89,7 @@ impl Engine {
             timeline: Timeline::new(settings.timeline.clone(), stats),
             pairs: Pairs::new(settings.quarantine.pair, stats),
             depth: Arc::clone(depth),
+            patience: Patience::new(),
             window: RefCell::new(Window::new(settings.ring)),
             stops: Rc::default(),
             pushed: RefCell::default(),
@@ -140,9 +143,6 @@ impl Engine {
         gathering.tell_if_complete();
         self.keep_a_beat();
         let devices = job.pushes.len();
-        // A call to one phone, which most are, needs no task beside its push.
-        let own_patience = job.patience.filter(|_| devices == 1);
-        let mut is_minded = false;
         let ticket = job.pushes.first().map(|(push, _)| match push.kind {
             Kind::Call | Kind::Message(_) | Kind::Dialog => {
                 self.stops.enter(&push.call, devices, job.handed_over)
@@ -150,20 +150,16 @@ impl Engine {
             Kind::Ended(_) | Kind::Missed | Kind::Refresh => self.stops.ticket_for_the_end(),
         });
         for ((push, place), ticket) in job.pushes.into_iter().zip(std::iter::repeat(ticket).flatten()) {
-            let times = (job.handed_over, own_patience);
-            let is_started = self.start_push(push, place, times, (&gathering, ticket));
-            is_minded = is_started && own_patience.is_some();
+            self.start_push(push, place, job.handed_over, (&gathering, ticket));
         }
-        if let Some(patience) = job.patience
-            && !is_minded
-            && !gathering.is_told()
-        {
-            gathering.tell_after(patience);
+        if let Some(patience) = job.patience.filter(|_| !gathering.is_told()) {
+            self.patience.begin(&gathering, patience);
         }
     }
 
     /// What goes on beside the pushes, once the sender's loop runs.
     pub(super) fn begin(&self) {
+        tokio::task::spawn_local(Rc::clone(&self.patience).keep());
         if self.in_force.now().store.engine().is_some() {
             tokio::task::spawn_local(keep_tidy(Rc::clone(&self.records)));
         }
@@ -182,25 +178,20 @@ impl Engine {
         });
     }
 
-    /// Starts a push, unless the same is known already; true where it was started and minds the patience that was given.
+    /// Starts a push, unless the same is known already.
     fn start_push(
         self: &Rc<Self>,
         push: Push,
         place: Place,
-        (handed_over, patience): (Instant, Option<Duration>),
+        handed_over: Instant,
         (who, ticket): (&Rc<Gathering>, Rc<Ticket>),
-    ) -> bool {
-        let id = push.id();
-        match self.window.borrow_mut().ask(id, who, Instant::now()) {
+    ) {
+        match self.window.borrow_mut().ask(push.id(), who, Instant::now()) {
             Asked::First => {}
-            Asked::UnderWay => {
-                self.stats.count(Counter::Duplicates);
-                return false;
-            }
+            Asked::UnderWay => return self.stats.count(Counter::Duplicates),
             Asked::Ended(result) => {
                 self.stats.count(Counter::Duplicates);
-                who.add(result);
-                return false;
+                return who.add(result);
             }
         }
         if push.kind == Kind::Call {
@@ -211,16 +202,26 @@ impl Engine {
         let mut delivery = Delivery { engine: Rc::clone(self), lanes, push, handed_over, ticket };
         let who = Rc::clone(who);
         tokio::task::spawn_local(async move {
-            // By reference: a future that takes a value over keeps room for it twice.
-            let result = who.wait_for(pin!(delivery.run()), patience).await;
+            let result = delivery.run().await;
             drop(place);
-            let others = delivery.engine.window.borrow_mut().end(delivery.push.id(), &result);
-            for other in others {
-                other.add(result.clone());
-            }
-            who.add(result);
+            delivery.engine.push_ended(delivery.push.id(), result, &who);
         });
-        true
+    }
+
+    /// Tells all who asked for a push how it has ended; `first` has asked first.
+    fn push_ended(&self, id: Uuid, result: PushResult, first: &Gathering) {
+        let others = self.window.borrow_mut().end(id, &result);
+        for other in others {
+            self.tell(&other, result.clone());
+        }
+        self.tell(first, result);
+    }
+
+    fn tell(&self, who: &Gathering, result: PushResult) {
+        who.add(result);
+        if who.is_told() {
+            self.patience.end(who);
+        }
     }
 
     /// False for word of a call's end to a device that was not pushed for the call. Else the word says who had called.

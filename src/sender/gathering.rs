@@ -2,14 +2,10 @@
 //!
 //! It refuses to tell twice: the report goes out when all results are in, or when the patience is over.
 
+use super::patience::Due;
 use crate::model::{PushResult, Report};
-use std::cell::RefCell;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::rc::Rc;
-use std::time::Duration;
-use tokio::task::AbortHandle;
-use tokio::time::sleep;
+use std::cell::{Cell, RefCell};
+use std::num::NonZeroU64;
 
 /// Told once: all results are in, or the patience is over.
 pub(super) type Done = Box<dyn FnOnce(Report)>;
@@ -18,15 +14,15 @@ pub(super) type Done = Box<dyn FnOnce(Report)>;
 pub(super) struct Gathering {
     report: RefCell<Report>,
     done: RefCell<Option<Done>>,
-    /// Tells when the patience is over; ended with the last push, since it may be set for half a minute.
-    timer: RefCell<Option<AbortHandle>>,
+    /// When the patience is over.
+    due: Cell<Option<NonZeroU64>>,
 }
 
 impl Gathering {
     pub(super) fn new(devices: usize, done: Done) -> Self {
         // Room for the results is made when the first is there, and not while all are awaited.
         let report = Report { devices, results: Vec::new() };
-        Gathering { report: RefCell::new(report), done: RefCell::new(Some(done)), timer: RefCell::default() }
+        Gathering { report: RefCell::new(report), done: RefCell::new(Some(done)), due: Cell::default() }
     }
 
     pub(super) fn add(&self, result: PushResult) {
@@ -46,45 +42,19 @@ impl Gathering {
         }
     }
 
-    /// The end of a push that this call waits for alone; tells earlier where the patience is over.
-    pub(super) async fn wait_for<T>(
-        &self,
-        mut push: Pin<&mut impl Future<Output = T>>,
-        patience: Option<Duration>,
-    ) -> T {
-        let mut timer = pin!(patience.map(sleep));
-        poll_fn(|context| {
-            let result = push.as_mut().poll(context);
-            if result.is_pending()
-                && let Some(running) = timer.as_mut().as_pin_mut()
-                && running.poll(context).is_ready()
-            {
-                timer.set(None);
-                self.tell();
-            }
-            result
-        })
-        .await
+    pub(super) fn set_due(&self, due: Due) {
+        self.due.set(NonZeroU64::new(due));
     }
 
-    pub(super) fn tell_after(self: &Rc<Self>, patience: Duration) {
-        let gathering = Rc::clone(self);
-        let timer = tokio::task::spawn_local(async move {
-            sleep(patience).await;
-            gathering.timer.take();
-            gathering.tell();
-        });
-        self.timer.replace(Some(timer.abort_handle()));
+    pub(super) fn take_due(&self) -> Option<Due> {
+        self.due.take().map(NonZeroU64::get)
     }
 
     pub(super) fn is_told(&self) -> bool {
         self.done.borrow().is_none()
     }
 
-    fn tell(&self) {
-        if let Some(timer) = self.timer.take() {
-            timer.abort();
-        }
+    pub(super) fn tell(&self) {
         if let Some(done) = self.done.take() {
             done(self.report.take());
         }
