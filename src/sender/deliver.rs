@@ -27,7 +27,9 @@ pub(super) struct Delivery {
     pub push: Push,
     pub handed_over: Instant,
     /// Says when its call needs it no more.
-    pub ticket: Rc<Ticket>,
+    pub ticket: Ticket,
+    /// True while the provider may have it.
+    pub is_sent: Cell<bool>,
 }
 
 impl Delivery {
@@ -42,17 +44,6 @@ impl Delivery {
                 self.engine.forget(&self.push);
                 return self.not_sent(Outcome::Accepted);
             }
-            let result = self.deliver().await;
-            if self.push.kind == Kind::Call && !may_have_arrived(&result) {
-                self.engine.forget(&self.push);
-            }
-            result
-        }
-    }
-
-    /// Sends a push until it has ended: by an answer that is final, or because the phone would have stopped ringing.
-    fn deliver(&self) -> impl Future<Output = PushResult> {
-        async move {
             let lane = match self.addressee() {
                 Ok(lane) => lane,
                 Err(outcome) => return self.ended(self.not_sent(outcome)),
@@ -69,17 +60,14 @@ impl Delivery {
             let (mut tries, mut attempts) = (0, 0);
             loop {
                 let asked_at_ms = now_ms();
-                let is_sent = Cell::new(false);
-                // Ends with its block: a push under way would keep room for the attempt and for the pause after it.
+                self.is_sent.set(false);
+                // Ends with its block: a push under way would keep room for the attempt and for what comes after it.
                 let Some(Attempt { outcome, reach }) = ({
-                    let attempt = pin!(lane.attempt(&self.push, self.deadline(), &is_sent));
-                    self.ticket.while_needed(attempt, || !is_sent.get()).await
+                    let attempt = pin!(lane.attempt(self));
+                    self.ticket.while_needed(attempt, || !self.is_sent.get()).await
                 }) else {
-                    return self.given_up(PushResult {
-                        provider: lane.provider(),
-                        outcome: not_needed(),
-                        attempts,
-                    });
+                    let outcome = not_needed();
+                    return self.given_up(PushResult { provider: lane.provider(), outcome, attempts });
                 };
                 tries += u32::from(reach != Reach::NotTaken);
                 attempts += u32::from(matches!(reach, Reach::Answered | Reach::Lost(_)));
@@ -151,7 +139,7 @@ impl Delivery {
     }
 
     /// When the phone stops ringing.
-    fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         self.handed_over + self.push.ring
     }
 
@@ -165,8 +153,11 @@ impl Delivery {
         result
     }
 
-    /// What is said and counted of every push that this machine has sent, or would have.
+    /// What is remembered, said and counted of every push that this machine has sent, or would have.
     fn ended(&self, result: PushResult) -> PushResult {
+        if self.push.kind == Kind::Call && !may_have_arrived(&result) {
+            self.engine.forget(&self.push);
+        }
         let took = self.handed_over.elapsed();
         let app = self.lane().map_or("", |lane| lane.app(&self.push.device));
         self.engine.stats.push_ended(result.provider, app, &result.outcome, took);

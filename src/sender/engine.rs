@@ -184,7 +184,7 @@ impl Engine {
         push: Push,
         place: Place,
         handed_over: Instant,
-        (who, ticket): (&Rc<Gathering>, Rc<Ticket>),
+        (who, ticket): (&Rc<Gathering>, Ticket),
     ) {
         match self.window.borrow_mut().ask(push.id(), who, Instant::now()) {
             Asked::First => {}
@@ -199,7 +199,8 @@ impl Engine {
         }
         events::note_start(&self.timeline, &push);
         let lanes = Rc::clone(&self.lanes.borrow());
-        let mut delivery = Delivery { engine: Rc::clone(self), lanes, push, handed_over, ticket };
+        let (engine, is_sent) = (Rc::clone(self), Cell::new(false));
+        let mut delivery = Delivery { engine, lanes, push, handed_over, ticket, is_sent };
         let who = Rc::clone(who);
         tokio::task::spawn_local(async move {
             let result = delivery.run().await;

@@ -3,9 +3,10 @@
 //! It refuses to hammer a provider that does not accept our credential: it renews once, then it pauses.
 
 use super::authorizer::Authorizer;
+use super::deliver::Delivery;
 use crate::config::Origin;
 use crate::http2::{Ask, Client, Failure, Lost, Response};
-use crate::model::{Device, Environment, Outcome, Provider, Push};
+use crate::model::{Device, Environment, Outcome, Provider};
 use crate::provider::{Answer, Authorization, Blame, PushProvider};
 use bytes::Bytes;
 use http::Request;
@@ -54,19 +55,18 @@ pub(super) enum Reach {
 /// A push as its provider wants to be asked for it.
 struct Asked<'a> {
     lane: &'a Lane,
-    push: &'a Push,
+    delivery: &'a Delivery,
     authorization: Rc<Authorization>,
-    is_sent: &'a Cell<bool>,
 }
 
 impl Ask for Asked<'_> {
     fn request(&self) -> Result<Request<Bytes>, String> {
-        let made = self.lane.provider.request(self.push, &self.authorization);
+        let made = self.lane.provider.request(&self.delivery.push, &self.authorization);
         made.map_err(|outcome| outcome.reason().to_owned())
     }
 
     fn note_sent(&self, may_have_arrived: bool) {
-        self.is_sent.set(may_have_arrived);
+        self.delivery.is_sent.set(may_have_arrived);
     }
 }
 
@@ -155,16 +155,10 @@ impl Lane {
             && self.app(&there) == lane.app(device)
     }
 
-    /// One attempt: one request, one outcome. `deadline` is when the phone stops ringing; `is_sent` is true while the provider may
-    /// have the push.
-    pub(super) fn attempt(
-        &self,
-        push: &Push,
-        deadline: Instant,
-        is_sent: &Cell<bool>,
-    ) -> impl Future<Output = Attempt> {
-        let deadline = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
+    /// One attempt: one request, one outcome.
+    pub(super) fn attempt(&self, delivery: &Delivery) -> impl Future<Output = Attempt> {
         async move {
+            let deadline = delivery.deadline().min(Instant::now() + ATTEMPT_TIMEOUT);
             if let Some(outcome) = self.paused() {
                 return Attempt { outcome, reach: Reach::NotSent };
             }
@@ -176,7 +170,7 @@ impl Lane {
                     Err(outcome) => return Attempt { outcome, reach: Reach::NotSent },
                 },
             };
-            let asked = Asked { lane: self, push, authorization, is_sent };
+            let asked = Asked { lane: self, delivery, authorization };
             let done = self.client.send(&asked, deadline).await;
             self.learn(done, &asked.authorization)
         }

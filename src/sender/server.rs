@@ -288,7 +288,7 @@ impl Server {
             let link = Rc::clone(link);
             self.engine.start(job, move |report| reply(&link, &Reply { id, report: Some(report) }));
         } else {
-            let (host, told) = (Rc::clone(&self.host), Rc::clone(&self.told));
+            let (host, told, note) = (Rc::clone(&self.host), Rc::clone(&self.told), note.into_boxed_slice());
             self.engine.start(job, move |report| {
                 host.told(&note, report);
                 told.notify_one();
