@@ -65,7 +65,7 @@ impl Client {
     /// No answer; see [`Failure`].
     pub fn send(
         self: &Rc<Self>,
-        request: &dyn Ask,
+        request: &impl Ask,
         deadline: Instant,
     ) -> impl Future<Output = Result<Response, Failure>> {
         async move {
@@ -102,7 +102,7 @@ impl Client {
 
     fn send_once(
         self: &Rc<Self>,
-        request: &dyn Ask,
+        request: &impl Ask,
         deadline: Instant,
     ) -> impl Future<Output = Result<Response, Failure>> {
         async move {
@@ -116,9 +116,9 @@ impl Client {
             };
             // Boxed, as above; let go before the request goes out.
             let turn = if place.is_proven() { None } else { Box::pin(place.turn(deadline)).await? };
-            let sent_at = place.note_use();
+            let heard_before = place.note_use();
             let done = timeout_at(deadline, place.exchange(request)).await;
-            let done = place.note_end(request, sent_at, done);
+            let done = place.note_end(request, heard_before, done);
             if turn.is_some() {
                 self.note_first(&place, &done);
             }

@@ -44,7 +44,8 @@ pub(super) struct Connection {
     /// Told when a request has ended.
     room: Rc<Notify>,
     last_used: Cell<Instant>,
-    last_heard: Cell<Instant>,
+    /// How many answers have come.
+    heard: Cell<usize>,
 }
 
 /// One request's place on a connection, counted from the choice of the connection until the request has ended, however
@@ -109,7 +110,6 @@ impl Connection {
             }
             has_ended.set(true);
         });
-        let now = Instant::now();
         Ok(Rc::new(Connection {
             requests: RefCell::new(requests),
             pings,
@@ -121,8 +121,8 @@ impl Connection {
             is_slow: Cell::new(false),
             in_flight: Cell::new(0),
             room,
-            last_used: Cell::new(now),
-            last_heard: Cell::new(now),
+            last_used: Cell::new(Instant::now()),
+            heard: Cell::new(0),
         }))
     }
 
@@ -214,26 +214,25 @@ impl Connection {
         self.is_proven.set(matches!(done, Ok(response) if !matches!(response.status, 401 | 403)));
     }
 
-    /// A request goes out now.
-    pub(super) fn note_use(&self) -> Instant {
-        let now = Instant::now();
-        self.last_used.set(now);
-        now
+    /// A request goes out now. Gives how many answers have come before.
+    pub(super) fn note_use(&self) -> usize {
+        self.last_used.set(Instant::now());
+        self.heard.get()
     }
 
-    /// What came of a request that went out at `sent_at`: an answer, or none in time.
+    /// What came of a request that went out after so many answers: another one, or none in time.
     pub(super) fn note_end(
         &self,
-        request: &dyn Ask,
-        sent_at: Instant,
+        request: &impl Ask,
+        heard_before: usize,
         done: Result<Result<Response, Failure>, Elapsed>,
     ) -> Result<Response, Failure> {
         let Ok(done) = done else {
-            self.is_doubtful.set(self.is_doubtful.get() || self.last_heard.get() <= sent_at);
+            self.is_doubtful.set(self.is_doubtful.get() || self.heard.get() == heard_before);
             return Err(Failure::Lost(Lost::Late, "not in time".to_owned()));
         };
         match &done {
-            Ok(_) => self.last_heard.set(Instant::now()),
+            Ok(_) => self.heard.set(self.heard.get().wrapping_add(1)),
             Err(Failure::NotProcessed(_)) => {
                 self.is_leaving.set(true);
                 request.note_sent(false);
@@ -244,7 +243,7 @@ impl Connection {
     }
 
     /// Sends one request and waits for its answer.
-    pub(super) fn exchange(&self, request: &dyn Ask) -> impl Future<Output = Result<Response, Failure>> {
+    pub(super) fn exchange(&self, request: &impl Ask) -> impl Future<Output = Result<Response, Failure>> {
         async move {
             let made = request.request().map_err(Failure::Unmade)?;
             request.note_sent(true);
@@ -283,7 +282,7 @@ fn judge(error: h2::Error) -> Failure {
 }
 
 /// Apart, since a future keeps room for whatever it has looked into.
-fn parts(request: &dyn Ask, response: http::Response<RecvStream>) -> (u16, Option<Duration>, RecvStream) {
+fn parts(request: &impl Ask, response: http::Response<RecvStream>) -> (u16, Option<Duration>, RecvStream) {
     request.answered(response.headers());
     (response.status().as_u16(), retry_after(response.headers()), response.into_body())
 }

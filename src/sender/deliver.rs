@@ -222,3 +222,21 @@ fn log_end(push: &Push, app: &str, result: &PushResult, took: Duration, is_needl
         took.as_millis(),
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of what a function of one argument gives.
+    fn size_of_made<A, F>(_: fn(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Both are in the task of each push under way, of which there may be many thousands. With tokio's part the task takes 896 bytes,
+    /// which go up in steps of 128: a little more here is a step.
+    #[test]
+    fn a_push_under_way_takes_little_memory() {
+        let (delivery, running) = (size_of::<Delivery>(), size_of_made(Delivery::run));
+        assert!(delivery + running <= 760, "{delivery} + {running}");
+    }
+}
