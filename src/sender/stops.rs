@@ -46,11 +46,11 @@ struct Told {
 /// What all pushes of a call listen to. Each push under way holds one, so it is small.
 struct Whistle {
     key: u64,
-    devices: usize,
     /// How many tickets of the call there are.
     tickets: Cell<u32>,
+    has_several_devices: bool,
     is_blown: Cell<bool>,
-    listeners: RefCell<Listeners>,
+    listeners: Cell<Listeners>,
 }
 
 /// Who is woken by a whistle. Most calls have one push, which needs no list.
@@ -170,14 +170,13 @@ impl Drop for Ticket {
 
 impl Whistle {
     fn new(key: u64, devices: usize) -> Rc<Whistle> {
-        let (tickets, is_blown, listeners) = (Cell::new(0), Cell::new(false), RefCell::default());
-        Rc::new(Whistle { key, devices, tickets, is_blown, listeners })
+        let (tickets, is_blown, listeners) = (Cell::new(0), Cell::new(false), Cell::default());
+        Rc::new(Whistle { key, tickets, has_several_devices: devices > 1, is_blown, listeners })
     }
 
     /// Once for each push of a job, however many attempts it makes.
     fn listen(&self, waker: &Waker) {
-        let mut listeners = self.listeners.borrow_mut();
-        *listeners = match std::mem::take(&mut *listeners) {
+        let listeners = match self.listeners.take() {
             Listeners::Nobody => Listeners::One(waker.clone()),
             Listeners::One(first) if !first.will_wake(waker) => Listeners::Many(vec![first, waker.clone()]),
             Listeners::Many(mut all) if !all.iter().any(|known| known.will_wake(waker)) => {
@@ -186,10 +185,11 @@ impl Whistle {
             }
             known => known,
         };
+        self.listeners.set(listeners);
     }
 
     fn blow(&self, why: Needless) {
-        if why == Needless::PhoneCame && self.devices > 1 {
+        if why == Needless::PhoneCame && self.has_several_devices {
             return;
         }
         self.is_blown.set(true);
