@@ -240,6 +240,8 @@ fn a_phone_that_registers_at_the_very_moment_of_the_call_rings_once() {
         assert_eq!(bob.count("INVITE"), 1, "round {round}");
         unregister(&mut bob);
     }
+    let log = shipped.kamailio.log();
+    assert!(!log.contains("late call_id="), "the phone has had each of these calls:\n{log}");
     assert_quiet(&shipped);
 }
 

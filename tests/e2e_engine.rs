@@ -193,9 +193,26 @@ fn an_engine_that_is_full_or_refuses_a_command_stops_no_call() {
 
     server.ask(&["ACL", "SETUSER", "default", "-hgetall"]);
     rings_at_once(&mut caller, &mut desk, "desk");
-    shipped.kamailio.wait_for_log("NOPERM: our user may not run hgetall", DEADLINE);
+    wakes(&shipped, &mut caller, "bob");
+    let refused = register(&shipped, "dora", 4);
+    assert_eq!((refused.status, refused.header("Retry-After")), (503, Some("5")), "{refused:?}");
+    let told = "the token store does not do our lookups: ";
+    shipped.kamailio.wait_for_log(told, DEADLINE);
+    assert!(shipped.kamailio.log().contains("NOPERM: our user may not run hgetall; docs/store-layout.md"));
+    assert_eq!((count(&shipped, told), stat(&shipped, "engine_refuses_lookups")), (1, 1));
+    assert!(stat(&shipped, "lookup_remembered_total") > 0);
     server.ask(&["ACL", "SETUSER", "default", "+hgetall"]);
-    assert_eq!(register(&shipped, "dora", 4).status, 201);
+    let is_over = || {
+        let stored = register(&shipped, "dora", 4).status;
+        let refused =
+            ["lookups", "registrations"].map(|what| stat(&shipped, &format!("engine_refuses_{what}")));
+        // whoever asks for her is answered by the engine
+        (shipped.token_status("dora") == 200 && matches!(stored, 200 | 201) && refused == [0, 0])
+            .then_some(())
+    };
+    assert!(poll(DEADLINE, is_over).is_some(), "{}", shipped.kamailio.log());
+    wakes(&shipped, &mut caller, "bob");
+    assert_eq!(count(&shipped, "the token store does our lookups again after "), 1);
     assert_eq!(count(&shipped, "is away: "), 0, "it was there all the time");
 }
 

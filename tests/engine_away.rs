@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 use support::engine::{Cluster, Server, Setup};
 use support::shipped::apns_token;
@@ -15,8 +16,13 @@ use voip_push::stats::Counter;
 
 /// A service with its tokens in an engine.
 fn service(scratch: &Scratch, url: &str) -> Service {
+    service_with(scratch, url, "")
+}
+
+/// The same with more lines of `[store]`.
+fn service_with(scratch: &Scratch, url: &str, more: &str) -> Service {
     let file = settings::write(scratch);
-    let store = format!("url = \"{url}\"\nstate_directory = \"db\"\nlookup_ms = 1000");
+    let store = format!("url = \"{url}\"\nstate_directory = \"db\"\nlookup_ms = 1000\n{more}");
     fs::write(&file, settings::TOML.replace("url = \"sqlite:db/tokens.db\"", &store)).unwrap();
     Service::prepare(&file).unwrap()
 }
@@ -100,4 +106,110 @@ fn a_key_of_another_type_and_a_value_of_tomorrow_are_one_users_trouble() {
     assert_eq!(server.ask(&["HGET", &bob, &field]), tomorrow, "it is left out, not deleted");
     assert_eq!(service.lookup("carol").unwrap().len(), 1);
     assert_eq!(service.stats().get(Counter::EngineAway), 0);
+}
+
+/// What the stats say of an engine that refuses us: lookups, registrations.
+fn refuses(service: &Service) -> (u64, u64) {
+    let stats = service.stats();
+    (stats.get(Counter::EngineRefusesLookups), stats.get(Counter::EngineRefusesRegistrations))
+}
+
+/// A lookup is answered from memory, one of a user that nobody knows is not answered.
+fn goes_on_from_memory(service: &Service, why: &str) {
+    let before = service.stats().get(Counter::LookupRemembered);
+    assert_eq!(service.lookup("alice").unwrap().len(), 1);
+    assert_eq!(service.stats().get(Counter::LookupRemembered), before + 1);
+    let Err(Error::Store(unknown)) = service.lookup("nobody") else { panic!("nobody is known") };
+    assert!(unknown.to_string().contains(why) && unknown.is_told() && !unknown.is_away(), "{unknown}");
+    assert_eq!((refuses(service).0, service.stats().get(Counter::EngineAway)), (1, 0));
+}
+
+/// Lookups and registrations reach the engine again, and the stats say so.
+fn heals(service: &Service) {
+    let all_is_well = || {
+        let done =
+            register(service, "alice", 1).is_ok() && matches!(service.lookup("nobody"), Err(Error::NoDevice));
+        (done && refuses(service) == (0, 0)).then_some(())
+    };
+    assert!(poll(DEADLINE, all_is_well).is_some(), "{:?}", refuses(service));
+    let before = service.stats().get(Counter::LookupRemembered);
+    assert_eq!(service.lookup("alice").unwrap().len(), 1);
+    assert_eq!(service.stats().get(Counter::LookupRemembered), before, "the engine is asked again");
+}
+
+#[test]
+fn a_permission_that_is_taken_away_meanwhile_costs_no_call_its_push() {
+    let scratch = Scratch::new("away-noperm");
+    let server = Server::start(&scratch, &Setup::default());
+    let service = service(&scratch, &format!("redis://127.0.0.1:{}", server.port));
+    register(&service, "alice", 1).unwrap();
+    server.ask(&["ACL", "SETUSER", "default", "-evalsha", "-eval"]);
+    let Err(Error::Store(refused)) = register(&service, "carol", 3) else { panic!("it was not refused") };
+    assert!(refused.to_string().contains("NOPERM: our user may not run eval"), "{refused}");
+    assert!(refused.is_told() && !refused.is_away(), "{refused:?}");
+    assert!(matches!(service.lookup("nobody"), Err(Error::NoDevice)), "what is still allowed is done");
+    assert_eq!(refuses(&service), (0, 1));
+    server.ask(&["ACL", "SETUSER", "default", "-hgetall"]);
+    goes_on_from_memory(&service, "NOPERM: our user may not run hgetall");
+    assert_eq!(refuses(&service), (1, 1));
+    server.ask(&["ACL", "SETUSER", "default", "+@all"]);
+    heals(&service);
+}
+
+#[test]
+fn a_password_that_is_changed_meanwhile_costs_no_call_its_push() {
+    let scratch = Scratch::new("away-password");
+    let server = Server::start(&scratch, &Setup::default());
+    let user = |password: &str| {
+        let (add, rights) = (format!(">{password}"), ["~*", "&*", "+@all"]);
+        server.ask(&[&["ACL", "SETUSER", "phones", "reset", "on", &add][..], &rights[..]].concat());
+    };
+    user("swordfish");
+    let password = scratch.write("password", "swordfish\n");
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
+    let login = format!("username = \"phones\"\npassword_file = \"{}\"", password.display());
+    let service = service_with(&scratch, &format!("redis://127.0.0.1:{}", server.port), &login);
+    register(&service, "alice", 1).unwrap();
+
+    user("of tomorrow");
+    assert_eq!(service.lookup("alice").unwrap().len(), 1);
+    assert_eq!(refuses(&service), (0, 0), "who is in stays in");
+    server.ask(&["CLIENT", "KILL", "USER", "phones"]);
+    goes_on_from_memory(&service, "WRONGPASS: it does not take our password");
+    for _ in 0..100 {
+        assert_eq!(service.lookup("alice").unwrap().len(), 1);
+    }
+    let Err(Error::Store(refused)) = register(&service, "carol", 3) else { panic!("it was not refused") };
+    assert!(refused.to_string().contains("WRONGPASS") && refused.is_told(), "{refused}");
+    user("swordfish");
+    heals(&service);
+
+    server.ask(&["ACL", "DELUSER", "phones"]);
+    goes_on_from_memory(&service, "WRONGPASS: it does not take our password");
+    user("swordfish");
+    heals(&service);
+}
+
+#[test]
+fn a_cluster_whose_nodes_take_another_password_meanwhile_is_remembered() {
+    let scratch = Scratch::new("away-acl");
+    let cluster = Cluster::start(&scratch, &Setup::default());
+    let hosts: Vec<String> = cluster.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+    let service = service(&scratch, &format!("redis-cluster://{}", hosts.join(",")));
+    register(&service, "alice", 1).unwrap();
+    let all = |command: &[&str]| cluster.nodes.iter().for_each(|node| drop(node.ask(command)));
+    all(&["ACL", "SETUSER", "default", "-hgetall"]);
+    goes_on_from_memory(&service, "NOPERM: our user may not run hgetall");
+    all(&["ACL", "SETUSER", "default", "+hgetall"]);
+    heals(&service);
+    all(&["CONFIG", "SET", "requirepass", "swordfish"]);
+    let close = ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"];
+    cluster.nodes.iter().for_each(|node| {
+        node.try_ask(&[&["-a", "swordfish"][..], &close].concat());
+    });
+    goes_on_from_memory(&service, "NOAUTH: it wants a password");
+    cluster.nodes.iter().for_each(|node| {
+        node.try_ask(&["-a", "swordfish", "CONFIG", "SET", "requirepass", ""]);
+    });
+    heals(&service);
 }

@@ -623,8 +623,8 @@ fn a_planned_stop_answers_parked_calls(installation: &Installation) {
     assert!(log.contains("the server stops; 5 calls that wait for a phone go on in their routes"), "{log}");
 }
 
-/// When Kamailio stops, its TCP process is gone before anybody could send through it, so callers on TCP hear nothing then. An
-/// administrator who means well to them lets the calls go on before.
+/// When Kamailio stops, its TCP process is mostly gone before anybody could send through it, so callers on TCP seldom hear anything
+/// then. An administrator who means well to them lets the calls go on before.
 fn a_planned_stop_of_callers_on_tcp_is_announced(installation: &Installation) {
     let rig = start(installation, &[]);
     rig.register_token("bob", 1);
@@ -643,9 +643,11 @@ fn a_planned_stop_of_callers_on_tcp_is_announced(installation: &Installation) {
     assert!(status.success(), "{status}\n{log}");
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     assert!(!log.contains("the sender cannot be reached"), "{log}");
-    // Should this ever fail, Kamailio has learned something, and the README is to be changed.
+    assert!(log.contains("the server stops; 1 calls that wait for a phone go on in their routes"), "{log}");
     silent.pause(Duration::from_millis(50));
-    assert_eq!(silent.statuses(&invite), [100], "{log}");
+    // The TCP process and ours are told to stop at once; which of them is first decides whether its answer is sent.
+    let heard = silent.statuses(&invite);
+    assert!([&[100][..], &[100, 503]].contains(&&heard[..]), "{heard:?}\n{log}");
 }
 
 fn an_administrator_is_answered(installation: &Installation) {

@@ -2,6 +2,7 @@
 //!
 //! It refuses to pass on what the engine has quoted of a command: that may be a user or a token.
 
+use super::opening::LATE;
 use crate::config::{EngineSettings, EngineShape};
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 use std::fmt;
@@ -155,6 +156,9 @@ fn quoted(error: &RedisError) -> String {
 }
 
 fn unreachable(error: &RedisError) -> String {
+    if error.is_timeout() && error.to_string().contains(LATE) {
+        return LATE.to_owned();
+    }
     if error.is_timeout() {
         return "has not answered in time".to_owned();
     }

@@ -7,6 +7,7 @@ mod error;
 mod link;
 mod masters;
 mod node;
+mod opening;
 mod script;
 mod turn;
 
@@ -53,6 +54,11 @@ impl Engine {
             why_closed: None,
             masters: None,
         }
+    }
+
+    /// The same for a process that is going to fork, which may make no threads: it waits for as long as the system looks up a name.
+    pub fn before_fork(settings: &Arc<EngineSettings>) -> Engine {
+        Engine { nodes: Nodes::before_fork(), ..Engine::new(settings) }
     }
 
     /// Whose it is.

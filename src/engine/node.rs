@@ -2,6 +2,7 @@
 //!
 //! It refuses to be used out of step: after a late or a broken answer it is dropped, so that no later command reads that answer.
 
+use super::opening;
 use super::turn::{self, Address};
 use redis::cluster::Connect;
 use redis::{Arg, Cmd, Connection, ConnectionAddr, ConnectionInfo, ConnectionLike};
@@ -33,7 +34,7 @@ impl Node {
     /// A connection that the server has closed meanwhile (its `timeout`, a restart) is replaced, and the command goes out again:
     /// what we send may be done twice.
     fn with<T>(&mut self, work: impl Fn(&mut Connection) -> RedisResult<T>) -> RedisResult<T> {
-        let was_open = self.connection.is_some();
+        let was_open = self.connection.is_some() || turn::is_opening(&self.address);
         match self.attempt(&work) {
             Err(error) if was_open && error.is_connection_dropped() => self.attempt(&work),
             done => done,
@@ -42,7 +43,7 @@ impl Node {
 
     fn attempt<T>(&mut self, work: impl Fn(&mut Connection) -> RedisResult<T>) -> RedisResult<T> {
         let left = turn::left()?;
-        let done = self.ready(left).and_then(work);
+        let done = work(self.ready(left)?);
         match &done {
             Err(error) if is_broken(error) => {
                 self.connection = None;
@@ -74,11 +75,10 @@ impl Node {
 
     fn open(&self, left: Duration) -> RedisResult<Connection> {
         turn::check(&self.address)?;
-        let opened = redis::Client::open(self.info.clone())?.get_connection_with_timeout(left);
-        opened.inspect_err(|error| {
-            if is_broken(error) {
-                turn::failed(&self.address);
-            }
+        let opened = opening::open(&self.info, &self.address, left);
+        opened.inspect_err(|error| match is_broken(error) {
+            true => turn::failed(&self.address),
+            false => turn::refused(&self.address, error),
         })
     }
 }

@@ -3,6 +3,7 @@
 //! It refuses to outlive its turn: what it knows goes back to its engine, which may next be used on another thread.
 
 use super::error::PAUSED;
+use super::opening::Opening;
 use redis::{ErrorKind, RedisError};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,17 +19,29 @@ const LATE_ANSWERS: u32 = 2;
 pub(super) type Address = (String, u16);
 
 /// What is known of the nodes of an engine, kept from turn to turn.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Nodes {
     troubled: HashMap<Address, Trouble>,
     /// Nodes of a Cluster that were seen; any of them can tell the others.
     seen: Vec<Address>,
+    /// Connections that nobody has waited for long enough.
+    opening: HashMap<Address, Opening>,
+    is_before_fork: bool,
+}
+
+impl Nodes {
+    /// Of an engine whose process will fork.
+    pub(super) fn before_fork() -> Nodes {
+        Nodes { is_before_fork: true, ..Nodes::default() }
+    }
 }
 
 #[derive(Debug)]
 struct Trouble {
     late: u32,
     until: Instant,
+    /// What a node has said that let nobody in.
+    refusal: Option<RedisError>,
 }
 
 struct Turn {
@@ -85,10 +98,12 @@ pub(super) fn too_late() -> RedisError {
 
 /// Fails where the node is left alone.
 pub(super) fn check(address: &Address) -> Result<(), RedisError> {
-    if is_paused(address) {
-        return Err((ErrorKind::Io, PAUSED).into());
+    if !is_paused(address) {
+        return Ok(());
     }
-    Ok(())
+    let refusal =
+        |turn: &mut Turn| turn.nodes.troubled.get(address).and_then(|trouble| trouble.refusal.clone());
+    Err(with(refusal).flatten().unwrap_or_else(|| (ErrorKind::Io, PAUSED).into()))
 }
 
 pub(super) fn is_paused(address: &Address) -> bool {
@@ -100,8 +115,17 @@ pub(super) fn is_paused(address: &Address) -> bool {
 
 /// The node cannot be reached.
 pub(super) fn failed(address: &Address) {
+    pause(address, None);
+}
+
+/// The node does not let us in. Logging in costs both sides more than a lookup does, and the next attempt would end so, too.
+pub(super) fn refused(address: &Address, refusal: &RedisError) {
+    pause(address, Some(refusal.clone()));
+}
+
+fn pause(address: &Address, refusal: Option<RedisError>) {
     with(|turn| {
-        let trouble = Trouble { late: LATE_ANSWERS, until: Instant::now() + PAUSE };
+        let trouble = Trouble { late: LATE_ANSWERS, until: Instant::now() + PAUSE, refusal };
         turn.nodes.troubled.insert(address.clone(), trouble);
     });
 }
@@ -110,7 +134,8 @@ pub(super) fn failed(address: &Address) {
 pub(super) fn was_late(address: &Address) {
     with(|turn| {
         let now = Instant::now();
-        let trouble = turn.nodes.troubled.entry(address.clone()).or_insert(Trouble { late: 0, until: now });
+        let new = Trouble { late: 0, until: now, refusal: None };
+        let trouble = turn.nodes.troubled.entry(address.clone()).or_insert(new);
         trouble.late += 1;
         if trouble.late >= LATE_ANSWERS {
             trouble.until = now + PAUSE;
@@ -125,6 +150,26 @@ pub(super) fn answered(address: &Address) {
             turn.nodes.troubled.remove(address);
         }
     });
+}
+
+/// Whether no thread may be made.
+pub(super) fn is_before_fork() -> bool {
+    with(|turn| turn.nodes.is_before_fork).unwrap_or_default()
+}
+
+/// Whether a connection is being made, or was made meanwhile.
+pub(super) fn is_opening(address: &Address) -> bool {
+    with(|turn| turn.nodes.opening.contains_key(address)).unwrap_or_default()
+}
+
+/// The connection that is being made.
+pub(super) fn take_opening(address: &Address) -> Option<Opening> {
+    with(|turn| turn.nodes.opening.remove(address)).flatten()
+}
+
+/// Leaves it to whoever comes next.
+pub(super) fn keep_opening(address: &Address, opening: Opening) {
+    with(|turn| turn.nodes.opening.insert(address.clone(), opening));
 }
 
 /// The node is one of the Cluster's.

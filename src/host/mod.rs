@@ -217,8 +217,8 @@ fn cancel_for_others(service: &Service, user: &str, call_id: &str, ended: Ended)
 fn log_failure(name: &str, error: &Error) {
     let level = match error {
         Error::NoDevice => log::Level::Debug,
-        // The server's log says once that the engine is away.
-        Error::Store(why) if why.is_away() => log::Level::Debug,
+        // The server's log says once that the engine is away, or refuses us.
+        Error::Store(why) if why.is_told() => log::Level::Debug,
         Error::Argument(_)
         | Error::TooManyDevices { .. }
         | Error::AllRejected(_)

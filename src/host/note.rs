@@ -90,7 +90,7 @@ pub(super) struct Remember {
     pub user: String,
     pub sip_call_id: String,
     pub id: CallId,
-    /// Registrations before this moment were before its pushes.
+    /// Registrations before this moment were before it has looked for contacts, or, where that is not known, before its pushes.
     pub since: Moment,
     /// How many devices were pushed to.
     pub devices: usize,

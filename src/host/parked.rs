@@ -247,12 +247,18 @@ impl Parked {
         if call.state == State::Missed {
             return Vec::new();
         }
-        // Registrations that were told before this was, by several processes, and so in any order.
-        let told = self.recent.iter().map(|(_, wake)| wake);
-        let missed = told.filter(|wake| wake.user == user && wake.moment >= missed_since);
-        let mut missed: Vec<Wake> = missed.cloned().collect();
-        missed.sort_by_key(|wake| wake.moment);
+        let missed = self.woken_since(user, missed_since);
         missed.iter().filter_map(|wake| self.wake_call(id, wake, now)).collect()
+    }
+
+    /// The registrations of a user from this moment on that were told already: by several processes, and so in any order and before
+    /// the call that they matter to.
+    pub fn woken_since(&self, user: &str, moment: Moment) -> Vec<Wake> {
+        let told = self.recent.iter().map(|(_, wake)| wake);
+        let since = told.filter(|wake| wake.user == user && wake.moment >= moment);
+        let mut since: Vec<Wake> = since.cloned().collect();
+        since.sort_by_key(|wake| wake.moment);
+        since
     }
 
     /// Puts a call on its user's list, unless it is over. Where it is on it already, it was counted once too often.

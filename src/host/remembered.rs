@@ -44,8 +44,8 @@ struct Call {
     sip_call_id: String,
     invite: Rc<[u8]>,
     received_on: Option<SocketAddr>,
-    /// The contacts that it went to, or that were told.
-    reached: HashSet<String>,
+    /// The contacts that it went to, or that were told, and when: phones of which one registers later had rung before.
+    reached: HashMap<String, Moment>,
     /// The phones of those among them that had woken for it.
     phones: HashSet<String>,
     /// Registrations before this moment say nothing of the phones that were pushed, however late word of them comes.
@@ -63,6 +63,7 @@ struct Call {
 /// A phone that has registered, and may ring already.
 struct Woken {
     phone: String,
+    moment: Moment,
     aor: String,
     contacts: Vec<String>,
 }
@@ -84,7 +85,7 @@ pub(super) struct Remembered {
 
 enum Early {
     Over(End),
-    Rung(String),
+    Rung(String, Moment),
 }
 
 impl Remembered {
@@ -106,8 +107,8 @@ impl Remembered {
         self.keep = keep;
     }
 
-    /// Phones were pushed for a call.
-    pub fn remember(&mut self, call: Remember, now: Instant) {
+    /// Phones were pushed for a call. `woken` are the registrations of its user that were told before this was.
+    pub fn remember(&mut self, call: Remember, woken: &[Wake], now: Instant) {
         let Remember { user, sip_call_id, id, since, devices, invite, received_on } = call;
         if self.keep.is_zero() || self.calls.contains_key(&id) {
             return;
@@ -122,12 +123,12 @@ impl Remembered {
         self.of_user.entry(user.clone()).or_default().push(id);
         let time = now + FORGOTTEN;
         self.times.insert((time, id));
-        let call = Call {
+        let mut call = Call {
             user,
             sip_call_id,
             invite: invite.into(),
             received_on,
-            reached: HashSet::new(),
+            reached: HashMap::new(),
             phones: HashSet::new(),
             since,
             missing: devices,
@@ -136,6 +137,9 @@ impl Remembered {
             ended: None,
             time,
         };
+        for wake in woken {
+            call.wake(&wake.without_places());
+        }
         self.calls.insert(id, call);
         self.catch_up(id, now);
     }
@@ -152,7 +156,7 @@ impl Remembered {
         for early in self.early.remove(&id).unwrap_or_default() {
             match early {
                 Early::Over(end) => self.over(id, &end, now),
-                Early::Rung(contact) => drop(self.rung(id, &contact, now)),
+                Early::Rung(contact, at) => drop(self.rung(id, &contact, at, now)),
             }
         }
     }
@@ -177,12 +181,13 @@ impl Remembered {
         }
     }
 
-    /// A call went to a contact. True where that is a phone that was pushed, as far as we know, and had not come before.
-    pub fn rung(&mut self, id: CallId, contact: &str, now: Instant) -> bool {
+    /// A call went to a contact, which was there at this moment. True where that is a phone that was pushed, as far as we know, and
+    /// had not come before.
+    pub fn rung(&mut self, id: CallId, contact: &str, at: Moment, now: Instant) -> bool {
         if let Some(call) = self.calls.get_mut(&id) {
-            return call.rung(contact);
+            return call.rung(contact, at);
         }
-        self.keep_early(id, Early::Rung(contact.to_owned()), now);
+        self.keep_early(id, Early::Rung(contact.to_owned(), at), now);
         false
     }
 
@@ -202,16 +207,21 @@ impl Remembered {
         }
     }
 
-    /// A phone of a user has registered, whose contact is here within this time.
-    pub fn wake(&mut self, wake: &Wake, travels: Duration, now: Instant) {
+    /// A phone of a user has registered, whose contact is here within this time. Gives the calls that had gone to it already, as that
+    /// of a phone that was pushed: a call may go on before word of the registration is here.
+    pub fn wake(&mut self, wake: &Wake, travels: Duration, now: Instant) -> Vec<CallId> {
+        let mut had_it = Vec::new();
         for id in self.of_user.get(&wake.user).cloned().unwrap_or_default() {
             let Some(call) = self.calls.get_mut(&id) else { continue };
-            call.wake(wake);
+            if call.wake(wake) {
+                had_it.push(id);
+            }
             if let Some((at, _)) = call.ended {
                 let time = call.time.min((now + travels).max(at + GRACE));
                 self.set_time(id, time);
             }
         }
+        had_it
     }
 
     /// When something is due.
@@ -241,13 +251,13 @@ impl Remembered {
         let Some(call) = self.calls.get_mut(&id) else { return Vec::new() };
         let Some((_, end)) = call.ended.clone() else { return Vec::new() };
         let mut told = Vec::new();
-        for Woken { phone, aor, contacts } in std::mem::take(&mut call.woken) {
+        for Woken { phone, aor, contacts, .. } in std::mem::take(&mut call.woken) {
             if call.missing == 0 {
                 break;
             }
             call.reach(phone);
             for contact in contacts {
-                call.reached.insert(contact.clone());
+                call.reached.insert(contact.clone(), self.waiting.now());
                 told.push(TellLate {
                     user: call.user.clone(),
                     sip_call_id: call.sip_call_id.clone(),
@@ -285,37 +295,50 @@ impl Remembered {
 }
 
 impl Call {
-    fn wake(&mut self, wake: &Wake) {
+    /// True where it went to this phone, which was pushed, and nobody knew.
+    fn wake(&mut self, wake: &Wake) -> bool {
         if self.missing == 0 || wake.moment < self.since || self.phones.contains(&wake.phone) {
-            return;
+            return false;
         }
         if wake.phone.is_empty() && wake.contacts.is_empty() {
             self.is_somebody_woken = true;
-            return;
+            return false;
         }
-        let (known, new): (Vec<_>, Vec<_>) =
-            wake.registered().iter().cloned().partition(|contact| self.reached.contains(contact));
-        if !known.is_empty() {
-            // It rang before it registered again.
-            self.phones.insert(wake.phone.clone());
-            return;
+        if let Some(at) = wake.registered().iter().filter_map(|contact| self.reached.get(contact)).max() {
+            let at = *at;
+            return self.reached_by(wake.phone.clone(), wake.moment, at);
         }
+        let new = wake.registered().to_vec();
         self.woken.retain(|woken| woken.phone != wake.phone);
         if self.woken.len() < MAX_CONTACTS && !new.is_empty() {
             let (phone, aor) = (wake.phone.clone(), wake.aor.clone());
-            self.woken.push(Woken { phone, aor, contacts: new });
+            self.woken.push(Woken { phone, moment: wake.moment, aor, contacts: new });
         }
+        false
     }
 
-    fn rung(&mut self, contact: &str) -> bool {
-        let is_new = self.reached.len() < MAX_CONTACTS && self.reached.insert(contact.to_owned());
+    fn rung(&mut self, contact: &str, at: Moment) -> bool {
+        let is_new = self.reached.len() < MAX_CONTACTS && !self.reached.contains_key(contact);
+        if is_new {
+            self.reached.insert(contact.to_owned(), at);
+        }
         match self.woken.iter().position(|woken| woken.contacts.iter().any(|its| its == contact)) {
-            Some(at) => {
-                let woken = self.woken.swap_remove(at);
-                self.reach(woken.phone)
+            Some(place) => {
+                let woken = self.woken.swap_remove(place);
+                self.reached_by(woken.phone, woken.moment, at)
             }
             None => is_new && self.reach_somebody(),
         }
+    }
+
+    /// The call went to a phone that has registered at one moment and was there at another. True where it has woken for the call;
+    /// else it was there before, and has registered again.
+    fn reached_by(&mut self, phone: String, registered_at: Moment, at: Moment) -> bool {
+        if registered_at < at {
+            return self.reach(phone);
+        }
+        self.phones.insert(phone);
+        false
     }
 
     /// A contact that nobody has named is that of the phone of which nothing else was known.

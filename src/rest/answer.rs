@@ -55,8 +55,8 @@ impl From<Error> for Response {
             Error::NoDevice => Response::error(404, &error.to_string()),
             Error::TooManyDevices { .. } => Response::error(409, &error.to_string()),
             Error::Store(why) => {
-                // That the engine is away is said once.
-                let level = if why.is_away() { log::Level::Debug } else { log::Level::Error };
+                // That the engine is away, or refuses us, is said once.
+                let level = if why.is_told() { log::Level::Debug } else { log::Level::Error };
                 log::log!(level, "{error}");
                 let headers = format!("Retry-After: {RETRY_AFTER_S}\r\n");
                 Response::error(503, "the token store cannot be reached").with_headers(headers)

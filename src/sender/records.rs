@@ -35,8 +35,8 @@ impl Records {
             Ok(Ok(done)) => return Some(done),
             Ok(Err(error)) => {
                 self.stats.count(Counter::StoreFailed);
-                // That the engine is away is said once.
-                let level = if error.is_away() { log::Level::Debug } else { log::Level::Warn };
+                // That the engine is away, or refuses us, is said once.
+                let level = if error.is_told() { log::Level::Debug } else { log::Level::Warn };
                 log::log!(level, "{what} could not be written: {error}");
             }
             Err(_) => log::error!("{what} ended in a panic"),

@@ -131,6 +131,10 @@ pub enum Counter {
     EngineAway,
     /// Level: since when it is away, in seconds since 1970; 0 while it is there.
     EngineAwaySince,
+    /// Level: 1 while the engine answers and refuses lookups, else 0.
+    EngineRefusesLookups,
+    /// Level: 1 while the engine answers and refuses registrations, else 0.
+    EngineRefusesRegistrations,
     /// Level: how old the last word of another machine was when it was heard, or since when nobody is heard, in s.
     NodeLag,
 }
@@ -278,6 +282,16 @@ pub(super) const TABLE: &[(Counter, &str, &str)] = &[
         Counter::EngineAwaySince,
         "engine_away_since_seconds",
         "Since when the engine is away, in seconds since 1970; 0 while it is there",
+    ),
+    (
+        Counter::EngineRefusesLookups,
+        "engine_refuses_lookups",
+        "1 while the engine of the token store answers and refuses lookups (password, permission), else 0",
+    ),
+    (
+        Counter::EngineRefusesRegistrations,
+        "engine_refuses_registrations",
+        "1 while the engine of the token store answers and refuses registrations (password, permission, memory), else 0",
     ),
     (
         Counter::NodeLag,

@@ -65,7 +65,7 @@ fn needed(settings: &EngineSettings) -> Vec<&'static [&'static str]> {
 /// # Errors
 /// One line that says what to do; or the engine is away.
 pub(super) fn prove_usable(settings: &Arc<EngineSettings>) -> Result<(), StoreError> {
-    let mut look = Look { engine: Engine::new(settings), prefix: &settings.key_prefix };
+    let mut look = Look { engine: Engine::before_fork(settings), prefix: &settings.key_prefix };
     let place = Place::OfKey(look.prefix.as_bytes().to_vec());
     if settings.shape == EngineShape::Single
         && let Ok(info) = look.text(&place, &["INFO", "replication"])

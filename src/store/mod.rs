@@ -191,17 +191,35 @@ pub enum Registered {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreError {
     why: String,
-    is_away: bool,
+    kind: Kind,
+    is_told: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Away,
+    Refused,
+    Other,
 }
 
 impl StoreError {
     pub(crate) fn new(why: impl Into<String>) -> Self {
-        StoreError { why: why.into(), is_away: false }
+        StoreError { why: why.into(), kind: Kind::Other, is_told: false }
     }
 
     /// The engine cannot be reached, does not answer in time, or says that it serves nobody at this moment.
     pub(crate) fn away(why: impl Into<String>) -> Self {
-        StoreError { why: why.into(), is_away: true }
+        StoreError { why: why.into(), kind: Kind::Away, is_told: true }
+    }
+
+    /// The engine answers and says no: password, permission, memory, a read-only replica.
+    pub(crate) fn refused(why: impl Into<String>) -> Self {
+        StoreError { why: why.into(), kind: Kind::Refused, is_told: false }
+    }
+
+    /// The same, of which the server's log has been told.
+    pub(crate) fn told(self) -> Self {
+        StoreError { is_told: true, ..self }
     }
 
     /// It was away when it was asked last, and is asked again in a moment.
@@ -209,9 +227,19 @@ impl StoreError {
         Self::away("the engine is away, and is asked again in a moment")
     }
 
-    /// Whether the engine is away as a whole, or a part of it. The server's log says so once, and not for each call.
+    /// Whether the engine is away as a whole, or a part of it.
     pub fn is_away(&self) -> bool {
-        self.is_away
+        self.kind == Kind::Away
+    }
+
+    /// Whether the engine answers and says no, until somebody changes it there.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.kind == Kind::Refused
+    }
+
+    /// Whether the server's log says so once by itself, and not for each call.
+    pub fn is_told(&self) -> bool {
+        self.is_told
     }
 }
 

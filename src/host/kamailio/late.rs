@@ -163,7 +163,9 @@ unsafe fn remember(
             tm.watch(msg, id)?;
         }
         let (user, sip_call_id) = (park::key(user)?, sip_call_id.to_owned());
-        let (received_on, since) = (received_on(msg)?, park::waiting().now());
+        let received_on = received_on(msg)?;
+        // A phone that has registered after the call has looked for contacts is one that wakes, also where it was quicker than the push.
+        let since = sender::followed_since(id).unwrap_or_else(|| park::waiting().now());
         sender::try_tell(&Note::Remember(Remember {
             user,
             sip_call_id,

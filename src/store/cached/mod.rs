@@ -1,9 +1,10 @@
-//! What goes on while the engine of a shared store is away: lookups are answered with what this machine has seen lately.
+//! What goes on while the engine of a shared store is away or refuses us: lookups are answered with what this machine has seen lately.
 //!
 //! It refuses to stand before an engine that answers, and to accept a registration that nobody has stored.
 
 mod breaker;
 mod codec;
+mod refusal;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use crate::config::{EngineSettings, EngineShape, StoreSettings};
 use crate::model::{Device, Environment, NewDevice, Token, User};
 use crate::stats::{Counter, Stats};
 use breaker::{Breaker, Turn};
+use refusal::{Asked, Refusal};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -69,6 +71,8 @@ const CLUSTER_PARTS: usize = 16;
 /// Shared by all processes of a server.
 struct Shared {
     breaker: Breaker,
+    no_lookups: Refusal,
+    no_registrations: Refusal,
     /// `None` where nothing is to be remembered.
     table: Option<Table>,
     stats: Arc<Stats>,
@@ -82,6 +86,8 @@ impl Shared {
         let has_table = engine.cache_users > 0;
         Ok(Shared {
             breaker: Breaker::new(engine.to_string(), parts, stats)?,
+            no_lookups: Refusal::new(Asked::Lookup, stats)?,
+            no_registrations: Refusal::new(Asked::Registration, stats)?,
             table: has_table.then(|| Table::new(engine.cache_users, engine.cache)).transpose()?,
             stats: Arc::clone(stats),
             lookup: engine.lookup,
@@ -236,13 +242,24 @@ impl TokenStore for CachedStore {
             Err(Unwritten::InDoubt(_)) => shared.change_owners(&device.token, Some(user), gone),
             Ok(None) | Err(Unwritten::NotSent(_) | Unwritten::Refused(_)) => {}
         }
-        Ok(written?)
+        match written {
+            Ok(done) => {
+                shared.no_registrations.answered();
+                Ok(done)
+            }
+            Err(Unwritten::Refused(why)) if why.is_refused() => {
+                shared.no_registrations.began(&why);
+                Err(why.told())
+            }
+            Err(other) => Err(other.into()),
+        }
     }
 
     fn devices(&mut self, user: &User, now_ms: i64) -> Result<Vec<Device>, StoreError> {
         let began = self.shared.table.as_ref().map(Table::now);
         match self.ask(Some(user), self.shared.lookup, |store| store.devices(user, now_ms)) {
             Ok(devices) => {
+                self.shared.no_lookups.answered();
                 if let (Some(table), Some(began)) = (&self.shared.table, began) {
                     table.keep(user, &devices, began);
                 }
@@ -250,6 +267,10 @@ impl TokenStore for CachedStore {
             }
             Err(Unwritten::NotSent(why) | Unwritten::InDoubt(why)) if why.is_away() => {
                 self.shared.remembered(user, now_ms, why)
+            }
+            Err(Unwritten::Refused(why)) if why.is_refused() => {
+                self.shared.no_lookups.began(&why);
+                self.shared.remembered(user, now_ms, why.told())
             }
             Err(other) => Err(other.into()),
         }
@@ -260,7 +281,8 @@ impl TokenStore for CachedStore {
     }
 
     fn is_away(&self, user: &User) -> bool {
-        self.shared.breaker.is_away(self.part(user))
+        let Shared { breaker, no_lookups, no_registrations, .. } = &*self.shared;
+        breaker.is_away(self.part(user)) || no_lookups.is_on() || no_registrations.is_on()
     }
 
     fn delete(&mut self, user: &User, device_id: Option<&str>) -> Result<usize, StoreError> {

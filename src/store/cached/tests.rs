@@ -16,7 +16,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// How the engine is at the moment.
 #[derive(Default)]
 struct Mood {
-    /// 0 answers, 1 is away, 2 does what it is told and does not answer.
+    /// 0 answers, 1 is away, 2 does what it is told and does not answer, 3 refuses everything.
     is: AtomicUsize,
     asked: AtomicU64,
 }
@@ -33,6 +33,7 @@ impl Moody {
         match self.1.is.load(Ordering::SeqCst) {
             0 => work(&mut self.0),
             1 => Err(away()),
+            3 => Err(StoreError::refused("it has another password")),
             _ => work(&mut self.0).and(Err(away())),
         }
     }
@@ -96,6 +97,8 @@ impl World {
         let stats = Arc::new(Stats::new(Counted::default()).unwrap());
         let shared = Arc::new(Shared {
             breaker: Breaker::new("redis://test".to_owned(), 1, &stats).unwrap(),
+            no_lookups: Refusal::new(Asked::Lookup, &stats).unwrap(),
+            no_registrations: Refusal::new(Asked::Registration, &stats).unwrap(),
             table: (users > 0).then(|| Table::new(users, HOUR).unwrap()),
             stats,
             lookup: Duration::from_millis(50),
@@ -199,16 +202,60 @@ fn while_it_is_away_calls_find_what_was_seen_and_registrations_are_refused() {
 }
 
 #[test]
+fn while_it_refuses_us_calls_find_what_was_seen_and_it_heals() {
+    let mut world = World::new(100);
+    world.register("alice", 1, "a");
+    world.is(3);
+    assert_eq!(world.store.devices(&of("alice"), 2000).unwrap().len(), 1);
+    let unknown = world.store.devices(&of("bob"), 2000).unwrap_err();
+    assert!(unknown.is_told() && !unknown.is_away(), "{unknown}");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let refused = world.store.register(&new("alice", 2, "b"), 2000, LIMITS).unwrap_err();
+        assert!(refused.is_told() && !refused.is_away(), "{refused}");
+        if world.store.is_away(&of("alice")) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "a phone that comes now is promised a push");
+    }
+    let counted = |world: &World| {
+        [
+            Counter::LookupRemembered,
+            Counter::LookupUnanswered,
+            Counter::EngineRefusesLookups,
+            Counter::EngineRefusesRegistrations,
+            Counter::EngineAway,
+        ]
+        .map(|counter| world.count(counter))
+    };
+    assert_eq!(counted(&world), [1, 1, 1, 1, 0]);
+    world.is(0);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while counted(&world)[2..4] != [0, 0] {
+        assert!(Instant::now() < deadline);
+        world.register("alice", 2, "b");
+        assert_eq!(world.store.devices(&of("alice"), 3000).unwrap().len(), 2);
+    }
+    assert!(!world.store.is_away(&of("alice")));
+    assert_eq!(counted(&world), [1, 1, 0, 0, 0]);
+}
+
+#[test]
 fn a_flood_of_calls_asks_an_engine_that_is_away_only_now_and_then_and_finds_it_when_it_is_back() {
     let mut world = World::new(100);
     world.register("alice", 1, "a");
     world.is(1);
     let (before, began) = (world.mood.asked.load(Ordering::SeqCst), Instant::now());
-    while began.elapsed() < Duration::from_millis(500) {
+    let asked = |world: &World| world.mood.asked.load(Ordering::SeqCst) - before;
+    while began.elapsed() < Duration::from_millis(500) || asked(&world) < 2 {
         assert_eq!(world.store.devices(&of("alice"), 2000).unwrap().len(), 1);
     }
-    let asked = world.mood.asked.load(Ordering::SeqCst) - before;
-    assert!((2..=4).contains(&asked), "after 0, 100 and 300 ms, and not {asked} times");
+    let (asked, took) = (asked(&world), began.elapsed());
+    let at_least_ms = ((1 << (asked - 1)) - 1) * 100;
+    assert!(
+        took.as_millis() >= at_least_ms,
+        "at 0, 100, 300, 700 ms and so on, and not {asked} times in {took:?}"
+    );
     world.mood.is.store(0, Ordering::SeqCst);
     let deadline = Instant::now() + Duration::from_secs(5);
     while world.store.is_away(&of("alice")) {

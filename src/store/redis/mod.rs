@@ -60,7 +60,8 @@ impl From<EngineError> for StoreError {
     fn from(error: EngineError) -> StoreError {
         match error.trouble {
             EngineTrouble::Away => StoreError::away(error.to_string()),
-            EngineTrouble::Refused | EngineTrouble::Foreign => StoreError::new(error.to_string()),
+            EngineTrouble::Refused => StoreError::refused(error.to_string()),
+            EngineTrouble::Foreign => StoreError::new(error.to_string()),
         }
     }
 }
@@ -72,18 +73,17 @@ impl RedisStore {
     /// The engine is away, which for a SIP server that starts is no reason not to; it refuses us, or holds another layout: one line
     /// that says why and what to do.
     pub fn prepare(settings: &Arc<EngineSettings>) -> Result<(), StoreError> {
-        RedisStore::open(settings).check(Budget::new(PREPARE.max(settings.write)))
+        RedisStore::of(Engine::before_fork(settings)).check(Budget::new(PREPARE.max(settings.write)))
     }
 
     /// A handle for this process; nobody is asked yet.
     pub fn open(settings: &Arc<EngineSettings>) -> RedisStore {
-        RedisStore {
-            engine: Engine::new(settings),
-            keys: Keys::new(&settings.key_prefix),
-            is_ours: false,
-            next_bucket: 0,
-            told_newer: false,
-        }
+        RedisStore::of(Engine::new(settings))
+    }
+
+    fn of(engine: Engine) -> RedisStore {
+        let keys = Keys::new(&engine.settings().key_prefix);
+        RedisStore { engine, keys, is_ours: false, next_bucket: 0, told_newer: false }
     }
 
     /// A budget for a change, once the engine is known to be ours.
