@@ -63,24 +63,30 @@ impl Client {
     ///
     /// # Errors
     /// No answer; see [`Failure`].
-    pub async fn send(self: &Rc<Self>, request: &dyn Ask, deadline: Instant) -> Result<Response, Failure> {
-        let mut is_moved = false;
-        loop {
-            let failure = match self.send_once(request, deadline).await {
-                Err(failure @ Failure::NotProcessed(_)) => failure,
-                Err(failure @ Failure::Connect(_)) if is_moved => failure,
-                done => return done,
-            };
-            if matches!(failure, Failure::Connect(_)) {
-                let until = self.backoff.borrow().until();
-                // Boxed, as below.
-                Box::pin(sleep_until(until.unwrap_or(deadline).min(deadline))).await;
+    pub fn send(
+        self: &Rc<Self>,
+        request: &impl Ask,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Response, Failure>> {
+        async move {
+            let mut is_moved = false;
+            loop {
+                let failure = match self.send_once(request, deadline).await {
+                    Err(failure @ Failure::NotProcessed(_)) => failure,
+                    Err(failure @ Failure::Connect(_)) if is_moved => failure,
+                    done => return done,
+                };
+                if matches!(failure, Failure::Connect(_)) {
+                    let until = self.backoff.borrow().until();
+                    // Boxed, as below.
+                    Box::pin(sleep_until(until.unwrap_or(deadline).min(deadline))).await;
+                }
+                log::debug!("{}: {failure}", self.origin.host);
+                if Instant::now() >= deadline {
+                    return Err(failure);
+                }
+                is_moved = true;
             }
-            log::debug!("{}: {failure}", self.origin.host);
-            if Instant::now() >= deadline {
-                return Err(failure);
-            }
-            is_moved = true;
         }
     }
 
@@ -94,26 +100,37 @@ impl Client {
         self.connections.borrow_mut().clear();
     }
 
-    async fn send_once(self: &Rc<Self>, request: &dyn Ask, deadline: Instant) -> Result<Response, Failure> {
-        let place = match self.ready_place() {
-            Some(place) => place,
-            None => {
-                // Boxed: rare, and every request under way would keep room for it.
-                let in_time = Box::pin(timeout_at(deadline, self.place())).await;
-                in_time.map_err(|_| Failure::NotProcessed("no connection in time".to_owned()))??
+    fn send_once(
+        self: &Rc<Self>,
+        request: &impl Ask,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Response, Failure>> {
+        async move {
+            let place = match self.ready_place() {
+                Some(place) => place,
+                None => {
+                    // Boxed: rare, and every request under way would keep room for it.
+                    let in_time = Box::pin(timeout_at(deadline, self.place())).await;
+                    in_time.map_err(|_| Failure::NotProcessed("no connection in time".to_owned()))??
+                }
+            };
+            // Boxed, as above; let go before the request goes out.
+            let turn = if place.is_proven() { None } else { Box::pin(place.turn(deadline)).await? };
+            let heard_before = place.note_use();
+            let done = timeout_at(deadline, place.exchange(request)).await;
+            let done = place.note_end(request, heard_before, done);
+            if turn.is_some() {
+                self.note_first(&place, &done);
             }
-        };
-        let connection = place.connection();
-        // Boxed, as above; let go before the request goes out.
-        let turn = if connection.is_proven() { None } else { Box::pin(connection.turn(deadline)).await? };
-        let done = connection.send(request, deadline).await;
-        if turn.is_some() {
-            connection.note_first(&done);
-            if connection.is_proven() {
-                self.backoff.borrow_mut().succeeded();
-            }
+            done
         }
-        done
+    }
+
+    fn note_first(&self, connection: &Connection, done: &Result<Response, Failure>) {
+        connection.note_first(done);
+        if connection.is_proven() {
+            self.backoff.borrow_mut().succeeded();
+        }
     }
 
     /// A place on the least busy connection that needs no asking; the usual case, without waiting for anything. None

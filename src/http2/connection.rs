@@ -10,10 +10,12 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, RecvStream};
 use http::{HeaderMap, Request};
 use std::cell::{Cell, RefCell};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard, Notify};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// More of a body than this is not read; a provider's error has some hundred bytes.
@@ -42,7 +44,8 @@ pub(super) struct Connection {
     /// Told when a request has ended.
     room: Rc<Notify>,
     last_used: Cell<Instant>,
-    last_heard: Cell<Instant>,
+    /// How many answers have come.
+    heard: Cell<usize>,
 }
 
 /// One request's place on a connection, counted from the choice of the connection until the request has ended, however
@@ -54,8 +57,12 @@ impl Place {
         connection.in_flight.set(connection.in_flight.get() + 1);
         Place(Rc::clone(connection))
     }
+}
 
-    pub(super) fn connection(&self) -> &Rc<Connection> {
+impl Deref for Place {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
         &self.0
     }
 }
@@ -103,7 +110,6 @@ impl Connection {
             }
             has_ended.set(true);
         });
-        let now = Instant::now();
         Ok(Rc::new(Connection {
             requests: RefCell::new(requests),
             pings,
@@ -115,8 +121,8 @@ impl Connection {
             is_slow: Cell::new(false),
             in_flight: Cell::new(0),
             room,
-            last_used: Cell::new(now),
-            last_heard: Cell::new(now),
+            last_used: Cell::new(Instant::now()),
+            heard: Cell::new(0),
         }))
     }
 
@@ -208,44 +214,48 @@ impl Connection {
         self.is_proven.set(matches!(done, Ok(response) if !matches!(response.status, 401 | 403)));
     }
 
-    /// Sends one request and waits for its answer, at most until `deadline`.
-    pub(super) async fn send(&self, request: &dyn Ask, deadline: Instant) -> Result<Response, Failure> {
-        let sent_at = Instant::now();
-        self.last_used.set(sent_at);
-        match timeout_at(deadline, self.exchange(request)).await {
-            Ok(done) => {
-                self.heard(request, &done);
-                done
-            }
-            Err(_) => {
-                self.is_doubtful.set(self.is_doubtful.get() || self.last_heard.get() <= sent_at);
-                Err(Failure::Lost(Lost::Late, "not in time".to_owned()))
-            }
-        }
+    /// A request goes out now. Gives how many answers have come before.
+    pub(super) fn note_use(&self) -> usize {
+        self.last_used.set(Instant::now());
+        self.heard.get()
     }
 
-    fn heard(&self, request: &dyn Ask, done: &Result<Response, Failure>) {
-        match done {
-            Ok(_) => self.last_heard.set(Instant::now()),
+    /// What came of a request that went out after so many answers: another one, or none in time.
+    pub(super) fn note_end(
+        &self,
+        request: &impl Ask,
+        heard_before: usize,
+        done: Result<Result<Response, Failure>, Elapsed>,
+    ) -> Result<Response, Failure> {
+        let Ok(done) = done else {
+            self.is_doubtful.set(self.is_doubtful.get() || self.heard.get() == heard_before);
+            return Err(Failure::Lost(Lost::Late, "not in time".to_owned()));
+        };
+        match &done {
+            Ok(_) => self.heard.set(self.heard.get().wrapping_add(1)),
             Err(Failure::NotProcessed(_)) => {
                 self.is_leaving.set(true);
                 request.note_sent(false);
             }
             Err(Failure::Unmade(_) | Failure::Connect(_) | Failure::Lost(..)) => {}
         }
+        done
     }
 
-    async fn exchange(&self, request: &dyn Ask) -> Result<Response, Failure> {
-        let made = request.request().map_err(Failure::Unmade)?;
-        request.note_sent(true);
-        let response = self.start(made).map_err(|error| Failure::NotProcessed(error.to_string()))?;
-        let (status, retry_after, body) = parts(request, response.await.map_err(judge)?);
-        if body.is_end_stream() {
-            return Ok(Response { status, retry_after, body: Bytes::new() });
+    /// Sends one request and waits for its answer.
+    pub(super) fn exchange(&self, request: &impl Ask) -> impl Future<Output = Result<Response, Failure>> {
+        async move {
+            let made = request.request().map_err(Failure::Unmade)?;
+            request.note_sent(true);
+            let response = self.start(made).map_err(|error| Failure::NotProcessed(error.to_string()))?;
+            let (status, retry_after, body) = parts(request, response.await.map_err(judge)?);
+            if body.is_end_stream() {
+                return Ok(Response { status, retry_after, body: Bytes::new() });
+            }
+            // Boxed: what is accepted has none, and every push under way would keep room for it.
+            let body = Box::pin(read(body)).await.map_err(judge)?;
+            Ok(Response { status, retry_after, body })
         }
-        // Boxed: what is accepted has none, and every push under way would keep room for it.
-        let body = Box::pin(read(body)).await.map_err(judge)?;
-        Ok(Response { status, retry_after, body })
     }
 
     /// Nothing has left this process when it returns, so whatever fails here was not processed.
@@ -272,7 +282,7 @@ fn judge(error: h2::Error) -> Failure {
 }
 
 /// Apart, since a future keeps room for whatever it has looked into.
-fn parts(request: &dyn Ask, response: http::Response<RecvStream>) -> (u16, Option<Duration>, RecvStream) {
+fn parts(request: &impl Ask, response: http::Response<RecvStream>) -> (u16, Option<Duration>, RecvStream) {
     request.answered(response.headers());
     (response.status().as_u16(), retry_after(response.headers()), response.into_body())
 }

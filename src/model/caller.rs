@@ -13,10 +13,10 @@ pub const MAX_HOST_LEN: usize = 255;
 /// Who calls. Each part is one harmless line; which parts are there depends on what the script passed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Caller {
-    name: String,
-    /// Empty where it is the name.
-    number: String,
-    host: String,
+    /// Name, number (empty where it is the name) and host, one behind the other: each push under way holds one of these.
+    text: Box<str>,
+    name_len: u16,
+    number_len: u16,
 }
 
 impl Caller {
@@ -40,27 +40,32 @@ impl Caller {
     pub fn new(name: &str, number: &str, host: &str) -> Caller {
         let name = clean_line(name, MAX_CALLER_LEN);
         let number = Some(clean_line(number, MAX_CALLER_LEN)).filter(|number| *number != name);
-        Caller { name, number: number.unwrap_or_default(), host: clean_line(host, MAX_HOST_LEN) }
+        let (number, host) = (number.unwrap_or_default(), clean_line(host, MAX_HOST_LEN));
+        let text = [&*name, &number, &host].concat().into();
+        // Both are at most MAX_CALLER_LEN.
+        Caller { text, name_len: name.len() as u16, number_len: number.len() as u16 }
     }
 
     /// What the phone shows: the name, or the number of a caller that has none.
     pub fn shown(&self) -> &str {
-        if self.name.is_empty() { &self.number } else { &self.name }
+        let [name, number, _] = self.parts();
+        if name.is_empty() { number } else { name }
     }
 
     /// The display name; empty where a From header or URI has none.
     pub fn name(&self) -> &str {
-        &self.name
+        self.parts()[0]
     }
 
     /// The number, or the user part of the address; the plain text where that is all there is.
     pub fn number(&self) -> &str {
-        if self.number.is_empty() { &self.name } else { &self.number }
+        let [name, number, _] = self.parts();
+        if number.is_empty() { name } else { number }
     }
 
     /// The host, in lower case and without port; empty where it is not known.
     pub fn host(&self) -> &str {
-        &self.host
+        self.parts()[2]
     }
 
     /// `number@host`, or the number where no host is known.
@@ -71,12 +76,14 @@ impl Caller {
 
     /// What [`Caller::new`] makes the same caller of.
     pub fn parts(&self) -> [&str; 3] {
-        [&self.name, &self.number, &self.host]
+        let (name, rest) = self.text.split_at(usize::from(self.name_len));
+        let (number, host) = rest.split_at(usize::from(self.number_len));
+        [name, number, host]
     }
 
     /// How many bytes of text it holds.
     pub fn text_len(&self) -> usize {
-        self.parts().iter().map(|part| part.len()).sum()
+        self.text.len()
     }
 }
 

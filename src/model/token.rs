@@ -19,7 +19,7 @@ const FID_LEN: usize = 22;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Token {
     provider: Provider,
-    text: String,
+    text: Box<str>,
 }
 
 impl Token {
@@ -33,7 +33,7 @@ impl Token {
             Provider::Fcm => check_fcm(text)?,
         }
         let text = if provider == Provider::Apns { text.to_ascii_lowercase() } else { text.to_owned() };
-        Ok(Token { provider, text })
+        Ok(Token { provider, text: text.into() })
     }
 
     /// The provider that a token must be from, going by its looks alone: only hexadecimal digits means APNs. An FCM registration

@@ -11,7 +11,7 @@ pub const MAX_USER_LEN: usize = 255;
 /// The callee's address: `alice` or `alice@example.org`. A leading `sip:` or `sips:` and URI parameters are dropped,
 /// and the host is folded to lower case (RFC 3261 §19.1.4: the user part is case-sensitive, the host is not).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct User(String);
+pub struct User(Box<str>);
 
 impl User {
     /// Takes a user from outside.
@@ -40,8 +40,8 @@ impl User {
             return Err(Invalid::new("user", "has a space, a control character or one of < > \""));
         }
         Ok(User(match bare.rsplit_once('@') {
-            Some((name, host)) => format!("{name}@{}", host.to_ascii_lowercase()),
-            None => bare.to_owned(),
+            Some((name, host)) => format!("{name}@{}", host.to_ascii_lowercase()).into(),
+            None => bare.into(),
         }))
     }
 

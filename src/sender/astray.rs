@@ -3,7 +3,7 @@
 //!
 //! It refuses to delete a device for it. A token for alerts that no environment knows is forgotten, since the device stays and rings.
 
-use super::deliver::{Delivery, attempt_until_done, goes_to_alerts, retire};
+use super::deliver::Delivery;
 use super::lane::Lane;
 use crate::model::{Outcome, PushResult};
 use crate::provider::Blame;
@@ -11,7 +11,7 @@ use crate::stats::Counter;
 use std::rc::Rc;
 
 /// Follows a rejection up; gives it back as it is where there is nothing to follow.
-pub(super) async fn follow_up(delivery: &Delivery<'_>, lane: &Rc<Lane>, result: PushResult) -> PushResult {
+pub(super) async fn follow_up(delivery: &Delivery, lane: &Rc<Lane>, result: PushResult) -> PushResult {
     let Outcome::Rejected { reason } = &result.outcome else { return result };
     let blame = lane.blame(reason);
     if blame == Blame::Push {
@@ -23,24 +23,24 @@ pub(super) async fn follow_up(delivery: &Delivery<'_>, lane: &Rc<Lane>, result: 
     {
         return there;
     }
-    if blame == Blame::Environment && goes_to_alerts(delivery.push) {
+    if blame == Blame::Environment && delivery.goes_to_alerts() {
         // Unless the device has registered again since this push was made for it.
         let since_ms = delivery.push.device.registered_at_ms;
-        Box::pin(retire(delivery, lane, Some(since_ms), since_ms)).await;
+        Box::pin(delivery.retire(lane, Some(since_ms), since_ms)).await;
         return result;
     }
-    delivery.pairs.note(lane, delivery.push, blame, reason);
+    delivery.engine.pairs.note(lane, &delivery.push, blame, reason);
     result
 }
 
 /// Tries the other environment; `None` where there is none, or where it says no as well.
-async fn try_elsewhere(delivery: &Delivery<'_>, lane: &Rc<Lane>, attempts: u32) -> Option<PushResult> {
+async fn try_elsewhere(delivery: &Delivery, lane: &Rc<Lane>, attempts: u32) -> Option<PushResult> {
     let other = delivery.lanes.iter().find(|other| other.serves_elsewhere(lane, &delivery.push.device))?;
-    if delivery.pairs.refusal(other, delivery.push).is_some() {
+    if delivery.engine.pairs.refusal(other, &delivery.push).is_some() {
         return None;
     }
-    delivery.stats.count(Counter::OtherEnvironment);
-    let there = attempt_until_done(delivery, other).await;
+    delivery.engine.stats.count(Counter::OtherEnvironment);
+    let there = delivery.attempt_until_done(other).await;
     match &there.outcome {
         Outcome::Accepted => keep_environment(delivery, other).await,
         Outcome::TokenGone { .. } | Outcome::Throttled { .. } | Outcome::Unavailable { .. } => {}
@@ -50,13 +50,14 @@ async fn try_elsewhere(delivery: &Delivery<'_>, lane: &Rc<Lane>, attempts: u32) 
 }
 
 /// The next push goes there first. Waited for, so that it does when the next call follows at once.
-async fn keep_environment(delivery: &Delivery<'_>, lane: &Rc<Lane>) {
+async fn keep_environment(delivery: &Delivery, lane: &Rc<Lane>) {
     if !delivery.push.is_stored {
         return;
     }
     let (device, environment) = (delivery.push.device.clone(), lane.environment());
     let token = device.token.clone();
     let keep = delivery
+        .engine
         .records
         .write("a token's environment", move |store| store.prove_environment(&device, environment));
     if keep.await == Some(true) {

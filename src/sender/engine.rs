@@ -3,7 +3,7 @@
 //! It refuses to wait for anybody: whoever asked is told through a closure, at the latest when their patience is over.
 
 use super::budget::Budget;
-use super::deliver::{Delivery, deliver};
+use super::deliver::Delivery;
 use super::depth::{Depth, Place};
 use super::events;
 use super::gathering::Gathering;
@@ -11,6 +11,7 @@ use super::graveyard::{Graveyard, QuarantineAction};
 use super::lane::Lane;
 use super::nodes::{Nodes, Word};
 use super::pairs::Pairs;
+use super::patience::Patience;
 use super::plan::Plan;
 use super::pushed::Pushed;
 use super::records::{Records, keep_tidy};
@@ -23,11 +24,11 @@ use crate::stats::{Counter, Stats};
 use crate::store::Stores;
 use crate::timeline::Timeline;
 use std::cell::{Cell, RefCell};
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
 
 /// While pushes are under way the loop wakes this often for nothing. A deadline earlier than all that tokio knew when it went
 /// to sleep makes it write to its own event descriptor, which was seen once per push; behind this beat none is earlier.
@@ -39,12 +40,13 @@ pub(super) struct Engine {
     /// Stands for the settings that everything below is made of.
     stamp: Cell<Stamp>,
     lanes: RefCell<Rc<[Rc<Lane>]>>,
-    stats: Arc<Stats>,
-    records: Rc<Records>,
-    timeline: Timeline,
-    graveyard: Graveyard,
-    pairs: Pairs,
+    pub(super) stats: Arc<Stats>,
+    pub(super) records: Rc<Records>,
+    pub(super) timeline: Timeline,
+    pub(super) graveyard: Graveyard,
+    pub(super) pairs: Pairs,
     depth: Arc<Depth>,
+    patience: Rc<Patience>,
     window: RefCell<Window>,
     stops: Rc<Stops>,
     pushed: RefCell<Pushed>,
@@ -87,6 +89,7 @@ impl Engine {
             timeline: Timeline::new(settings.timeline.clone(), stats),
             pairs: Pairs::new(settings.quarantine.pair, stats),
             depth: Arc::clone(depth),
+            patience: Patience::new(),
             window: RefCell::new(Window::new(settings.ring)),
             stops: Rc::default(),
             pushed: RefCell::default(),
@@ -140,9 +143,6 @@ impl Engine {
         gathering.tell_if_complete();
         self.keep_a_beat();
         let devices = job.pushes.len();
-        // A call to one phone, which most are, needs no task beside its push.
-        let own_patience = job.patience.filter(|_| devices == 1);
-        let mut is_minded = false;
         let ticket = job.pushes.first().map(|(push, _)| match push.kind {
             Kind::Call | Kind::Message(_) | Kind::Dialog => {
                 self.stops.enter(&push.call, devices, job.handed_over)
@@ -150,20 +150,16 @@ impl Engine {
             Kind::Ended(_) | Kind::Missed | Kind::Refresh => self.stops.ticket_for_the_end(),
         });
         for ((push, place), ticket) in job.pushes.into_iter().zip(std::iter::repeat(ticket).flatten()) {
-            let times = (job.handed_over, own_patience);
-            let is_started = self.start_push(push, place, times, (&gathering, ticket));
-            is_minded = is_started && own_patience.is_some();
+            self.start_push(push, place, job.handed_over, (&gathering, ticket));
         }
-        if let Some(patience) = job.patience
-            && !is_minded
-            && !gathering.is_told()
-        {
-            gathering.tell_after(patience);
+        if let Some(patience) = job.patience.filter(|_| !gathering.is_told()) {
+            self.patience.begin(&gathering, patience);
         }
     }
 
     /// What goes on beside the pushes, once the sender's loop runs.
     pub(super) fn begin(&self) {
+        tokio::task::spawn_local(Rc::clone(&self.patience).keep());
         if self.in_force.now().store.engine().is_some() {
             tokio::task::spawn_local(keep_tidy(Rc::clone(&self.records)));
         }
@@ -182,78 +178,85 @@ impl Engine {
         });
     }
 
-    /// Starts a push, unless the same is known already; true where it was started and minds the patience that was given.
+    /// Starts a push, unless the same is known already.
     fn start_push(
         self: &Rc<Self>,
-        mut push: Push,
+        push: Push,
         place: Place,
-        (handed_over, patience): (Instant, Option<Duration>),
-        (who, ticket): (&Rc<Gathering>, Rc<Ticket>),
-    ) -> bool {
-        let id = push.id();
-        match self.window.borrow_mut().ask(id, who, Instant::now()) {
+        handed_over: Instant,
+        (who, ticket): (&Rc<Gathering>, Ticket),
+    ) {
+        match self.window.borrow_mut().ask(push.id(), who, Instant::now()) {
             Asked::First => {}
-            Asked::UnderWay => {
-                self.stats.count(Counter::Duplicates);
-                return false;
-            }
+            Asked::UnderWay => return self.stats.count(Counter::Duplicates),
             Asked::Ended(result) => {
                 self.stats.count(Counter::Duplicates);
-                who.add(result);
-                return false;
+                return who.add(result);
             }
         }
         if push.kind == Kind::Call {
             self.pushed.borrow_mut().note(&push);
         }
         events::note_start(&self.timeline, &push);
-        let (engine, who) = (Rc::clone(self), Rc::clone(who));
-        let push = async move {
-            // By reference: a future that takes a value over keeps room for it twice.
-            let pushing = pin!(engine.push_if_known(&mut push, handed_over, &ticket));
-            let result = who.wait_for(pushing, patience).await;
+        let lanes = Rc::clone(&self.lanes.borrow());
+        let (engine, is_sent) = (Rc::clone(self), Cell::new(false));
+        let mut delivery = Delivery { engine, lanes, push, handed_over, ticket, is_sent };
+        let who = Rc::clone(who);
+        tokio::task::spawn_local(async move {
+            let result = delivery.run().await;
             drop(place);
-            let others = engine.window.borrow_mut().end(id, &result);
-            for other in others {
-                other.add(result.clone());
-            }
-            who.add(result);
-        };
-        tokio::task::spawn_local(push);
-        true
+            delivery.engine.push_ended(delivery.push.id(), result, &who);
+        });
     }
 
-    /// A device is told of a call's end only if it was pushed for the call.
-    async fn push_if_known(&self, push: &mut Push, handed_over: Instant, ticket: &Ticket) -> PushResult {
-        if push.kind.follows_a_call() {
-            let Some(caller) = self.pushed.borrow().caller(push) else {
+    /// Tells all who asked for a push how it has ended; `first` has asked first.
+    fn push_ended(&self, id: Uuid, result: PushResult, first: &Gathering) {
+        let others = self.window.borrow_mut().end(id, &result);
+        for other in others {
+            self.tell(&other, result.clone());
+        }
+        self.tell(first, result);
+    }
+
+    fn tell(&self, who: &Gathering, result: PushResult) {
+        who.add(result);
+        if who.is_told() {
+            self.patience.end(who);
+        }
+    }
+
+    /// False for word of a call's end to a device that was not pushed for the call. Else the word says who had called.
+    pub(super) fn is_for_a_pushed_device(&self, push: &mut Push) -> bool {
+        if !push.kind.follows_a_call() {
+            return true;
+        }
+        match self.pushed.borrow().caller(push) {
+            Some(caller) => {
+                push.call.caller = caller;
+                true
+            }
+            None => {
                 self.say_that_it_ended(push);
-                let reason = "it was not pushed for this call".to_owned();
-                let (provider, outcome) = (push.device.provider(), Outcome::Unavailable { reason });
-                return PushResult { provider, outcome, attempts: 0 };
-            };
-            push.call.caller = caller;
+                false
+            }
         }
-        if let Some(result) = self.result_of_others(push).await {
-            self.pushed.borrow_mut().forget(push);
-            return result;
-        }
-        let result = self.push(push, handed_over, ticket).await;
-        if push.kind == Kind::Call && !may_have_arrived(&result) {
-            self.pushed.borrow_mut().forget(push);
-        }
-        result
     }
 
     /// Another machine has this push, for the same call came to it first. The phone is as good as pushed to.
-    async fn result_of_others(&self, push: &Push) -> Option<PushResult> {
-        let nodes = self.nodes.as_ref().filter(|_| matches!(push.kind, Kind::Call | Kind::Dialog))?;
+    pub(super) async fn is_pushed_elsewhere(&self, push: &Push) -> bool {
+        let may_be = matches!(push.kind, Kind::Call | Kind::Dialog);
+        let Some(nodes) = self.nodes.as_ref().filter(|_| may_be) else { return false };
         // In a box: a push waits here for a moment, and room for that would be kept to its end.
         let is_others = Box::pin(nodes.is_pushed_elsewhere(push)).await;
-        is_others.then(|| {
+        if is_others {
             events::note_elsewhere(&self.timeline, push);
-            PushResult { provider: push.device.provider(), outcome: Outcome::Accepted, attempts: 0 }
-        })
+        }
+        is_others
+    }
+
+    /// A push has not reached its device from here.
+    pub(super) fn forget(&self, push: &Push) {
+        self.pushed.borrow_mut().forget(push);
     }
 
     /// Whoever else has pushed for this call tells its devices of its end.
@@ -280,24 +283,6 @@ impl Engine {
         self.nodes.as_ref()
     }
 
-    async fn push(&self, push: &Push, handed_over: Instant, ticket: &Ticket) -> PushResult {
-        let lanes = Rc::clone(&self.lanes.borrow());
-        let delivery = Delivery {
-            push,
-            lane: lanes.iter().find(|lane| lane.serves(&push.device)),
-            lanes: &lanes,
-            refusal: self.over_budget(push),
-            handed_over,
-            ticket,
-            stats: &self.stats,
-            records: &self.records,
-            graveyard: &self.graveyard,
-            pairs: &self.pairs,
-            timeline: &self.timeline,
-        };
-        deliver(&delivery).await
-    }
-
     /// What happens to calls, for later.
     pub(super) fn timeline(&self) -> &Timeline {
         &self.timeline
@@ -305,7 +290,7 @@ impl Engine {
 
     /// Refuses a push whose device or caller has had its share of this minute. What follows a call that was pushed is part of its
     /// share.
-    fn over_budget(&self, push: &Push) -> Option<Outcome> {
+    pub(super) fn over_budget(&self, push: &Push) -> Option<Outcome> {
         if push.kind.follows_a_call() || push.kind == Kind::Refresh {
             return None;
         }
@@ -354,18 +339,5 @@ impl Engine {
             log::warn!("the sender stops with {unanswered} pushes unanswered");
         }
         self.timeline.finish();
-    }
-}
-
-/// Whether a device may have got this push.
-fn may_have_arrived(result: &PushResult) -> bool {
-    match &result.outcome {
-        Outcome::Accepted => true,
-        // The answer may have been lost.
-        Outcome::Unavailable { .. } => result.attempts > 0,
-        Outcome::TokenGone { .. }
-        | Outcome::Rejected { .. }
-        | Outcome::Throttled { .. }
-        | Outcome::CredentialRefused { .. } => false,
     }
 }

@@ -3,9 +3,10 @@
 //! It refuses to hammer a provider that does not accept our credential: it renews once, then it pauses.
 
 use super::authorizer::Authorizer;
+use super::deliver::Delivery;
 use crate::config::Origin;
 use crate::http2::{Ask, Client, Failure, Lost, Response};
-use crate::model::{Device, Environment, Outcome, Provider, Push};
+use crate::model::{Device, Environment, Outcome, Provider};
 use crate::provider::{Answer, Authorization, Blame, PushProvider};
 use bytes::Bytes;
 use http::Request;
@@ -53,19 +54,19 @@ pub(super) enum Reach {
 
 /// A push as its provider wants to be asked for it.
 struct Asked<'a> {
-    provider: &'a dyn PushProvider,
-    push: &'a Push,
-    authorization: &'a Authorization,
-    is_sent: &'a Cell<bool>,
+    lane: &'a Lane,
+    delivery: &'a Delivery,
+    authorization: Rc<Authorization>,
 }
 
 impl Ask for Asked<'_> {
     fn request(&self) -> Result<Request<Bytes>, String> {
-        self.provider.request(self.push, self.authorization).map_err(|outcome| outcome.reason().to_owned())
+        let made = self.lane.provider.request(&self.delivery.push, &self.authorization);
+        made.map_err(|outcome| outcome.reason().to_owned())
     }
 
     fn note_sent(&self, may_have_arrived: bool) {
-        self.is_sent.set(may_have_arrived);
+        self.delivery.is_sent.set(may_have_arrived);
     }
 }
 
@@ -154,36 +155,46 @@ impl Lane {
             && self.app(&there) == lane.app(device)
     }
 
-    /// One attempt: one request, one outcome. `deadline` is when the phone stops ringing; `is_sent` is true while the provider may
-    /// have the push.
-    pub(super) async fn attempt(
-        self: &Rc<Self>,
-        push: &Push,
-        deadline: Instant,
-        is_sent: &Cell<bool>,
-    ) -> Attempt {
-        let not_sent = |outcome| Attempt { outcome, reach: Reach::NotSent };
-        if self.paused_until.get().is_some_and(|until| Instant::now() < until) {
-            let reason = "the credential is paused after a refusal".to_owned();
-            return not_sent(Outcome::CredentialRefused { reason });
+    /// One attempt: one request, one outcome.
+    pub(super) fn attempt(&self, delivery: &Delivery) -> impl Future<Output = Attempt> {
+        async move {
+            let deadline = delivery.deadline().min(Instant::now() + ATTEMPT_TIMEOUT);
+            if let Some(outcome) = self.paused() {
+                return Attempt { outcome, reach: Reach::NotSent };
+            }
+            let authorization = match self.authorizer.held() {
+                Some(held) => held,
+                // Boxed: rare, and every push under way would keep room for it.
+                None => match Box::pin(self.new_authorization(deadline)).await {
+                    Ok(new) => new,
+                    Err(outcome) => return Attempt { outcome, reach: Reach::NotSent },
+                },
+            };
+            let asked = Asked { lane: self, delivery, authorization };
+            let done = self.client.send(&asked, deadline).await;
+            self.learn(done, &asked.authorization)
         }
-        let deadline = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
-        let authorization = match self.authorizer.held() {
-            Some(authorization) => authorization,
-            // Boxed: rare, and every push under way would keep room for it.
-            None => match Box::pin(tokio::time::timeout_at(deadline, self.authorizer.get())).await {
-                Ok(Ok(authorization)) => authorization,
-                Ok(Err(outcome)) => return not_sent(self.noted(outcome)),
-                Err(_) => {
-                    return not_sent(Outcome::Unavailable { reason: "no authorization in time".to_owned() });
-                }
-            },
-        };
-        let asked = Asked { provider: &*self.provider, push, authorization: &authorization, is_sent };
-        let attempt = judge(&*self.provider, self.client.send(&asked, deadline).await);
+    }
+
+    fn paused(&self) -> Option<Outcome> {
+        let is_paused = self.paused_until.get().is_some_and(|until| Instant::now() < until);
+        let reason = || "the credential is paused after a refusal".to_owned();
+        is_paused.then(|| Outcome::CredentialRefused { reason: reason() })
+    }
+
+    async fn new_authorization(&self, deadline: Instant) -> Result<Rc<Authorization>, Outcome> {
+        match tokio::time::timeout_at(deadline, self.authorizer.get()).await {
+            Ok(done) => done.map_err(|outcome| self.noted(outcome)),
+            Err(_) => Err(Outcome::Unavailable { reason: "no authorization in time".to_owned() }),
+        }
+    }
+
+    /// What came of an attempt with this authorization, and what it says about the credential.
+    fn learn(&self, done: Result<Response, Failure>, authorization: &Authorization) -> Attempt {
+        let attempt = judge(&*self.provider, done);
         match attempt.outcome {
-            Outcome::CredentialRefused { .. } => self.distrust(&authorization),
-            Outcome::Accepted => self.authorizer.works(&authorization),
+            Outcome::CredentialRefused { .. } => self.distrust(authorization),
+            Outcome::Accepted => self.authorizer.works(authorization),
             _ => {}
         }
         Attempt { outcome: self.noted(attempt.outcome), ..attempt }

@@ -16,6 +16,7 @@ mod lane;
 mod local;
 mod nodes;
 mod pairs;
+mod patience;
 mod pending;
 mod plan;
 mod policy;

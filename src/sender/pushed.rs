@@ -8,22 +8,24 @@ use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::num::NonZeroU64;
-use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Longer than a call rings.
-const REMEMBERED: Duration = Duration::from_secs(300);
+const REMEMBERED_S: Age = 300;
 /// Most calls that are remembered; about 10 MB.
 const MOST: usize = 20_000;
 
 /// The calls, by a hash of user and Call-ID.
-#[derive(Default)]
 pub(super) struct Pushed {
     calls: HashMap<u64, Known, Mixed>,
-    in_order: VecDeque<(Instant, u64)>,
+    in_order: VecDeque<(Age, u64)>,
+    start: Instant,
     hasher: RandomState,
 }
+
+/// Seconds since the start.
+type Age = u32;
 
 /// There are some thousand of them, so an entry is small.
 struct Known {
@@ -68,17 +70,25 @@ impl Known {
     }
 }
 
+impl Default for Pushed {
+    fn default() -> Pushed {
+        let (calls, in_order) = (HashMap::default(), VecDeque::new());
+        Pushed { calls, in_order, start: Instant::now(), hasher: RandomState::new() }
+    }
+}
+
 impl Pushed {
     /// A device is pushed for a call.
     pub(super) fn note(&mut self, push: &Push) {
-        while self.in_order.front().is_some_and(|(at, _)| at.elapsed() > REMEMBERED)
+        let now = self.start.elapsed().as_secs() as Age;
+        while self.in_order.front().is_some_and(|(at, _)| now - at > REMEMBERED_S)
             || self.in_order.len() >= MOST
         {
             self.in_order.pop_front().and_then(|(_, key)| self.calls.remove(&key));
         }
         let (key, push_id) = (self.key(&push.call), self.hash(push.id()));
         let known = self.calls.entry(key).or_insert_with(|| {
-            self.in_order.push_back((Instant::now(), key));
+            self.in_order.push_back((now, key));
             Known::new(&push.call.caller)
         });
         known.add(push_id);

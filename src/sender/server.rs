@@ -124,10 +124,9 @@ pub(super) fn serve(
                 hub_depth: Arc::clone(&hub.depth),
                 stats: Arc::clone(stats),
                 batch: RefCell::new(Batch::new()),
-                host: Rc::clone(&host),
-                told: Rc::new(Notify::new()),
+                ear: Rc::new(Ear { host: Rc::clone(&host), told: Notify::new() }),
             });
-            server.host.begins(Pushes(Rc::clone(&server.engine)));
+            server.ear.host.begins(Pushes(Rc::clone(&server.engine)));
             LocalSet::new().block_on(&runtime, server.until_stopped(&listener, &stop, in_force))
         }));
         match done {
@@ -149,9 +148,14 @@ struct Server {
     hub_depth: Arc<super::depth::Depth>,
     stats: Arc<Stats>,
     batch: RefCell<Batch>,
+    ear: Rc<Ear>,
+}
+
+/// The host's, of which every push under way that it wants to hear of holds one.
+struct Ear {
     host: Rc<dyn Host>,
     /// The host was told something, so that it may want to be woken at another time.
-    told: Rc<Notify>,
+    told: Notify,
 }
 
 impl Server {
@@ -172,7 +176,7 @@ impl Server {
         }
         let grace = in_force.now().stop;
         end_within(grace + HOST_STOPS_WITHIN);
-        self.host.stopping();
+        self.ear.host.stopping();
         log::info!("the sender stops; {} pushes are under way", self.hub_depth.now());
         self.engine.drain(grace).await;
         Ok(())
@@ -181,11 +185,11 @@ impl Server {
     /// Wakes the host whenever it wants to be woken.
     async fn keep_time(&self) {
         loop {
-            match self.host.due() {
-                None => self.told.notified().await,
+            match self.ear.host.due() {
+                None => self.ear.told.notified().await,
                 Some(at) => tokio::select! {
-                    () = tokio::time::sleep_until(at.into()) => self.host.woken(),
-                    () = self.told.notified() => {}
+                    () = tokio::time::sleep_until(at.into()) => self.ear.host.woken(),
+                    () = self.ear.told.notified() => {}
                 },
             }
         }
@@ -203,14 +207,16 @@ impl Server {
     fn take_word(&self, heard: &Heard) {
         match heard.word() {
             Some(Word::Host(word)) => {
-                self.host.heard(&word, heard.age);
-                self.told.notify_one();
+                self.ear.host.heard(&word, heard.age);
+                self.ear.told.notify_one();
             }
             Some(Word::GiveUp { user, call_id, why }) => {
                 let said_at = Instant::now().checked_sub(heard.age).unwrap_or_else(Instant::now);
                 self.engine.give_up(&user, &call_id, why, said_at);
             }
-            Some(Word::Ended { user, call_id, ended }) => self.host.ended_elsewhere(&user, &call_id, ended),
+            Some(Word::Ended { user, call_id, ended }) => {
+                self.ear.host.ended_elsewhere(&user, &call_id, ended)
+            }
             None => log::debug!("another machine says what this version does not understand"),
         }
     }
@@ -258,8 +264,8 @@ impl Server {
 
     fn take(&self, message: &[u8], link: &Rc<Link>) {
         if self.engine.follow() {
-            self.host.settings_changed();
-            self.told.notify_one();
+            self.ear.host.settings_changed();
+            self.ear.told.notify_one();
         }
         match Message::decode(message) {
             Ok(Message::Order(order)) => self.obey(order, link),
@@ -288,10 +294,10 @@ impl Server {
             let link = Rc::clone(link);
             self.engine.start(job, move |report| reply(&link, &Reply { id, report: Some(report) }));
         } else {
-            let (host, told) = (Rc::clone(&self.host), Rc::clone(&self.told));
+            let (ear, note) = (Rc::clone(&self.ear), note.into_boxed_slice());
             self.engine.start(job, move |report| {
-                host.told(&note, report);
-                told.notify_one();
+                ear.host.told(&note, report);
+                ear.told.notify_one();
             });
         }
     }

@@ -31,7 +31,7 @@ pub enum Needless {
 /// The calls with pushes under way, by a hash of user and Call-ID.
 #[derive(Default)]
 pub(super) struct Stops {
-    calls: RefCell<HashMap<u64, UnderWay, Mixed>>,
+    calls: RefCell<HashMap<u64, Rc<Whistle>, Mixed>>,
     told: RefCell<Told>,
     hasher: RandomState,
 }
@@ -43,57 +43,59 @@ struct Told {
     in_order: VecDeque<(Instant, u64)>,
 }
 
-struct UnderWay {
-    whistle: Rc<Whistle>,
-    /// How often the call's pushes were asked for and have not ended.
-    jobs: usize,
-}
-
-/// What all pushes of a call listen to.
+/// What all pushes of a call listen to. Each push under way holds one, so it is small.
 struct Whistle {
-    devices: usize,
+    key: u64,
+    /// How many tickets of the call there are.
+    tickets: Cell<u32>,
+    has_several_devices: bool,
     is_blown: Cell<bool>,
-    listeners: RefCell<Vec<Waker>>,
+    listeners: Cell<Listeners>,
 }
 
-/// One job's part in a call; held by each of its pushes.
+/// Who is woken by a whistle. Most calls have one push, which needs no list.
+#[derive(Default)]
+enum Listeners {
+    #[default]
+    Nobody,
+    One(Waker),
+    Many(Vec<Waker>),
+}
+
+/// A push's part in its call.
 pub(super) struct Ticket {
     stops: Rc<Stops>,
-    key: u64,
     whistle: Rc<Whistle>,
 }
 
 impl Stops {
     /// A call is to be pushed to so many devices.
-    pub(super) fn enter(self: &Rc<Self>, call: &Call, devices: usize, handed_over: Instant) -> Rc<Ticket> {
+    pub(super) fn enter(self: &Rc<Self>, call: &Call, devices: usize, handed_over: Instant) -> Ticket {
         let key = self.key(call.callee.as_str(), &call.call_id);
         let mut calls = self.calls.borrow_mut();
-        let new = || UnderWay { whistle: Rc::new(Whistle::new(devices)), jobs: 0 };
-        let under_way = calls.entry(key).or_insert_with(new);
-        if under_way.whistle.is_blown.get() {
+        let whistle = calls.entry(key).or_insert_with(|| Whistle::new(key, devices));
+        if whistle.is_blown.get() {
             // What was said before is not about a call that comes again.
-            *under_way = new();
+            *whistle = Whistle::new(key, devices);
         }
-        under_way.jobs += 1;
-        let whistle = Rc::clone(&under_way.whistle);
         if let Some((at, why)) = self.told.borrow().words.get(&key)
             && *at >= handed_over
         {
             whistle.blow(*why);
         }
-        Rc::new(Ticket { stops: Rc::clone(self), key, whistle })
+        Ticket::new(self, whistle)
     }
 
     /// For a push that is needed when its call is over.
-    pub(super) fn ticket_for_the_end(self: &Rc<Self>) -> Rc<Ticket> {
-        Rc::new(Ticket { stops: Rc::clone(self), key: 0, whistle: Rc::new(Whistle::new(1)) })
+    pub(super) fn ticket_for_the_end(self: &Rc<Self>) -> Ticket {
+        Ticket::new(self, &Whistle::new(0, 1))
     }
 
     /// A call needs its pushes no more, those that were handed over until `told_at`.
     pub(super) fn stop(&self, user: &str, call_id: &str, why: Needless, told_at: Instant) {
         let key = self.key(user, call_id);
-        if let Some(under_way) = self.calls.borrow().get(&key) {
-            under_way.whistle.blow(why);
+        if let Some(whistle) = self.calls.borrow().get(&key) {
+            whistle.blow(why);
         }
         self.told.borrow_mut().note(key, told_at, why);
     }
@@ -119,6 +121,11 @@ impl Told {
 }
 
 impl Ticket {
+    fn new(stops: &Rc<Stops>, whistle: &Rc<Whistle>) -> Ticket {
+        whistle.tickets.set(whistle.tickets.get() + 1);
+        Ticket { stops: Rc::clone(stops), whistle: Rc::clone(whistle) }
+    }
+
     /// Whether the call needs this push no more.
     pub(super) fn is_needless(&self) -> bool {
         self.whistle.is_blown.get()
@@ -144,38 +151,53 @@ impl Ticket {
     }
 }
 
+impl Clone for Ticket {
+    fn clone(&self) -> Ticket {
+        Ticket::new(&self.stops, &self.whistle)
+    }
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
+        let Whistle { key, tickets, .. } = &*self.whistle;
+        tickets.set(tickets.get() - 1);
         let mut calls = self.stops.calls.borrow_mut();
-        let is_its = |under_way: &&mut UnderWay| Rc::ptr_eq(&under_way.whistle, &self.whistle);
-        let Some(under_way) = calls.get_mut(&self.key).filter(is_its) else { return };
-        under_way.jobs -= 1;
-        if under_way.jobs == 0 {
-            calls.remove(&self.key);
+        if tickets.get() == 0 && calls.get(key).is_some_and(|known| Rc::ptr_eq(known, &self.whistle)) {
+            calls.remove(key);
         }
     }
 }
 
 impl Whistle {
-    fn new(devices: usize) -> Whistle {
-        Whistle { devices, is_blown: Cell::new(false), listeners: RefCell::default() }
+    fn new(key: u64, devices: usize) -> Rc<Whistle> {
+        let (tickets, is_blown, listeners) = (Cell::new(0), Cell::new(false), Cell::default());
+        Rc::new(Whistle { key, tickets, has_several_devices: devices > 1, is_blown, listeners })
     }
 
     /// Once for each push of a job, however many attempts it makes.
     fn listen(&self, waker: &Waker) {
-        let mut listeners = self.listeners.borrow_mut();
-        if !listeners.iter().any(|known| known.will_wake(waker)) {
-            listeners.reserve_exact(1);
-            listeners.push(waker.clone());
-        }
+        let listeners = match self.listeners.take() {
+            Listeners::Nobody => Listeners::One(waker.clone()),
+            Listeners::One(first) if !first.will_wake(waker) => Listeners::Many(vec![first, waker.clone()]),
+            Listeners::Many(mut all) if !all.iter().any(|known| known.will_wake(waker)) => {
+                all.push(waker.clone());
+                Listeners::Many(all)
+            }
+            known => known,
+        };
+        self.listeners.set(listeners);
     }
 
     fn blow(&self, why: Needless) {
-        if why == Needless::PhoneCame && self.devices > 1 {
+        if why == Needless::PhoneCame && self.has_several_devices {
             return;
         }
         self.is_blown.set(true);
-        self.listeners.take().into_iter().for_each(Waker::wake);
+        match self.listeners.take() {
+            Listeners::Nobody => {}
+            Listeners::One(waker) => waker.wake(),
+            Listeners::Many(wakers) => wakers.into_iter().for_each(Waker::wake),
+        }
     }
 }
 
