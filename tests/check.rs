@@ -6,11 +6,12 @@ mod support;
 
 use serde_json::{Value, json};
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use support::ports::free_port;
 use support::simulator::Simulator;
 use support::{Scratch, built_library, run, settings};
 
@@ -283,7 +284,7 @@ fn a_clock_that_is_wrong_is_told_with_what_comes_of_it() {
 #[test]
 fn a_host_that_is_not_reached_is_told_with_what_stands_between() {
     let ward = Ward::new("check-reach", &[]);
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST.into())));
     let (apns, sandbox) =
         (ward.simulator.fact("apns").to_owned(), ward.simulator.fact("apns_sandbox").to_owned());
     let google = ward.simulator.fact("google").to_owned();

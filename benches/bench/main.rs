@@ -26,6 +26,7 @@ mod worker;
 
 use report::Report;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +67,9 @@ fn measure(sections: &[&str]) -> ExitCode {
     for (name, section) in all {
         if sections.is_empty() || sections.contains(&name) {
             eprintln!("bench: {name}");
+            let start = Instant::now();
             section(effort, &mut report);
+            eprintln!("bench: {name} took {} s", start.elapsed().as_secs());
         }
     }
     report.finish()

@@ -81,6 +81,12 @@ struct Lookup {
     script: &'static str,
 }
 
+impl Lookup {
+    fn asks_redis(&self) -> bool {
+        [ENGINE, NDB_REDIS].contains(&self.name)
+    }
+}
+
 /// Lookups among 100,000 and 1,000,000 tokens.
 pub fn lookup(effort: Effort, report: &mut Report) {
     report.title("Lookup of a user's token in a worker, median of single calls in us");
@@ -100,12 +106,15 @@ pub fn lookup(effort: Effort, report: &mut Report) {
         // A copy, since two SQLites in one process would break each other's locks.
         let copy = scratch.path().join("copy.db");
         fs::copy(&store, &copy).unwrap();
-        let (redis, engine) = filled_redis(&scratch, &config, users);
+        let redis = Redis::start(&scratch, &Setup::default());
+        let engine = match effort.quick && users > QUICK_USERS {
+            true => Err(format!("a quick run fills an engine with {QUICK_USERS} tokens, not more")),
+            false => fill_redis(&redis, &config, users),
+        };
         for way in ways(&config, &copy, redis.port, engine.as_ref().map(PathBuf::as_path)) {
-            let measured = |allocator| measure_one(&way, users, allocator, effort);
             let taken = [FAST, DEBIANS].map(|allocator| match &engine {
-                Err(why) if way.name == ENGINE => Err(why.clone()),
-                _ => measured(allocator),
+                Err(why) if way.asks_redis() => Err(why.clone()),
+                _ => measure_one(&way, users, allocator, effort),
             });
             match rows.iter_mut().find(|(name, _)| *name == way.name) {
                 Some((_, row)) => row.extend(taken),
@@ -135,7 +144,7 @@ fn write_keys(report: &mut Report, rows: &[(&str, Vec<Result<f64, String>>)]) {
     }
     for (name, at) in [("100k", 0), ("1m", 2)] {
         let key = format!("lookup.ratio_engine_vs_ndb_redis_{name}");
-        match (of(ENGINE, at).expect("it is in the list"), of("ndb_redis", at).expect("it is in the list")) {
+        match (of(ENGINE, at).expect("it is in the list"), of(NDB_REDIS, at).expect("it is in the list")) {
             (Ok(ours), Ok(redis)) => {
                 report.key(&format!("lookup.p50_us_engine_{name}"), ours);
                 report.key(&key, ours / redis);
@@ -154,6 +163,10 @@ fn write_keys(report: &mut Report, rows: &[(&str, Vec<Result<f64, String>>)]) {
 
 /// `lookup_token` through the same Redis that ndb_redis asks.
 const ENGINE: &str = "lookup_token, Redis";
+const NDB_REDIS: &str = "ndb_redis";
+
+/// What a quick run fills an engine with; ten times as many take it a minute.
+const QUICK_USERS: usize = 100_000;
 
 fn ways(config: &Path, copy: &Path, redis_port: u16, engine: Result<&Path, &String>) -> [Lookup; 4] {
     let sqlops = format!(
@@ -181,7 +194,7 @@ fn ways(config: &Path, copy: &Path, redis_port: u16, engine: Result<&Path, &Stri
                      $var(token) = $dbr(r=>[0,0]);\nsql_result_free(\"r\");",
         },
         Lookup {
-            name: "ndb_redis",
+            name: NDB_REDIS,
             modules: redis,
             script: "redis_cmd(\"r\", \"GET $var(user)\", \"g\");\n$var(token) = $redis(g=>value);\nredis_free(\"g\");",
         },
@@ -207,9 +220,8 @@ fn measure_one(way: &Lookup, users: usize, allocator: &'static str, effort: Effo
     Ok(median(all.split_off(warm_up).into_iter()))
 }
 
-/// A Redis with the same users twice: as texts for ndb_redis, and as our store, which the second value is the configuration of.
-fn filled_redis(scratch: &Scratch, config: &Path, users: usize) -> (Redis, Result<PathBuf, String>) {
-    let redis = Redis::start(scratch, &Setup::default());
+/// Fills a Redis with the same users twice: as texts for ndb_redis, and as our store, whose configuration it gives.
+fn fill_redis(redis: &Redis, config: &Path, users: usize) -> Result<PathBuf, String> {
     let mut pipe = Command::new("redis-cli");
     pipe.args(["-p", &redis.port.to_string(), "--pipe"]).stdin(Stdio::piped()).stdout(Stdio::null());
     let mut pipe = pipe.spawn().unwrap();
@@ -219,7 +231,7 @@ fn filled_redis(scratch: &Scratch, config: &Path, users: usize) -> (Redis, Resul
     }
     drop(input.into_inner().unwrap());
     assert!(pipe.wait().unwrap().success());
-    let filled = engine::open(redis.settings()).and_then(|mut store| engine::fill(&mut *store, users));
-    let configured = filled.map(|()| engine::with_store(config, "engine.toml", &redis.settings()));
-    (redis, configured)
+    let mut store = engine::open(redis.settings())?;
+    engine::fill(&mut *store, users)?;
+    Ok(engine::with_store(config, "engine.toml", &redis.settings()))
 }

@@ -139,7 +139,8 @@ mod tests {
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let alive = listener.local_addr().unwrap();
-            let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+            // TCPMUX, which nobody serves any more.
+            let closed = SocketAddr::from(([127, 0, 0, 1], 1));
             let origin = Origin { host: "provider.test".to_owned(), port: 443, ca_pem: None };
             let resolve: Resolve = Rc::new(move |_| Box::pin(async move { Ok(vec![closed, alive]) }));
             let tcp = connect(&origin, &resolve).await.unwrap();

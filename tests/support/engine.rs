@@ -2,10 +2,11 @@
 //!
 //! It refuses to outlive its test: a server is ended by its pid when it is dropped, and when the test program ends.
 
+use super::ports::free_port;
 use super::{DEADLINE, Scratch, ends_with_us, poll};
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::IpAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -58,7 +59,7 @@ impl Server {
 
     fn begin(scratch: &Scratch, setup: &Setup, program: &[&str]) -> Server {
         let address = setup.address.clone().unwrap_or_else(|| "127.0.0.1".to_owned());
-        let port = free_port(&address);
+        let port = free_port(ip(&address));
         let directory = scratch.path().join(format!("redis-{address}-{port}"));
         fs::create_dir_all(&directory).unwrap();
         let file = directory.join("redis.conf");
@@ -245,7 +246,7 @@ impl Cluster {
             let setup = Setup { address: Some(address.clone()), ..setup.clone() }
                 .line("cluster-enabled yes")
                 .line("cluster-config-file nodes.conf")
-                .line(format!("cluster-port {}", free_port(&address)))
+                .line(format!("cluster-port {}", free_port(ip(&address))))
                 .line(format!("cluster-node-timeout {}", NODE_TIMEOUT.as_millis()))
                 // Else a replica waits longer the longer it was without its master.
                 .line("cluster-replica-validity-factor 0");
@@ -401,8 +402,6 @@ fn openssl(place: &Path, line: &str) {
     super::run(Command::new("openssl").current_dir(place).args(line.split(' ')), "openssl");
 }
 
-/// A port that the system had free a moment ago.
-fn free_port(address: &str) -> u16 {
-    let listener = TcpListener::bind((address, 0)).expect("loopback has a free port");
-    listener.local_addr().expect("it is bound").port()
+fn ip(address: &str) -> IpAddr {
+    address.parse().expect("engines of tests listen on addresses, not names")
 }

@@ -2,6 +2,7 @@
 //!
 //! It refuses to touch any other Kamailio on the machine: it ends what it has started, by process id.
 
+use super::ports::free_port;
 use super::sip::{self, Answer};
 use super::{DEADLINE, Scratch, built_library, ends_with_us, poll, run};
 use std::ffi::OsString;
@@ -76,15 +77,9 @@ impl Place {
 
     /// One more port that is free for UDP and TCP on its address.
     pub fn hold_port(&mut self) -> u16 {
-        let found = (0..100).find_map(|_| {
-            let udp = bind_shared(libc::SOCK_DGRAM, self.ip, 0)?;
-            let udp = UdpSocket::from(udp);
-            let port = udp.local_addr().ok()?.port();
-            let tcp = bind_shared(libc::SOCK_STREAM, self.ip, port)?;
-            Some((port, OwnedFd::from(udp), tcp))
-        });
-        let (port, udp, tcp) = found.expect("loopback has a port that is free for UDP and TCP");
-        self.held.extend([udp, tcp]);
+        let port = free_port(self.ip.into());
+        let hold = |kind| bind_shared(kind, self.ip, port).expect("it was free, and is ours alone");
+        self.held.extend([libc::SOCK_DGRAM, libc::SOCK_STREAM].map(hold));
         port
     }
 

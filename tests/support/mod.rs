@@ -12,6 +12,7 @@ pub mod kamailio;
 pub mod nodes;
 pub mod opensips;
 pub mod phone;
+pub mod ports;
 pub mod rest;
 pub mod rig;
 pub mod settings;

@@ -2,9 +2,10 @@
 //!
 //! It refuses SIPp's own choice of port, which is 5060 when that is free.
 
+use super::ports::free_port;
 use super::{DEADLINE, Scratch, ends_with_us, poll};
 use std::fs::{self, File};
-use std::net::UdpSocket;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -15,10 +16,7 @@ pub fn scenario(name: &str) -> PathBuf {
 
 /// Different UDP ports of 127.0.0.1 that are free now.
 pub fn free_ports(how_many: usize) -> Vec<u16> {
-    let bind = |_| UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
-    let sockets: Vec<UdpSocket> = (0..how_many).map(bind).collect();
-    let port = |socket: &UdpSocket| socket.local_addr().expect("a bound socket has an address").port();
-    sockets.iter().map(port).collect()
+    (0..how_many).map(|_| free_port(Ipv4Addr::LOCALHOST.into())).collect()
 }
 
 /// The command line of SIPp for a scenario, on this port, tracing to a file.
@@ -44,9 +42,9 @@ pub struct Sipp {
 impl Sipp {
     /// Starts one and waits until it has its port. `name` is that of its files in the directory.
     pub fn start(scratch: &Scratch, name: &str, scenario: &Path, args: &[&str]) -> Sipp {
-        let listens = |sipp: &Sipp| is_bound(sipp.port);
-        Sipp::spawn_until(scratch, name, scenario, args, listens)
-            .unwrap_or_else(|sipp| panic!("SIPp does not listen: {}", sipp.screen()))
+        let mut sipp = Sipp::spawn(scratch, name, scenario, args);
+        sipp.wait_until("listens", |sipp| is_bound(sipp.port));
+        sipp
     }
 
     /// Starts a phone that registers over TCP, keeps the connection and answers the calls that come over it; waits until it is
@@ -58,30 +56,10 @@ impl Sipp {
         let is_registered = |sipp: &Sipp| {
             sipp.traced().iter().any(|heard| !heard.sent && heard.start.starts_with("SIP/2.0 200"))
         };
-        let mut sipp = Sipp::spawn_until(scratch, name, &scenario("stay.xml"), &args, is_registered)
-            .unwrap_or_else(|sipp| panic!("the phone does not register: {}", sipp.screen()));
-        assert!(!sipp.has_ended(), "the phone does not register: {}", sipp.screen());
+        let mut sipp = Sipp::spawn(scratch, name, &scenario("stay.xml"), &args);
+        sipp.wait_until("registers", is_registered);
+        assert!(!sipp.has_ended(), "it does not stay: {}", sipp.screen());
         sipp
-    }
-
-    /// Waits until it is ready, or has ended. Where somebody has taken its port meanwhile, another one is tried.
-    fn spawn_until(
-        scratch: &Scratch,
-        name: &str,
-        scenario: &Path,
-        args: &[&str],
-        is_ready: impl Fn(&Sipp) -> bool,
-    ) -> Result<Sipp, Sipp> {
-        loop {
-            let mut sipp = Sipp::spawn(scratch, name, scenario, args);
-            let ready = poll(DEADLINE, || (sipp.has_ended() || is_ready(&sipp)).then_some(()));
-            if ready.is_none() {
-                return Err(sipp);
-            }
-            if !(sipp.has_ended() && sipp.screen().contains("Address already in use")) {
-                return Ok(sipp);
-            }
-        }
     }
 
     fn spawn(scratch: &Scratch, name: &str, scenario: &Path, args: &[&str]) -> Sipp {
@@ -95,6 +73,12 @@ impl Sipp {
             .spawn()
             .expect("needs Debian's package sip-tester; run make test, which installs it");
         Sipp { child, port, trace, screen }
+    }
+
+    /// Waits until it is as it should be, or has ended: a caller may be quicker than we look.
+    fn wait_until(&mut self, what: &str, is_so: impl Fn(&Sipp) -> bool) {
+        let found = poll(DEADLINE, || (self.has_ended() || is_so(self)).then_some(()));
+        found.unwrap_or_else(|| panic!("SIPp never {what}: {}", self.screen()));
     }
 
     fn has_ended(&mut self) -> bool {
