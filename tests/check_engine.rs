@@ -2,8 +2,11 @@
 #![cfg(feature = "command")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "this is how a test fails")]
 
+#[path = "check_engine/mask.rs"]
+mod mask;
 mod support;
 
+use mask::Mask;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -76,12 +79,31 @@ impl EngineWard {
         )
     }
 
+    /// Every line about the engine is ok.
+    #[track_caller]
+    fn assert_fault_free(&self) {
+        let (found, lines) = self.lines();
+        assert_eq!((found, lines.iter().all(|line| line.starts_with("ok "))), (0, true), "{lines:?}");
+    }
+
     /// Exactly one line about the engine is not ok, this one.
     #[track_caller]
     fn assert_fault(&self, code: i32, line: &str) {
         let (found, lines) = self.lines();
         let faults: Vec<&String> = lines.iter().filter(|line| !line.starts_with("ok ")).collect();
         assert_eq!((found, faults), (code, vec![&line.to_owned()]));
+    }
+
+    /// The same server, which now says something else of itself.
+    fn wears(&self, mask: Mask) -> String {
+        let (own, port) = (format!("127.0.0.1:{}", self.server.port), mask.before(self.server.port));
+        let masked = format!("127.0.0.1:{port}");
+        self.ward.simulator.change_config(&[(&own, &masked)]);
+        masked
+    }
+
+    fn takes_off(&self, masked: &str) {
+        self.ward.simulator.change_config(&[(masked, &format!("127.0.0.1:{}", self.server.port))]);
     }
 
     fn set(&self, name: &str, value: &str) {
@@ -280,4 +302,149 @@ fn a_cluster_is_told_master_by_master() {
     assert!(lines.iter().any(|line| line.starts_with(&gone)), "{lines:#?}");
     let whole = format!("ok       engine 127.0.0.1:{} role: master", ports[2]);
     assert!(lines.contains(&whole), "{lines:#?}");
+}
+
+#[test]
+fn tls_trouble_is_told_with_what_to_do() {
+    let engine = EngineWard::new("check-tls", &EngineSetup { tls: true, ..kept() }, "");
+    let (ward, port) = (&engine.ward, engine.server.port);
+    let (plain, tls) = (format!("redis://127.0.0.1:{port}"), format!("rediss://127.0.0.1:{port}"));
+    let (code, lines) = engine.lines();
+    assert!(lines[0].starts_with(&format!("broken   engine: {plain}/0: cannot be reached: ")), "{lines:?}");
+    assert!(lines[0].ends_with("; if it speaks TLS only, its URL begins with rediss"), "{lines:?}");
+    assert_eq!((code, lines.len()), (1, 1));
+
+    ward.simulator.change_config(&[(&plain, &tls)]);
+    let must = "its certificate must be signed by a CA in [store] ca_file, for the name or address in url, and not expired";
+    engine.assert_fault(
+        1,
+        &format!(
+            "broken   engine: {tls}/0: cannot be reached: invalid peer certificate: UnknownIssuer; {must}"
+        ),
+    );
+
+    let ca = ward.scratch.path().join("tls/ca.pem");
+    let trusts = format!("state_directory = \".\"\nca_file = \"{}\"", ca.display());
+    ward.simulator.change_config(&[("state_directory = \".\"", &trusts)]);
+    let (code, lines) = engine.lines();
+    assert_eq!((code, lines.iter().all(|line| line.starts_with("ok "))), (0, true), "{lines:?}");
+    assert!(lines[0].starts_with(&format!("ok       engine: {tls}/0, Redis ")), "{lines:?}");
+    assert!(lines[0].ends_with(", TLS"), "{lines:?}");
+
+    engine.set("tls-auth-clients", "yes");
+    let (code, lines) = engine.lines();
+    assert_eq!((code, lines.len()), (1, 1), "{lines:?}");
+    assert!(lines[0].starts_with(&format!("broken   engine: {tls}/0: cannot be reached: ")), "{lines:?}");
+    assert!(
+        lines[0].ends_with("; if it asks for a certificate of ours, set tls-auth-clients no there"),
+        "{lines:?}"
+    );
+
+    let other = EngineSetup { tls: true, address: Some("127.0.0.2".to_owned()), ..kept() };
+    let other = Server::start(&ward.scratch, &other);
+    let stranger = format!("rediss://127.0.0.2:{}", other.port);
+    ward.simulator.change_config(&[(&tls, &stranger)]);
+    let (code, lines) = engine.lines();
+    let start = format!(
+        "broken   engine: {stranger}/0: cannot be reached: invalid peer certificate: certificate not valid for name \"127.0.0.2\""
+    );
+    assert!(code == 1 && lines[0].starts_with(&start) && lines[0].ends_with(must), "{lines:?}");
+
+    let deaf = Server::start(&ward.scratch, &kept());
+    let deaf = format!("rediss://127.0.0.1:{}", deaf.port);
+    ward.simulator.change_config(&[(&stranger, &deaf)]);
+    let (code, lines) = engine.lines();
+    assert_eq!((code, lines.len()), (1, 1), "{lines:?}");
+    assert!(lines[0].starts_with(&format!("broken   engine: {deaf}/0: ")), "{lines:?}");
+}
+
+#[test]
+fn what_a_redis_of_debian_never_says_is_told() {
+    let engine = EngineWard::new("check-mask", &kept(), "");
+    let is = ("redis_mode:standalone", "redis_mode:standalone");
+    let masked = engine
+        .wears(Mask { info: ("redis_version:", "redis_version:7.2.4\r\nvalkey_version:8.0.1"), ahead_s: 0 });
+    let (code, lines) = engine.lines();
+    assert_eq!(
+        (code, &lines[0]),
+        (0, &format!("ok       engine: redis://{masked}/0, Valkey 8.0.1")),
+        "{lines:?}"
+    );
+    engine.takes_off(&masked);
+
+    let masked = engine.wears(Mask { info: ("redis_version:", "other_version:1"), ahead_s: 0 });
+    let (code, lines) = engine.lines();
+    assert_eq!(
+        (code, &lines[0]),
+        (0, &format!("ok       engine: redis://{masked}/0, Redis of unknown version")),
+        "{lines:?}"
+    );
+    engine.takes_off(&masked);
+
+    for (ahead_s, way) in [(3600, "ahead of"), (-3600, "behind")] {
+        let masked = engine.wears(Mask { info: is, ahead_s });
+        let (code, lines) = engine.lines();
+        let faults: Vec<&String> = lines.iter().filter(|line| !line.starts_with("ok ")).collect();
+        let off = |s: u32| format!("warning  engine clock: {s} s {way} ours; let chrony or ntpd keep both");
+        // The question takes a while, too.
+        assert!(
+            code == 3 && faults.len() == 1 && (3540..=3660).map(off).any(|line| *faults[0] == line),
+            "{faults:?}"
+        );
+        engine.takes_off(&masked);
+    }
+
+    let writes = [
+        ("AOF", ("aof_last_write_status:ok", "aof_last_write_status:err")),
+        ("RDB", ("rdb_last_bgsave_status:ok", "rdb_last_bgsave_status:err")),
+    ];
+    for (what, info) in writes {
+        let masked = engine.wears(Mask { info, ahead_s: 0 });
+        engine.assert_fault(
+            1,
+            &format!("broken   engine persistence: its last write of the {what} file has failed, so it may take no registrations; look at its disk and its log"),
+        );
+        engine.takes_off(&masked);
+    }
+
+    let masked = engine.wears(Mask { info: ("role:master", "role:sentinel"), ahead_s: 0 });
+    engine.assert_fault(3, "warning  engine role: \"sentinel\", which is not known here");
+    engine.takes_off(&masked);
+}
+
+#[test]
+fn an_engine_of_which_nothing_may_be_asked_is_told_by_what_is_left() {
+    let engine = EngineWard::new("check-info", &kept(), "");
+    let url = format!("redis://127.0.0.1:{}/0", engine.server.port);
+    engine.server.ask(&["ACL", "SETUSER", "default", "-info"]);
+    let (code, lines) = engine.lines();
+    let expected = [
+        format!("ok       engine: {url}, Redis of unknown version"),
+        "ok       engine permissions: user default may do all that is needed".to_owned(),
+        "skipped  engine state: our user may not run INFO".to_owned(),
+        "ok       engine layout: nothing under voip-push: yet; the SIP server makes it when it starts"
+            .to_owned(),
+        "ok       engine memory: no token is there yet".to_owned(),
+    ];
+    assert_eq!((code, lines), (0, expected.to_vec()));
+
+    let token = ["HSET", "voip-push:{1}:u:alice", "a", "1"];
+    engine.server.ask(&token);
+    engine.server.ask(&["ACL", "SETUSER", "default", "+info", "-memory|usage"]);
+    engine.assert_fault(0, "skipped  engine memory: our user may not run MEMORY USAGE");
+    engine.server.ask(&["ACL", "SETUSER", "default", "+memory|usage", "-config|get"]);
+    engine.assert_fault_free();
+    engine.server.ask(&["ACL", "SETUSER", "default", "+config|get"]);
+    engine.set("appendonly", "no");
+    engine.server.ask(&["ACL", "SETUSER", "default", "-config|get"]);
+    engine.assert_fault(
+        3,
+        "warning  engine persistence: no AOF, and our user may not ask for RDB (CONFIG GET save); set appendonly yes",
+    );
+    engine.server.ask(&["ACL", "SETUSER", "default", "-get"]);
+    let (code, lines) = engine.lines();
+    let refused = format!(
+        "broken   engine layout: {url}: NOPERM: our user may not run get; docs/store-layout.md has the ACL line"
+    );
+    assert!(code == 1 && lines.contains(&refused), "{lines:#?}");
 }

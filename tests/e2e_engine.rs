@@ -18,10 +18,11 @@ const AT_ONCE: Duration = Duration::from_millis(1500);
 /// How the line of `voip-push.toml` begins that names the token store.
 const SQLITE: &str = "url = \"sqlite:";
 
-/// The sample with its tokens in the engine at this port, and a deadline that a machine which is busy with tests keeps.
+/// The sample with its tokens in the engine at this port, and a deadline that a machine which is busy with tests keeps. It is known by
+/// its name, so that Kamailio's workers connect in threads of their own.
 fn shipped(name: &str, port: u16, more: &[(&'static str, &'static str)]) -> Shipped {
     let store = format!(
-        "url = \"redis://127.0.0.1:{port}\"\nstate_directory = \".\"\nwrite_ms = 500\nlookup_ms = 300\n# "
+        "url = \"redis://localhost:{port}\"\nstate_directory = \".\"\nwrite_ms = 500\nlookup_ms = 300\n# "
     );
     let mut config = vec![(SQLITE, &*store.leak())];
     config.extend(more);

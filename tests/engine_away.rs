@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
-use support::engine::{Cluster, Server, Setup};
+use support::engine::{Cluster, Sentinels, Server, Setup};
 use support::shipped::apns_token;
 use support::{DEADLINE, Scratch, poll, settings};
 use voip_push::model::Extra;
@@ -16,13 +16,13 @@ use voip_push::stats::Counter;
 
 /// A service with its tokens in an engine.
 fn service(scratch: &Scratch, url: &str) -> Service {
-    service_with(scratch, url, "")
+    service_with(scratch, url, "lookup_ms = 1000")
 }
 
 /// The same with more lines of `[store]`.
 fn service_with(scratch: &Scratch, url: &str, more: &str) -> Service {
     let file = settings::write(scratch);
-    let store = format!("url = \"{url}\"\nstate_directory = \"db\"\nlookup_ms = 1000\n{more}");
+    let store = format!("url = \"{url}\"\nstate_directory = \"db\"\n{more}");
     fs::write(&file, settings::TOML.replace("url = \"sqlite:db/tokens.db\"", &store)).unwrap();
     Service::prepare(&file).unwrap()
 }
@@ -141,7 +141,8 @@ fn heals(service: &Service) {
 fn a_permission_that_is_taken_away_meanwhile_costs_no_call_its_push() {
     let scratch = Scratch::new("away-noperm");
     let server = Server::start(&scratch, &Setup::default());
-    let service = service(&scratch, &format!("redis://127.0.0.1:{}", server.port));
+    let url = format!("redis://127.0.0.1:{}", server.port);
+    let service = service_with(&scratch, &url, "lookup_ms = 5000");
     register(&service, "alice", 1).unwrap();
     server.ask(&["ACL", "SETUSER", "default", "-evalsha", "-eval"]);
     let Err(Error::Store(refused)) = register(&service, "carol", 3) else { panic!("it was not refused") };
@@ -156,60 +157,76 @@ fn a_permission_that_is_taken_away_meanwhile_costs_no_call_its_push() {
     heals(&service);
 }
 
-#[test]
-fn a_password_that_is_changed_meanwhile_costs_no_call_its_push() {
-    let scratch = Scratch::new("away-password");
-    let server = Server::start(&scratch, &Setup::default());
-    let user = |password: &str| {
-        let (add, rights) = (format!(">{password}"), ["~*", "&*", "+@all"]);
-        server.ask(&[&["ACL", "SETUSER", "phones", "reset", "on", &add][..], &rights[..]].concat());
-    };
-    user("swordfish");
+/// The user as which the service logs in has this password at all servers, and may do everything.
+fn admit(servers: &[Server], password: &str) {
+    let password = format!(">{password}");
+    let admit = ["ACL", "SETUSER", "phones", "reset", "on", &password, "~*", "&*", "+@all"];
+    servers.iter().for_each(|server| drop(server.ask(&admit)));
+}
+
+/// A service that logs in as that user.
+fn service_as_user(scratch: &Scratch, url: &str) -> Service {
     let password = scratch.write("password", "swordfish\n");
     fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
-    let login = format!("username = \"phones\"\npassword_file = \"{}\"", password.display());
-    let service = service_with(&scratch, &format!("redis://127.0.0.1:{}", server.port), &login);
-    register(&service, "alice", 1).unwrap();
+    let login =
+        format!("lookup_ms = 5000\nusername = \"phones\"\npassword_file = \"{}\"", password.display());
+    service_with(scratch, url, &login)
+}
 
-    user("of tomorrow");
+/// The user's permission goes and comes back, and so does his password.
+fn comes_and_goes(service: &Service, servers: &[Server]) {
+    register(service, "alice", 1).unwrap();
+    let all = |command: &[&str]| servers.iter().for_each(|server| drop(server.ask(command)));
+    all(&["ACL", "SETUSER", "phones", "-hgetall"]);
+    goes_on_from_memory(service, "NOPERM: our user may not run hgetall");
+    admit(servers, "swordfish");
+    heals(service);
+
+    admit(servers, "of tomorrow");
     assert_eq!(service.lookup("alice").unwrap().len(), 1);
-    assert_eq!(refuses(&service), (0, 0), "who is in stays in");
-    server.ask(&["CLIENT", "KILL", "USER", "phones"]);
-    goes_on_from_memory(&service, "WRONGPASS: it does not take our password");
+    assert_eq!(refuses(service), (0, 0), "who is in stays in");
+    all(&["CLIENT", "KILL", "USER", "phones"]);
+    goes_on_from_memory(service, "WRONGPASS: it does not take our password");
     for _ in 0..100 {
         assert_eq!(service.lookup("alice").unwrap().len(), 1);
     }
-    let Err(Error::Store(refused)) = register(&service, "carol", 3) else { panic!("it was not refused") };
+    let Err(Error::Store(refused)) = register(service, "carol", 3) else { panic!("it was not refused") };
     assert!(refused.to_string().contains("WRONGPASS") && refused.is_told(), "{refused}");
-    user("swordfish");
-    heals(&service);
+    admit(servers, "swordfish");
+    heals(service);
 
-    server.ask(&["ACL", "DELUSER", "phones"]);
-    goes_on_from_memory(&service, "WRONGPASS: it does not take our password");
-    user("swordfish");
-    heals(&service);
+    all(&["ACL", "DELUSER", "phones"]);
+    goes_on_from_memory(service, "WRONGPASS: it does not take our password");
+    admit(servers, "swordfish");
+    heals(service);
 }
 
 #[test]
-fn a_cluster_whose_nodes_take_another_password_meanwhile_is_remembered() {
+fn a_password_that_is_changed_meanwhile_costs_no_call_its_push() {
+    let scratch = Scratch::new("away-password");
+    let servers = [Server::start(&scratch, &Setup::default())];
+    admit(&servers, "swordfish");
+    let service = service_as_user(&scratch, &format!("redis://127.0.0.1:{}", servers[0].port));
+    comes_and_goes(&service, &servers);
+}
+
+#[test]
+fn nor_does_it_where_a_cluster_is_asked() {
     let scratch = Scratch::new("away-acl");
     let cluster = Cluster::start(&scratch, &Setup::default());
+    admit(&cluster.nodes, "swordfish");
     let hosts: Vec<String> = cluster.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
-    let service = service(&scratch, &format!("redis-cluster://{}", hosts.join(",")));
-    register(&service, "alice", 1).unwrap();
-    let all = |command: &[&str]| cluster.nodes.iter().for_each(|node| drop(node.ask(command)));
-    all(&["ACL", "SETUSER", "default", "-hgetall"]);
-    goes_on_from_memory(&service, "NOPERM: our user may not run hgetall");
-    all(&["ACL", "SETUSER", "default", "+hgetall"]);
-    heals(&service);
-    all(&["CONFIG", "SET", "requirepass", "swordfish"]);
-    let close = ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"];
-    cluster.nodes.iter().for_each(|node| {
-        node.try_ask(&[&["-a", "swordfish"][..], &close].concat());
-    });
-    goes_on_from_memory(&service, "NOAUTH: it wants a password");
-    cluster.nodes.iter().for_each(|node| {
-        node.try_ask(&["-a", "swordfish", "CONFIG", "SET", "requirepass", ""]);
-    });
-    heals(&service);
+    let service = service_as_user(&scratch, &format!("redis-cluster://{}", hosts.join(",")));
+    comes_and_goes(&service, &cluster.nodes);
+}
+
+#[test]
+fn nor_does_it_where_sentinels_are() {
+    let scratch = Scratch::new("away-named");
+    let all = Sentinels::start(&scratch, &Setup::default());
+    admit(&all.servers, "swordfish");
+    let hosts: Vec<String> =
+        all.sentinels.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
+    let service = service_as_user(&scratch, &format!("redis-sentinel://{}/calls", hosts.join(",")));
+    comes_and_goes(&service, &all.servers);
 }

@@ -66,7 +66,7 @@ fn explain(settings: &EngineSettings, error: &RedisError) -> (EngineTrouble, Str
         ErrorKind::UnexpectedReturnType => {
             (Foreign, "has answered what nobody asked; is it a Redis or Valkey?".to_owned())
         }
-        _ => (Away, unreachable(error)),
+        _ => (Away, unreachable(settings, error)),
     }
 }
 
@@ -155,7 +155,7 @@ fn quoted(error: &RedisError) -> String {
     format!("it says {} {said}", error.code().unwrap_or("ERR"))
 }
 
-fn unreachable(error: &RedisError) -> String {
+fn unreachable(settings: &EngineSettings, error: &RedisError) -> String {
     if error.is_timeout() && error.to_string().contains(LATE) {
         return LATE.to_owned();
     }
@@ -168,8 +168,25 @@ fn unreachable(error: &RedisError) -> String {
     // What the system says of a connection names no key.
     let said: String =
         error.to_string().chars().take(160).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    match said.contains(PAUSED) {
-        true => PAUSED.to_owned(),
-        false => format!("cannot be reached: {said}"),
+    if said.contains(PAUSED) {
+        return PAUSED.to_owned();
     }
+    let hint = tls_hint(settings, error, &said).map(|hint| format!("; {hint}")).unwrap_or_default();
+    format!("cannot be reached: {said}{hint}")
+}
+
+/// What to do where the two sides do not agree about TLS; rustls and the system say only what they have seen.
+fn tls_hint(settings: &EngineSettings, error: &RedisError, said: &str) -> Option<&'static str> {
+    if said.contains("invalid peer certificate") {
+        return Some(
+            "its certificate must be signed by a CA in [store] ca_file, for the name or address in url, and not expired",
+        );
+    }
+    // The alert that says so may be lost with the connection; without TLS it cannot be read.
+    let is_closed = error.is_connection_dropped() || said.contains("CertificateRequired");
+    let is_odd = is_closed || error.kind() == ErrorKind::Parse;
+    is_odd.then_some(match settings.tls {
+        true => "if it asks for a certificate of ours, set tls-auth-clients no there",
+        false => "if it speaks TLS only, its URL begins with rediss",
+    })
 }

@@ -87,6 +87,9 @@ impl Server {
                 "tls-ca-cert-file {}\ntls-auth-clients no\ntls-replication yes",
                 path("ca.pem")
             ));
+            if setup.lines.iter().any(|line| line == "cluster-enabled yes") {
+                lines.push("tls-cluster yes".to_owned());
+            }
         }
         lines.extend(setup.lines.iter().cloned());
         fs::write(&file, lines.join("\n") + "\n").unwrap();
@@ -343,9 +346,9 @@ impl Sentinels {
             "sentinel failover-timeout calls 3000".to_owned(),
         ];
         lines.extend(setup.password.iter().map(|word| format!("sentinel auth-pass calls {word}")));
-        let plain = Setup { lines, ..Setup::default() };
+        let watches = Setup { lines, tls: setup.tls, ..Setup::default() };
         let sentinels: Vec<Server> =
-            (0..3).map(|_| Server::begin(scratch, &plain, &["--sentinel"])).collect();
+            (0..3).map(|_| Server::begin(scratch, &watches, &["--sentinel"])).collect();
         for sentinel in &sentinels {
             sentinel.wait_until_up();
         }

@@ -94,6 +94,8 @@ impl World {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("vp-cached-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
+        // As a server does before it forks: of several who open a new file at once one may find it locked, and does not wait.
+        SqliteStore::prepare(&directory.join("tokens.db")).unwrap();
         let stats = Arc::new(Stats::new(Counted::default()).unwrap());
         let shared = Arc::new(Shared {
             breaker: Breaker::new("redis://test".to_owned(), 1, &stats).unwrap(),
