@@ -1,7 +1,7 @@
 //! A connection's life: limits that change, silence, and where the next one goes.
 
 use super::raw::{self, DATA, PING, Writer};
-use super::{Seen, listen, request, run, serve_tls, soon, until};
+use super::{Seen, listen, request, run, soon, until};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -74,11 +74,14 @@ impl Limited {
     }
 }
 
+/// A client whose connections are never given up for being slow: sixteen handshakes at once take a loaded machine a while.
 async fn limited() -> (Rc<Client>, Rc<Limited>) {
+    const LONG: Duration = Duration::from_secs(20);
     let server = Rc::new(Limited::default());
     let serving = Rc::clone(&server);
-    let serve = move |tls, _: Rc<Seen>, number| Rc::clone(&serving).serve(tls, number);
-    let (client, _) = serve_tls(serve).await;
+    let (origin, _) = listen(move |tls, _, number| Rc::clone(&serving).serve(tls, number)).await;
+    let patience = Patience { connect: LONG, first_answer: LONG, ..Patience::default() };
+    let client = Client::with(origin.clone(), Tls::new(&origin).unwrap(), patience, always(origin.port));
     assert_eq!(client.send(&request(), soon()).await.unwrap().status, 200);
     (client, server)
 }
