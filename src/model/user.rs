@@ -20,7 +20,7 @@ impl User {
     /// Empty, longer than 255 bytes, or with a space, a control character or one of `<>"`.
     pub fn parse(text: &str) -> Result<User, Invalid> {
         if is_simple(text) {
-            return Ok(User(text.to_owned()));
+            return Ok(User(text.into()));
         }
         let bare = without_scheme(text);
         let bare = bare.split([';', '?']).next().unwrap_or(bare);
