@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use support::nodes::Nodes;
 use support::phone::{Message, Phone, Sent};
-use support::shipped::{apns_token, fcm_token};
+use support::shipped::{NOBODY_IS_LATE, apns_token, fcm_token};
 use support::{DEADLINE, poll};
 
 /// The phone rings, is answered, and the caller hangs up.
@@ -189,6 +189,14 @@ fn calls_that_wait_at_both_nodes_ring_when_the_phone_registers_at_one() {
     assert_quiet(&nodes);
 }
 
+/// Every phone has had every call, so none is told of one later.
+fn assert_nobody_was_late(nodes: &Nodes) {
+    for kamailio in &nodes.kamailios {
+        let log = kamailio.log();
+        assert!(!log.contains("late call_id="), "{log}");
+    }
+}
+
 #[test]
 fn two_phones_that_register_at_both_nodes_at_once_ring_once_each() {
     let nodes = Nodes::start("nodes-two", &[]);
@@ -217,11 +225,13 @@ fn two_phones_that_register_at_both_nodes_at_once_ring_once_each() {
         phones.iter_mut().for_each(unregister);
         wait_until_forgotten(&nodes);
     }
+    assert_nobody_was_late(&nodes);
 }
 
 #[test]
 fn a_phone_that_registers_at_the_other_node_at_the_very_moment_of_the_call_rings_once() {
-    let nodes = Nodes::start("nodes-moment", &[]);
+    // Each of these phones is a new one that says nothing of who it is, so it would be told of the calls of those before.
+    let nodes = Nodes::start("nodes-moment", &[NOBODY_IS_LATE]);
     nodes.register_token("bob", &apns_token(1), "ios");
     for round in 0..20 {
         let mut caller = Phone::udp_at("alice", nodes.address(0));

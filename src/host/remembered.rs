@@ -138,7 +138,7 @@ impl Remembered {
             time,
         };
         for wake in woken {
-            call.wake(&wake.without_places());
+            call.wake(&wake.without_places(), Duration::ZERO);
         }
         self.calls.insert(id, call);
         self.catch_up(id, now);
@@ -181,7 +181,7 @@ impl Remembered {
         }
     }
 
-    /// A call went to a contact, which was there at this moment. True where that is a phone that was pushed, as far as we know, and
+    /// A call went to a contact that was there at this moment. True where that is a phone that was pushed, as far as we know, and
     /// had not come before.
     pub fn rung(&mut self, id: CallId, contact: &str, at: Moment, now: Instant) -> bool {
         if let Some(call) = self.calls.get_mut(&id) {
@@ -213,7 +213,7 @@ impl Remembered {
         let mut had_it = Vec::new();
         for id in self.of_user.get(&wake.user).cloned().unwrap_or_default() {
             let Some(call) = self.calls.get_mut(&id) else { continue };
-            if call.wake(wake) {
+            if call.wake(wake, travels) {
                 had_it.push(id);
             }
             if let Some((at, _)) = call.ended {
@@ -295,8 +295,8 @@ impl Remembered {
 }
 
 impl Call {
-    /// True where it went to this phone, which was pushed, and nobody knew.
-    fn wake(&mut self, wake: &Wake) -> bool {
+    /// True where it went to this phone, which was pushed, and nobody knew. Word of the registration may have taken so long.
+    fn wake(&mut self, wake: &Wake, travels: Duration) -> bool {
         if self.missing == 0 || wake.moment < self.since || self.phones.contains(&wake.phone) {
             return false;
         }
@@ -304,15 +304,17 @@ impl Call {
             self.is_somebody_woken = true;
             return false;
         }
+        let travels_us = u64::try_from(travels.as_micros()).unwrap_or(u64::MAX);
+        let moment = wake.moment.saturating_sub(travels_us);
         if let Some(at) = wake.registered().iter().filter_map(|contact| self.reached.get(contact)).max() {
             let at = *at;
-            return self.reached_by(wake.phone.clone(), wake.moment, at);
+            return self.reached_by(wake.phone.clone(), moment, at);
         }
         let new = wake.registered().to_vec();
         self.woken.retain(|woken| woken.phone != wake.phone);
         if self.woken.len() < MAX_CONTACTS && !new.is_empty() {
             let (phone, aor) = (wake.phone.clone(), wake.aor.clone());
-            self.woken.push(Woken { phone, moment: wake.moment, aor, contacts: new });
+            self.woken.push(Woken { phone, moment, aor, contacts: new });
         }
         false
     }

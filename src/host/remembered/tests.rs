@@ -214,6 +214,15 @@ fn a_phone_that_rang_before_word_of_its_registration_is_not_missed_later() {
 }
 
 #[test]
+fn a_phone_that_has_registered_elsewhere_may_be_here_before_word_of_that() {
+    let mut rig = rig();
+    rig.all.remember(Remember { devices: 1, since: 5, ..call(ID, 10) }, &[], rig.now);
+    assert!(!rig.all.rung(ID, "phone", 50_000, rig.now));
+    let heard = wake(&["phone"], 60_000);
+    assert_eq!(rig.all.wake(&heard, Duration::from_millis(20), rig.now), [ID]);
+}
+
+#[test]
 fn a_registration_from_before_the_pushes_is_no_phone_that_was_pushed() {
     let mut rig = rig();
     rig.all.remember(Remember { since: u64::MAX, ..call(ID, 10) }, &[], rig.now);

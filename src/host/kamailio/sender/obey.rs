@@ -8,6 +8,7 @@ use crate::host::kamailio::{awaits, park, reach};
 use crate::host::last::Last;
 use crate::host::note::{CallId, Note, ruid_of};
 use crate::host::parked::Verdict;
+use crate::host::waiting::Moment;
 use crate::host::{script_code, verbs};
 use crate::model::{Event, Report};
 use crate::service::Error;
@@ -49,7 +50,7 @@ impl SenderHost {
                 }
                 let id = follow.id;
                 self.tell_others_of_a_call(&follow.user, follow.missed_since);
-                follow.rung.iter().for_each(|contact| self.went_to(id, contact, now));
+                follow.rung.iter().for_each(|contact| self.went_to(id, contact, follow.missed_since, now));
                 self.act_all(calls::with(|parked| parked.follow(follow, now)));
                 self.see_who_is_awaited(id, now);
             }
@@ -61,7 +62,7 @@ impl SenderHost {
             Note::Rings { id } => self.note_of(id, Event::Rings, String::new),
             Note::Rung { id, contact } => {
                 self.note_of(id, Event::Invited, || "contacts=1".to_owned());
-                self.went_to(id, &contact, now);
+                self.went_to(id, &contact, park::waiting().now(), now);
                 self.act_all(calls::with(|parked| parked.rung(id, contact, now)));
                 self.see_who_is_awaited(id, now);
             }
@@ -85,9 +86,8 @@ impl SenderHost {
         }
     }
 
-    /// A call went to a contact, a moment ago.
-    fn went_to(&self, id: CallId, contact: &str, now: Instant) {
-        let at = park::waiting().now();
+    /// A call went to a contact that was there at this moment.
+    fn went_to(&self, id: CallId, contact: &str, at: Moment, now: Instant) {
         if self.remembered.borrow_mut().rung(id, ruid_of(contact), at, now) {
             awaits::less(id, 1);
         }
