@@ -253,6 +253,25 @@ fn in_a_file_of_version_3_a_token_had_one_owner_and_may_have_more_from_then_on()
     assert_eq!(sqlite(&path, "PRAGMA integrity_check"), "ok");
 }
 
+#[test]
+fn several_may_open_a_new_file_at_once() {
+    let scratch = Scratch::new("store-new");
+    for round in 0..100 {
+        let path = scratch.path().join(format!("tokens-{round}.db"));
+        let all = std::sync::Barrier::new(4);
+        let open_it = || {
+            all.wait();
+            SqliteStore::open(&path).map(drop)
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(open_it)).collect();
+            for thread in threads {
+                assert_eq!(thread.join().unwrap(), Ok(()), "round {round}");
+            }
+        });
+    }
+}
+
 /// Without one, SQLite asks the system for the file's length in each lookup.
 #[test]
 fn the_log_has_an_entry_as_soon_as_somebody_has_the_file_open() {

@@ -11,6 +11,7 @@ mod refresh;
 mod schema;
 mod sqlite;
 mod timeline;
+mod wal;
 
 pub use self::redis::{LAYOUT, RedisStore};
 pub use bulk::{Imported, ToImport};

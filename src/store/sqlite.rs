@@ -3,6 +3,7 @@
 //! It refuses to be shared: a handle belongs to the process (and the thread) that opened it, after the fork.
 
 use super::schema::{APPLICATION_ID, failed, migrate};
+use super::wal::switch_to_wal;
 use super::{Imported, Limits, Refresh, Registered, StoreError, ToImport, TokenStore, bulk, refresh};
 use crate::model::{Alert, Device, Environment, Invalid, NewDevice, Platform, Provider, Token, User};
 use rusqlite::config::DbConfig;
@@ -82,7 +83,7 @@ impl SqliteStore {
         let named = |error| StoreError::new(format!("{}: {}", path.display(), failed(error)));
         let mut connection = Connection::open(path).map_err(named)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(named)?;
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(named)?;
+        switch_to_wal(&connection, BUSY_TIMEOUT).map_err(named)?;
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(named)?;
         connection.pragma_update(None, "mmap_size", MMAP_LEN).map_err(named)?;
         // Else SQLite prepares a cached statement anew for each value, in case another plan suits that one better.

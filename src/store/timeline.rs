@@ -4,6 +4,7 @@
 
 use super::StoreError;
 use super::schema::failed;
+use super::wal::switch_to_wal;
 use crate::model::{Event, Happening};
 use rusqlite::{Connection, OpenFlags, Row, params};
 use std::fs::OpenOptions;
@@ -50,7 +51,7 @@ impl TimelineFile {
         let made = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path);
         made.map_err(|error| StoreError::new(format!("{}: {error}", path.display())))?;
         let file = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        file.named(file.connection.pragma_update(None, "journal_mode", "WAL"))?;
+        file.named(switch_to_wal(&file.connection, BUSY_TIMEOUT))?;
         file.named(file.connection.pragma_update(None, "synchronous", "OFF"))?;
         file.named(file.connection.execute_batch(SCHEMA))?;
         Ok(file)
