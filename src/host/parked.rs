@@ -99,6 +99,8 @@ struct Call {
     awaits: bool,
     /// Until then word is to come of what it rang, and since when: it was declined before that was told.
     follows_until: Option<Instant>,
+    /// Registrations before this moment were there when it looked for contacts.
+    since: Moment,
     /// The last registration that it has acted on.
     seen: Moment,
     /// The contacts that it went to, as the registrar names them.
@@ -117,6 +119,12 @@ impl Call {
             self.accepted_at.get_or_insert(at);
         }
         self.push = Some(verdict);
+    }
+
+    /// It looks for contacts: what registers from this moment on it may miss.
+    fn looked_at(&mut self, moment: Moment) {
+        self.since = self.since.max(moment);
+        self.seen = self.seen.max(moment.saturating_sub(1));
     }
 
     /// Whether it did not find a phone that has registered.
@@ -215,9 +223,9 @@ impl Parked {
         // A call that phones have declined was followed before: the note about that says what it may have missed, also where it comes
         // after this one.
         if !awaits {
-            call.seen = call.seen.max(missed_since.saturating_sub(1));
+            call.looked_at(missed_since);
         }
-        if last_wake > call.seen && last_wake >= missed_since {
+        if call.follows_until.is_none() && last_wake > call.seen && last_wake >= missed_since {
             call.seen = last_wake;
             return self.go_on(id, Why::Woken, now);
         }
@@ -243,7 +251,7 @@ impl Parked {
     /// A call gets the phones that have registered since it has looked for contacts.
     fn catch_up(&mut self, user: &str, id: CallId, missed_since: Moment, now: Instant) -> Vec<Act> {
         let Some(call) = self.calls.get_mut(&id) else { return Vec::new() };
-        call.seen = call.seen.max(missed_since.saturating_sub(1));
+        call.looked_at(missed_since);
         if call.state == State::Missed {
             return Vec::new();
         }
@@ -290,6 +298,7 @@ impl Parked {
             state: State::Rings,
             awaits: false,
             follows_until: None,
+            since: 0,
             seen: 0,
             rung: HashSet::new(),
             push: None,
@@ -322,11 +331,18 @@ impl Parked {
     fn wake_call(&mut self, id: CallId, wake: &Wake, now: Instant) -> Option<Act> {
         let call = self.calls.get_mut(&id)?;
         // What it rang, and what it has missed since, is told in a moment.
-        if wake.moment <= call.seen || call.follows_until.is_some_and(|until| now < until) {
+        if wake.moment < call.since || call.follows_until.is_some_and(|until| now < until) {
             return None;
         }
-        call.seen = wake.moment;
+        // Word of an earlier registration may come after that of a later one. Who it is from is known then, or it is not looked at.
+        let is_known = wake.tells_contacts && wake.registered > 0;
+        if wake.moment == call.seen || (wake.moment < call.seen && !is_known) {
+            return None;
+        }
+        call.seen = call.seen.max(wake.moment);
         match call.state {
+            // The phone that has declined has registered before, of which word comes now, or again.
+            State::Parked if !call.has_missed(wake) => None,
             State::Parked => self.go_on(id, Why::Woken, now),
             State::Rings => {
                 let has_new = wake.contacts.iter().any(|contact| !call.rung.contains(contact));

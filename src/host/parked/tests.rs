@@ -18,6 +18,12 @@ fn rig() -> Rig {
     Rig { parked: Parked::new(waiting, stats, 30 * SECOND), now: Instant::now() }
 }
 
+fn park(id: CallId, missed_since: Moment) -> Park {
+    let (user, sip_call_id, route) = ("bob".to_owned(), "c1".to_owned(), "WOKEN".to_owned());
+    let within = 15 * SECOND;
+    Park { user, sip_call_id, id, route, within, missed_since, is_counted: true, awaits: false }
+}
+
 impl Rig {
     /// What a worker does when it parks a call.
     fn park(&mut self, id: CallId) -> Option<Why> {
@@ -30,18 +36,7 @@ impl Rig {
     }
 
     fn act_of_arrival(&mut self, id: CallId, missed_since: Moment) -> Option<Act> {
-        let (user, sip_call_id, route) = ("bob".to_owned(), "c1".to_owned(), "WOKEN".to_owned());
-        let park = Park {
-            user,
-            sip_call_id,
-            id,
-            route,
-            within: 15 * SECOND,
-            missed_since,
-            is_counted: true,
-            awaits: false,
-        };
-        self.parked.park(park, self.now)
+        self.parked.park(park(id, missed_since), self.now)
     }
 
     /// What a worker does when a phone registers.
@@ -274,17 +269,7 @@ fn a_call_that_was_declined_waits_for_phones_that_were_pushed_and_for_nothing_el
     // A worker parks it before another one has told that it rings.
     let missed_since = rig.parked.waiting.arrive("bob");
     let desk_at = rig.parked.waiting.wake("bob").unwrap();
-    let (user, sip_call_id, route) = ("bob".to_owned(), "c1".to_owned(), "WOKEN".to_owned());
-    let park = Park {
-        user,
-        sip_call_id,
-        id: ID,
-        route,
-        within: 9 * SECOND,
-        missed_since: desk_at + 1,
-        is_counted: true,
-        awaits: true,
-    };
+    let park = Park { within: 9 * SECOND, awaits: true, ..park(ID, desk_at + 1) };
     assert_eq!(rig.parked.park(park, rig.now), None, "the desk registered before the call");
     // Word of that registration comes late.
     let contacts = vec!["desk".to_owned()];
@@ -307,6 +292,54 @@ fn a_call_that_was_declined_waits_for_phones_that_were_pushed_and_for_nothing_el
     let other = CallId { index: 2, label: 2 };
     assert_eq!(rig.park(other), None);
     assert_eq!(rig.parked.nobody_else(other, rig.now), None);
+}
+
+#[test]
+fn word_of_an_earlier_registration_may_come_after_that_of_a_later_one() {
+    let mut rig = rig();
+    assert_eq!(rig.follow(ID), []);
+    let word = |moment, contact: &str| Wake {
+        user: "bob".to_owned(),
+        aor: "sip:bob@x".to_owned(),
+        moment,
+        tells_contacts: true,
+        contacts: vec![contact.to_owned()],
+        phone: String::new(),
+        registered: 1,
+    };
+    let moments = [(); 3].map(|()| rig.parked.waiting.wake("bob").unwrap());
+    assert_eq!(rig.parked.wake(&word(moments[2], "desk"), rig.now), []);
+    let append = Act::Append { id: ID, aor: "sip:bob@x".to_owned() };
+    assert_eq!(rig.parked.wake(&word(moments[0], "phone"), rig.now), [append]);
+    assert_eq!(rig.parked.rung(ID, "phone".to_owned(), rig.now), None);
+    assert_eq!(rig.parked.wake(&word(moments[1], "phone"), rig.now), [], "it rings");
+    let before = word(1, "tablet");
+    rig.followed(ID, moments[2] + 1);
+    assert_eq!(rig.parked.wake(&before, rig.now), [], "the call has looked for contacts since");
+}
+
+#[test]
+fn a_phone_that_declines_and_registers_is_not_the_one_that_is_waited_for() {
+    for parks_first in [true, false] {
+        let mut rig = rig();
+        let since = rig.parked.waiting.arrive("bob");
+        if !parks_first {
+            rig.followed(ID, since);
+        }
+        // Its registration was answered, so that it is called, before word of that is out.
+        let word = |rig: &mut Rig| assert_eq!(rig.wake(&["desk"]), []);
+        let mut park = park(ID, rig.parked.waiting.arrive("bob"));
+        park.awaits = true;
+        assert_eq!(rig.parked.park(park, rig.now), None);
+        word(&mut rig);
+        if parks_first {
+            assert_eq!(rig.followed(ID, since), []);
+        }
+        word(&mut rig);
+        assert!(rig.waits());
+        let acts: Vec<_> = rig.wake(&["phone", "desk"]).into_iter().map(why).collect();
+        assert_eq!(acts, [Why::Woken]);
+    }
 }
 
 #[test]
