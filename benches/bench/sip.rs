@@ -270,7 +270,7 @@ const MOST_SHARE: f64 = 3.0;
 /// was dropped, at Kamailio's socket either (a repeated INVITE would hide that), no push was refused, and the rate was kept.
 fn open_loop(server: &Server, caller: &Caller, rate: u32, effort: Effort) -> (Calls, f64, bool) {
     let (cpu, drops, refused) = (server.cpu_time(), server.drops(), server.refused());
-    let seconds = if effort.quick { 3 } else { 5 };
+    let seconds = if effort.quick { 2 } else { 5 };
     let open = caller.call(server.port(), Load { rate, open: rate * 10, calls: rate * seconds });
     let cpu_us = (server.cpu_time() - cpu).as_secs_f64() * 1e6 / open.answered.max(1) as f64;
     let nothing_lost = open.answered == open.made && open.dropped == 0 && server.drops() == drops;
