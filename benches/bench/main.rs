@@ -31,7 +31,7 @@ use std::time::Instant;
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
-    /// Everything in less than five minutes.
+    /// Everything in some five minutes.
     pub quick: bool,
 }
 

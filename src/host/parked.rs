@@ -127,6 +127,11 @@ impl Call {
         self.seen = self.seen.max(moment.saturating_sub(1));
     }
 
+    /// Whether word is to come, in a moment, of what it rang and has missed since.
+    fn is_to_hear_what_it_rang(&self, now: Instant) -> bool {
+        self.follows_until.is_some_and(|until| now < until)
+    }
+
     /// Whether it did not find a phone that has registered.
     fn has_missed(&self, wake: &Wake) -> bool {
         let is_found =
@@ -225,7 +230,7 @@ impl Parked {
         if !awaits {
             call.looked_at(missed_since);
         }
-        if call.follows_until.is_none() && last_wake > call.seen && last_wake >= missed_since {
+        if !call.is_to_hear_what_it_rang(now) && last_wake > call.seen && last_wake >= missed_since {
             call.seen = last_wake;
             return self.go_on(id, Why::Woken, now);
         }
@@ -330,8 +335,7 @@ impl Parked {
 
     fn wake_call(&mut self, id: CallId, wake: &Wake, now: Instant) -> Option<Act> {
         let call = self.calls.get_mut(&id)?;
-        // What it rang, and what it has missed since, is told in a moment.
-        if wake.moment < call.since || call.follows_until.is_some_and(|until| now < until) {
+        if wake.moment < call.since || call.is_to_hear_what_it_rang(now) {
             return None;
         }
         // Word of an earlier registration may come after that of a later one. Who it is from is known then, or it is not looked at.

@@ -450,14 +450,10 @@ impl Service {
     fn pushes(&self, call: Call, devices: Vec<Device>, is_stored: bool) -> Vec<Push> {
         let ring = self.settings().ring;
         let expires_at_s = now_ms() / 1000 + ring.as_secs() as i64;
-        let push = |call, device| Push::new(call, device, expires_at_s, ring, is_stored);
-        let mut pushes = Vec::with_capacity(devices.len());
-        let mut devices = devices.into_iter();
         // The last push takes the call itself, which for most calls is the only one.
-        let last = devices.next_back();
-        pushes.extend(devices.map(|device| push(call.clone(), device)));
-        pushes.extend(last.map(|device| push(call, device)));
-        pushes
+        let calls = std::iter::repeat_n(call, devices.len());
+        let push = |(call, device)| Push::new(call, device, expires_at_s, ring, is_stored);
+        calls.zip(devices).map(push).collect()
     }
 
     /// The second half of [`Service::send`].

@@ -77,10 +77,15 @@ impl Place {
 
     /// One more port that is free for UDP and TCP on its address.
     pub fn hold_port(&mut self) -> u16 {
-        let port = free_port(self.ip.into());
-        let hold = |kind| bind_shared(kind, self.ip, port).expect("it was free, and is ours alone");
-        self.held.extend([libc::SOCK_DGRAM, libc::SOCK_STREAM].map(hold));
-        port
+        loop {
+            let port = free_port(self.ip.into());
+            let hold = |kind| bind_shared(kind, self.ip, port);
+            // A program that another thread has just begun to start may have the sockets of the look at the port for a moment.
+            if let (Some(udp), Some(tcp)) = (hold(libc::SOCK_DGRAM), hold(libc::SOCK_STREAM)) {
+                self.held.extend([udp, tcp]);
+                return port;
+            }
+        }
     }
 
     /// Lets the ports go, for a server that does not share them.
