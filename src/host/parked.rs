@@ -47,7 +47,7 @@ pub(super) struct GoOn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
     /// A phone has registered.
-    Woken,
+    Woken(Told),
     /// Nobody has registered in time.
     TimeIsOver,
     /// Nobody will.
@@ -60,7 +60,7 @@ impl Why {
     /// One word for it.
     pub fn as_str(self) -> &'static str {
         match self {
-            Why::Woken => "woken",
+            Why::Woken(_) => "woken",
             Why::TimeIsOver => "time_is_over",
             Why::Hopeless => "hopeless",
             Why::ServerStops => "server_stops",
@@ -76,6 +76,7 @@ pub(super) enum Act {
     Append {
         id: CallId,
         aor: String,
+        told: Told,
     },
     /// What was not sent yet of a call's pushes is needed no more.
     GiveUp {
@@ -83,6 +84,17 @@ pub(super) enum Act {
         sip_call_id: String,
         why: Needless,
     },
+}
+
+/// How we know that a phone has registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// It has registered here.
+    Here,
+    /// Another machine has said so, and its contact may not have come to us yet.
+    Elsewhere,
+    /// The same, which was told before.
+    Again,
 }
 
 /// Whose phone a call waits for: what it waits for may be one device of the user, whose id follows on a line of its own.
@@ -132,13 +144,12 @@ impl Call {
         self.follows_until.is_some_and(|until| now < until)
     }
 
-    /// Whether it did not find a phone that has registered.
+    /// Whether it did not find a phone that has registered, as far as that one is known.
     fn has_missed(&self, wake: &Wake) -> bool {
         let is_found =
             wake.registered > 0 && wake.registered().iter().all(|contact| self.rung.contains(contact));
         match self.state {
-            State::Parked => !is_found,
-            State::Rings => wake.tells_contacts && !is_found,
+            State::Parked | State::Rings => !is_found,
             State::Missed => false,
         }
     }
@@ -167,7 +178,7 @@ pub(super) struct Parked {
     of_user: HashMap<String, Vec<CallId>>,
     early: HashMap<CallId, Early>,
     /// The last registrations, for calls that are told of after them.
-    recent: VecDeque<(Instant, Wake)>,
+    recent: VecDeque<(Instant, Wake, Told)>,
     /// When something is due for a call, or what came early for it is to be dropped: one time for each.
     times: BTreeSet<(Instant, CallId)>,
     time_of: HashMap<CallId, Instant>,
@@ -232,7 +243,8 @@ impl Parked {
         }
         if !call.is_to_hear_what_it_rang(now) && last_wake > call.seen && last_wake >= missed_since {
             call.seen = last_wake;
-            return self.go_on(id, Why::Woken, now);
+            let told = self.told_since(&user, missed_since).last().map_or(Told::Here, |(_, told)| *told);
+            return self.go_on(id, Why::Woken(told), now);
         }
         if call.push.as_ref().is_some_and(|push| push.is_hopeless) {
             return self.go_on(id, Why::Hopeless, now);
@@ -260,17 +272,20 @@ impl Parked {
         if call.state == State::Missed {
             return Vec::new();
         }
-        let missed = self.woken_since(user, missed_since);
-        missed.iter().filter_map(|wake| self.wake_call(id, wake, now)).collect()
+        let missed = self.told_since(user, missed_since);
+        missed.iter().filter_map(|(wake, told)| self.wake_call(id, wake, *told, now)).collect()
     }
 
     /// The registrations of a user from this moment on that were told already: by several processes, and so in any order and before
     /// the call that they matter to.
     pub fn woken_since(&self, user: &str, moment: Moment) -> Vec<Wake> {
-        let told = self.recent.iter().map(|(_, wake)| wake);
-        let since = told.filter(|wake| wake.user == user && wake.moment >= moment);
-        let mut since: Vec<Wake> = since.cloned().collect();
-        since.sort_by_key(|wake| wake.moment);
+        self.told_since(user, moment).into_iter().map(|(wake, _)| wake).collect()
+    }
+
+    fn told_since(&self, user: &str, moment: Moment) -> Vec<(Wake, Told)> {
+        let since = self.recent.iter().filter(|(_, wake, _)| wake.user == user && wake.moment >= moment);
+        let mut since: Vec<_> = since.map(|(_, wake, told)| (wake.clone(), *told)).collect();
+        since.sort_by_key(|(wake, _)| wake.moment);
         since
     }
 
@@ -315,13 +330,13 @@ impl Parked {
     }
 
     /// A phone of a user has registered.
-    pub fn wake(&mut self, wake: &Wake, now: Instant) -> Vec<Act> {
-        while self.recent.front().is_some_and(|(at, _)| *at + EARLY < now) {
+    pub fn wake(&mut self, wake: &Wake, told: Told, now: Instant) -> Vec<Act> {
+        while self.recent.front().is_some_and(|(at, ..)| *at + EARLY < now) {
             self.recent.pop_front();
         }
-        self.recent.push_back((now, wake.clone()));
+        self.recent.push_back((now, wake.clone(), told));
         let ids = self.of_user.get(&wake.user).cloned().unwrap_or_default();
-        ids.into_iter().filter_map(|id| self.wake_call(id, wake, now)).collect()
+        ids.into_iter().filter_map(|id| self.wake_call(id, wake, told, now)).collect()
     }
 
     /// A phone of a user has registered elsewhere a moment ago, which was told before: for calls that did not find it then, since its
@@ -330,10 +345,10 @@ impl Parked {
         let ids = self.of_user.get(&wake.user).cloned().unwrap_or_default();
         let has_missed = |id: &CallId| self.calls.get(id).is_some_and(|call| call.has_missed(wake));
         let ids: Vec<CallId> = ids.into_iter().filter(has_missed).collect();
-        ids.into_iter().filter_map(|id| self.wake_call(id, wake, now)).collect()
+        ids.into_iter().filter_map(|id| self.wake_call(id, wake, Told::Again, now)).collect()
     }
 
-    fn wake_call(&mut self, id: CallId, wake: &Wake, now: Instant) -> Option<Act> {
+    fn wake_call(&mut self, id: CallId, wake: &Wake, told: Told, now: Instant) -> Option<Act> {
         let call = self.calls.get_mut(&id)?;
         if wake.moment < call.since || call.is_to_hear_what_it_rang(now) {
             return None;
@@ -347,10 +362,10 @@ impl Parked {
         match call.state {
             // The phone that has declined has registered before, of which word comes now, or again.
             State::Parked if !call.has_missed(wake) => None,
-            State::Parked => self.go_on(id, Why::Woken, now),
+            State::Parked => self.go_on(id, Why::Woken(told), now),
             State::Rings => {
                 let has_new = wake.contacts.iter().any(|contact| !call.rung.contains(contact));
-                (has_new || !wake.tells_contacts).then(|| Act::Append { id, aor: wake.aor.clone() })
+                (has_new || !wake.tells_contacts).then(|| Act::Append { id, aor: wake.aor.clone(), told })
             }
             State::Missed => {
                 self.stats.count(Counter::Late);
@@ -460,7 +475,7 @@ impl Parked {
         let call = self.calls.get_mut(&id).filter(|call| call.state == State::Parked)?;
         call.state = State::Rings;
         self.stats.lower(Counter::ParkedNow, 1);
-        if why == Why::Woken {
+        if matches!(why, Why::Woken(_)) {
             self.stats.count(Counter::Woken);
             if let Some(accepted_at) = call.accepted_at {
                 self.stats.woke(now.saturating_duration_since(accepted_at));

@@ -68,6 +68,28 @@ symbols! {
     }
 }
 
+symbols! {
+    /// How loud this process is. Without it a look for a contact that is not there yet leaves a line in the log.
+    Loudness {
+        // dprint.h; of the calling process alone
+        set_local_debug_level: unsafe extern "C" fn(c_int),
+        reset_local_debug_level: unsafe extern "C" fn(),
+    }
+}
+
+/// Does something in Kamailio whose errors are none: they leave no line in the log, while worse things still do.
+pub fn without_errors(work: impl FnOnce()) {
+    /// `L_CRIT`, below which nothing is written.
+    const CRITICAL: c_int = -2;
+    static LOUDNESS: OnceLock<Option<Loudness>> = OnceLock::new();
+    let Some(loudness) = LOUDNESS.get_or_init(|| Loudness::find().ok()) else { return work() };
+    // SAFETY: they set and clear a number of this process.
+    unsafe { (loudness.set_local_debug_level)(CRITICAL) };
+    work();
+    // SAFETY: as above.
+    unsafe { (loudness.reset_local_debug_level)() };
+}
+
 /// `ksr_slog_f`.
 pub type StructuredLog = unsafe extern "C" fn(*const LogData, *const c_char, ...);
 

@@ -52,7 +52,7 @@ impl Rig {
             phone: String::new(),
             contacts,
         };
-        self.parked.wake(&wake, self.now)
+        self.parked.wake(&wake, Told::Here, self.now)
     }
 
     /// What a worker does when it relays a call.
@@ -104,11 +104,11 @@ fn the_first_registration_wakes_the_next_new_phone_rings_too_and_a_refresh_does_
     assert_eq!(rig.park(ID), None);
     assert!(rig.waits());
     let acts = rig.wake(&["a"]);
-    assert_eq!(acts.into_iter().map(why).collect::<Vec<_>>(), [Why::Woken]);
+    assert_eq!(acts.into_iter().map(why).collect::<Vec<_>>(), [Why::Woken(Told::Here)]);
     assert!(!rig.waits());
     rig.parked.rung(ID, "a".to_owned(), rig.now);
     assert_eq!(rig.wake(&["a"]), []);
-    let append = Act::Append { id: ID, aor: "sip:bob@x".to_owned() };
+    let append = Act::Append { id: ID, aor: "sip:bob@x".to_owned(), told: Told::Here };
     assert_eq!(rig.wake(&["a", "b"]), [append]);
     rig.parked.over(ID, rig.now);
     assert!(rig.is_empty());
@@ -120,11 +120,11 @@ fn a_registration_just_before_wakes_once_and_not_again() {
     let missed_since = rig.parked.waiting.arrive("bob");
     // Told before the call was: there is none yet.
     assert_eq!(rig.wake(&[]), []);
-    assert_eq!(rig.arrive(ID, missed_since), Some(Why::Woken));
+    assert_eq!(rig.arrive(ID, missed_since), Some(Why::Woken(Told::Here)));
     // Its route finds nothing and parks it again.
     assert_eq!(rig.park(ID), None);
     assert!(rig.waits());
-    assert_eq!(rig.wake(&[]).into_iter().map(why).collect::<Vec<_>>(), [Why::Woken]);
+    assert_eq!(rig.wake(&[]).into_iter().map(why).collect::<Vec<_>>(), [Why::Woken(Told::Here)]);
     rig.parked.gone(ID);
     assert!(rig.is_empty());
 }
@@ -143,11 +143,11 @@ fn a_note_about_an_earlier_registration_changes_nothing() {
         registered: 0,
         phone: String::new(),
     };
-    assert_eq!(rig.parked.wake(&wake, rig.now).len(), 1);
+    assert_eq!(rig.parked.wake(&wake, Told::Here, rig.now).len(), 1);
     rig.park(ID);
-    assert_eq!(rig.parked.wake(&wake, rig.now), []);
+    assert_eq!(rig.parked.wake(&wake, Told::Here, rig.now), []);
     let earlier = Wake { moment: 1, ..wake };
-    assert_eq!(rig.parked.wake(&earlier, rig.now), []);
+    assert_eq!(rig.parked.wake(&earlier, Told::Here, rig.now), []);
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn a_call_that_was_declined_waits_for_phones_that_were_pushed_and_for_nothing_el
         phone: String::new(),
         contacts,
     };
-    assert_eq!(rig.parked.wake(&wake, rig.now), []);
+    assert_eq!(rig.parked.wake(&wake, Told::Here, rig.now), []);
     rig.parked.waiting.arrive("bob");
     assert_eq!(rig.followed(ID, desk_at + 1), [], "that the desk rang is no reason to give pushes up");
     assert!(rig.waits() && missed_since > 0);
@@ -308,14 +308,14 @@ fn word_of_an_earlier_registration_may_come_after_that_of_a_later_one() {
         registered: 1,
     };
     let moments = [(); 3].map(|()| rig.parked.waiting.wake("bob").unwrap());
-    assert_eq!(rig.parked.wake(&word(moments[2], "desk"), rig.now), []);
-    let append = Act::Append { id: ID, aor: "sip:bob@x".to_owned() };
-    assert_eq!(rig.parked.wake(&word(moments[0], "phone"), rig.now), [append]);
+    assert_eq!(rig.parked.wake(&word(moments[2], "desk"), Told::Here, rig.now), []);
+    let append = Act::Append { id: ID, aor: "sip:bob@x".to_owned(), told: Told::Here };
+    assert_eq!(rig.parked.wake(&word(moments[0], "phone"), Told::Here, rig.now), [append]);
     assert_eq!(rig.parked.rung(ID, "phone".to_owned(), rig.now), None);
-    assert_eq!(rig.parked.wake(&word(moments[1], "phone"), rig.now), [], "it rings");
+    assert_eq!(rig.parked.wake(&word(moments[1], "phone"), Told::Here, rig.now), [], "it rings");
     let before = word(1, "tablet");
     rig.followed(ID, moments[2] + 1);
-    assert_eq!(rig.parked.wake(&before, rig.now), [], "the call has looked for contacts since");
+    assert_eq!(rig.parked.wake(&before, Told::Here, rig.now), [], "the call has looked for contacts since");
 }
 
 #[test]
@@ -338,7 +338,7 @@ fn a_phone_that_declines_and_registers_is_not_the_one_that_is_waited_for() {
         word(&mut rig);
         assert!(rig.waits());
         let acts: Vec<_> = rig.wake(&["phone", "desk"]).into_iter().map(why).collect();
-        assert_eq!(acts, [Why::Woken]);
+        assert_eq!(acts, [Why::Woken(Told::Here)]);
     }
 }
 
@@ -367,13 +367,16 @@ fn a_request_that_waits_for_one_device_is_woken_by_no_other_and_its_pushes_are_i
         let (aor, phone) = ("sip:bob@x".to_owned(), String::new());
         let wake =
             Wake { user: key.to_owned(), aor, moment, tells_contacts: true, contacts, phone, registered: 0 };
-        rig.parked.wake(&wake, rig.now)
+        rig.parked.wake(&wake, Told::Here, rig.now)
     };
     let woken = wake(&mut rig, &[]);
     let [Act::GoOn(go_on)] = woken.as_slice() else { panic!("{woken:?}") };
-    assert_eq!((go_on.why, go_on.user.as_str(), go_on.sip_call_id.as_str()), (Why::Woken, "bob", "c1/2"));
+    assert_eq!(
+        (go_on.why, go_on.user.as_str(), go_on.sip_call_id.as_str()),
+        (Why::Woken(Told::Here), "bob", "c1/2")
+    );
     assert_eq!(wake(&mut rig, &[]), [], "it is where the request went");
-    let moved = Act::Append { id: ID, aor: "sip:bob@x".to_owned() };
+    let moved = Act::Append { id: ID, aor: "sip:bob@x".to_owned(), told: Told::Here };
     assert_eq!(wake(&mut rig, &["192.0.2.1:5060"]), [moved]);
     let over = rig.parked.over(ID, rig.now);
     let (user, sip_call_id, why) = ("bob".to_owned(), "c1/2".to_owned(), Needless::CallOver);
@@ -392,7 +395,35 @@ fn registrations_that_are_told_early_and_in_the_wrong_order_are_all_heard() {
         Wake { user, aor, moment, tells_contacts: true, registered: 1, phone, contacts }
     };
     let (desk, phone) = (wake(&rig, &["desk"]), wake(&rig, &["phone", "desk"]));
-    assert_eq!(rig.parked.wake(&phone, rig.now), []);
-    assert_eq!(rig.parked.wake(&desk, rig.now), []);
-    assert_eq!(rig.followed(ID, since), [Act::Append { id: ID, aor: "sip:bob@x".to_owned() }]);
+    assert_eq!(rig.parked.wake(&phone, Told::Here, rig.now), []);
+    assert_eq!(rig.parked.wake(&desk, Told::Here, rig.now), []);
+    assert_eq!(
+        rig.followed(ID, since),
+        [Act::Append { id: ID, aor: "sip:bob@x".to_owned(), told: Told::Here }]
+    );
+}
+
+#[test]
+fn a_call_looks_again_for_a_phone_elsewhere_whose_contact_nobody_has_named() {
+    let mut rig = rig();
+    assert_eq!(rig.park(ID), None);
+    let word = |rig: &Rig| Wake {
+        user: "bob".to_owned(),
+        aor: String::new(),
+        moment: rig.parked.waiting.wake("bob").unwrap(),
+        tells_contacts: false,
+        contacts: Vec::new(),
+        phone: String::new(),
+        registered: 0,
+    };
+    let first = word(&rig);
+    let woken: Vec<Why> = rig.parked.wake(&first, Told::Elsewhere, rig.now).into_iter().map(why).collect();
+    assert_eq!(woken, [Why::Woken(Told::Elsewhere)]);
+    // It finds another phone, and the one that was meant has not come to us yet.
+    rig.parked.waiting.arrive("bob");
+    let since = rig.parked.waiting.wake("bob").unwrap() + 1;
+    assert!(matches!(*rig.followed(ID, since), [Act::GiveUp { .. }]));
+    let again = word(&rig);
+    let append = Act::Append { id: ID, aor: String::new(), told: Told::Again };
+    assert_eq!(rig.parked.wake_again(&again, rig.now), [append]);
 }

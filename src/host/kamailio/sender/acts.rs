@@ -4,11 +4,11 @@
 
 use super::calls;
 use super::host::SenderHost;
-use crate::host::kamailio::{location_table, tm};
+use crate::host::kamailio::{location_table, symbols, tm};
 use crate::host::last::{self, Last};
 use crate::host::note::CallId;
 use crate::host::panic_caught;
-use crate::host::parked::{Act, GoOn, Why};
+use crate::host::parked::{Act, GoOn, Told, Why};
 use crate::model::Event;
 use crate::stats::Counter;
 use std::time::Instant;
@@ -35,8 +35,8 @@ impl SenderHost {
     pub(super) fn act(&self, act: Act) {
         match act {
             Act::GoOn(go_on) => {
-                if go_on.why == Why::Woken {
-                    self.note(&go_on.user, &go_on.sip_call_id, Event::Registered, || self.at_whom());
+                if let Why::Woken(told) = go_on.why {
+                    self.note(&go_on.user, &go_on.sip_call_id, Event::Registered, || at_whom(told));
                 }
                 let detail = || format!("why={}", go_on.why.as_str());
                 self.note(&go_on.user, &go_on.sip_call_id, Event::WentOn, detail);
@@ -51,13 +51,21 @@ impl SenderHost {
                     pushes.give_up(&user, &sip_call_id, why);
                 }
             }
-            Act::Append { id, aor } => {
-                self.note_of(id, Event::Registered, || self.at_whom());
-                // SAFETY: the process' main thread, in the sender's loop; a call that rings is not suspended, and only this process
-                // parks it again, or tells us first.
-                unsafe { tm::append(id, location_table(), &aor) };
-            }
+            Act::Append { id, aor, told } => self.append(id, &aor, told),
         }
+    }
+
+    fn append(&self, id: CallId, aor: &str, told: Told) {
+        if told != Told::Again {
+            self.note_of(id, Event::Registered, || at_whom(told));
+        }
+        let append = || {
+            // SAFETY: the process' main thread, in the sender's loop; a call that rings is not suspended, and only this process
+            // parks it again, or tells us first.
+            unsafe { tm::append(id, location_table(), aor) };
+        };
+        // The contact of a phone elsewhere may not be here yet, and tm takes it for an error that a call gets none.
+        if told == Told::Here { append() } else { symbols::without_errors(append) }
     }
 
     /// Lets a call go on in its route, which sees `last`. A call that is over is counted, logged at this level, and
@@ -79,13 +87,18 @@ impl SenderHost {
     }
 }
 
+/// Where a phone has registered, for the timeline.
+fn at_whom(told: Told) -> String {
+    if told == Told::Here { String::new() } else { "at=another_machine".to_owned() }
+}
+
 /// What a parked call's route sees: 1 a phone has registered; -3 nobody has in time, or the number of what went wrong with the
 /// pushes; -2 nobody will; -5 the server stops.
 fn why_it_goes_on(go_on: &GoOn) -> Last {
     let push = go_on.push.as_ref();
     let failed = push.filter(|push| push.code < 0);
     let last = match (go_on.why, failed) {
-        (Why::Woken, _) => Last::new(1),
+        (Why::Woken(_), _) => Last::new(1),
         (Why::TimeIsOver | Why::Hopeless, Some(push)) if push.code != -3 => {
             Last::told(push.code, &push.reason)
         }

@@ -29,8 +29,6 @@ pub(super) struct SenderHost {
     pub(super) remembered: RefCell<Remembered>,
     pub(super) doubts: RefCell<Doubts>,
     pub(super) elsewhere: RefCell<Elsewhere>,
-    /// What is done just now is done for a phone that has registered at another machine.
-    pub(super) is_from_elsewhere: Cell<bool>,
     /// When to look for phones that are to renew their registrations.
     pub(super) next_refresh: Cell<Option<Instant>>,
     pub(super) lines: Lines,
@@ -48,7 +46,6 @@ impl SenderHost {
             remembered: RefCell::new(Remembered::new(park::waiting(), keep(service))),
             doubts: RefCell::default(),
             elsewhere: RefCell::new(Elsewhere::new(park::waiting(), of_interest(service))),
-            is_from_elsewhere: Cell::new(false),
             next_refresh: Cell::new(service.refreshes().then(Instant::now)),
             lines: Lines::new(service)?,
         })

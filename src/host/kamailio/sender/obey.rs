@@ -7,12 +7,12 @@ use super::host::SenderHost;
 use crate::host::kamailio::{awaits, park, reach};
 use crate::host::last::Last;
 use crate::host::note::{CallId, Note, ruid_of};
-use crate::host::parked::Verdict;
+use crate::host::parked::{Told, Verdict};
 use crate::host::waiting::Moment;
 use crate::host::{script_code, verbs};
 use crate::model::{Event, Report};
 use crate::service::Error;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 impl SenderHost {
     pub(super) fn obey(&self, note: Note, report: Report) {
@@ -57,7 +57,7 @@ impl SenderHost {
             Note::Wake(wake) => {
                 let others = self.elsewhere.borrow_mut().woke(&wake, now);
                 self.say(others);
-                self.wake(&wake, Duration::ZERO, now);
+                self.wake(&wake, Told::Here, now);
             }
             Note::Rings { id } => self.note_of(id, Event::Rings, String::new),
             Note::Rung { id, contact } => {

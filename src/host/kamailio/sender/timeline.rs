@@ -9,11 +9,6 @@ use crate::host::parked::user_of;
 use crate::model::Event;
 
 impl SenderHost {
-    /// Where a phone has registered, for the timeline.
-    pub(super) fn at_whom(&self) -> String {
-        if self.is_from_elsewhere.get() { "at=another_machine".to_owned() } else { String::new() }
-    }
-
     /// Something happened to a call, for whoever asks later why a phone did not ring.
     pub(super) fn note(&self, user: &str, sip_call_id: &str, event: Event, detail: impl FnOnce() -> String) {
         if let Some(pushes) = self.pushes.borrow().as_ref() {

@@ -7,6 +7,7 @@ use super::host::SenderHost;
 use crate::host::elsewhere::Word;
 use crate::host::kamailio::awaits;
 use crate::host::note::Wake;
+use crate::host::parked::Told;
 use crate::host::waiting::Moment;
 use crate::service::Pushes;
 use crate::stats::Counter;
@@ -16,9 +17,10 @@ use std::time::{Duration, Instant};
 const CONTACT_COMES: Duration = Duration::from_millis(250);
 
 impl SenderHost {
-    /// A phone has registered, whose contact is here within this time.
-    pub(super) fn wake(&self, wake: &Wake, travels: Duration, now: Instant) {
-        self.act_all(calls::with(|parked| parked.wake(wake, now)));
+    /// A phone has registered.
+    pub(super) fn wake(&self, wake: &Wake, told: Told, now: Instant) {
+        let travels = if told == Told::Here { Duration::ZERO } else { CONTACT_COMES };
+        self.act_all(calls::with(|parked| parked.wake(wake, told, now)));
         let had_it = self.remembered.borrow_mut().wake(&wake.without_places(), travels, now);
         for id in had_it {
             awaits::less(id, 1);
@@ -32,7 +34,7 @@ impl SenderHost {
         self.service.stats().count(Counter::NodeWakesHeard);
         let of_interest = self.elsewhere.borrow_mut().heard(wake, now);
         if let Some(wake) = of_interest {
-            self.for_elsewhere(|| self.wake(&wake, CONTACT_COMES, now));
+            self.wake(&wake, Told::Elsewhere, now);
         }
     }
 
@@ -41,15 +43,9 @@ impl SenderHost {
         let next = || self.elsewhere.borrow_mut().next_due(Instant::now());
         while let Some(wake) = next() {
             let acts = calls::with(|parked| parked.wake_again(&wake, Instant::now()));
-            self.for_elsewhere(|| self.act_all(acts));
+            self.act_all(acts);
             self.obey_itself();
         }
-    }
-
-    fn for_elsewhere(&self, work: impl FnOnce()) {
-        self.is_from_elsewhere.set(true);
-        work();
-        self.is_from_elsewhere.set(false);
     }
 
     /// A phone of this user may register at another machine.
