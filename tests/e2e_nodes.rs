@@ -134,6 +134,37 @@ fn word_of_a_phone_that_comes_before_its_contact_is_told_again() {
     assert_quiet(&nodes);
 }
 
+#[test]
+fn a_second_phone_that_nobody_names_rings_when_its_contact_comes_after_word_of_it() {
+    let nodes = Nodes::start("nodes-nameless", &[]);
+    nodes.register_token("bob", &apns_token(1), "ios");
+    // The other node hears of the call when the phone there has registered, and cannot say who that was.
+    let processes = |node: usize| nodes.kamailios[node].rpc(&["core.psx"]);
+    let deaf = Halted::new(processes(1), "voip_push sender");
+    let (mut caller, invite) = call(&nodes, 0);
+    nodes.simulator.wait_for_pushes(0, 1);
+    let halted = Halted::new(processes(0), "dmq");
+    let mut bobs = [1, 0].map(|node| Phone::tcp_at("bob", nodes.address(node)));
+    bobs.iter_mut().for_each(Phone::register);
+    let [there, here] = &mut bobs;
+    let first = here.expect_request("INVITE");
+    here.answer(&first, 180);
+    drop(deaf);
+    let is_heard = || (stat(&nodes, 0, "node_wakes_heard_total") >= 1).then_some(());
+    poll(DEADLINE, is_heard).expect("somebody has registered there");
+    drop(halted);
+    let second = there.expect_request("INVITE");
+    there.answer(&second, 200);
+    let ok = caller.expect_status(&invite, 200);
+    caller.within("ACK", &invite, &ok);
+    let stop = here.expect_request("CANCEL");
+    here.answer(&stop, 200);
+    here.answer(&first, 487);
+    caller.pause(Duration::from_millis(900));
+    assert_eq!(bobs.each_mut().map(|phone| phone.count("INVITE")), [1, 1]);
+    assert_quiet(&nodes);
+}
+
 /// Processes of a Kamailio that stand still until this value goes.
 struct Halted(Vec<libc::pid_t>);
 

@@ -27,25 +27,42 @@ type Entry = (String, Vec<Vec<u8>>);
 pub(super) fn listen(common: &Common, heard: &Sender<Heard>) {
     let mut ear =
         Ear { common, heard, engine: Engine::new(&common.settings), from: None, seen: None, ahead_ms: 0 };
-    let mut cut_off: Option<Instant> = None;
+    let mut cut_off: Option<CutOff> = None;
     while !heard.is_closed() {
         let done = if cut_off.is_some() || ear.from.is_none() { ear.begin() } else { ear.read() };
         match done {
-            Ok(()) if cut_off.is_some() => {
-                cut_off = None;
-                common.stats.count(Counter::NodeReconnects);
-                log::info!("other machines are heard again");
+            Ok(()) => {
+                if let Some(cut_off) = cut_off.take() {
+                    common.stats.count(Counter::NodeReconnects);
+                    log::log!(cut_off.level(), "other machines are heard again");
+                }
             }
-            Ok(()) => {}
             Err(error) => {
-                let since = *cut_off.get_or_insert_with(|| {
-                    log::warn!("other machines are not heard: {error}");
-                    Instant::now()
-                });
-                common.stats.set(Counter::NodeLag, since.elapsed().as_secs());
+                let cut_off = cut_off.get_or_insert_with(|| CutOff { since: Instant::now(), failures: 0 });
+                cut_off.failures += 1;
+                match cut_off.failures {
+                    // A connection that the engine has closed, or a read that a signal has ended: the next may do.
+                    1 => log::debug!("other machines are not heard: {error}"),
+                    2 => log::warn!("other machines are not heard: {error}"),
+                    _ => {}
+                }
+                common.stats.set(Counter::NodeLag, cut_off.since.elapsed().as_secs());
                 sleep(PAUSE);
             }
         }
+    }
+}
+
+/// Since when nobody is heard.
+struct CutOff {
+    since: Instant,
+    failures: u64,
+}
+
+impl CutOff {
+    /// Of the line that it is over: as of the one that it has begun.
+    fn level(&self) -> log::Level {
+        if self.failures > 1 { log::Level::Info } else { log::Level::Debug }
     }
 }
 
