@@ -2,11 +2,17 @@
 //!
 //! It refuses to call the server: it says what is to be done, so that nothing of it is under way while it happens.
 
+mod act;
+mod call;
+
+pub(super) use act::{Act, GoOn, Told, Verdict, Why, user_of};
+
 use super::note::{CallId, Follow, Park, Wake};
 use super::waiting::{Moment, Waiting};
 use crate::service::Needless;
 use crate::stats::{Counter, Stats};
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use call::{Call, State};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// What came before its call is kept for so long.
@@ -15,157 +21,6 @@ const EARLY: Duration = Duration::from_secs(10);
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(1);
 /// A call whose end nobody told is forgotten after so long; longer than any call rings.
 const FORGOTTEN: Duration = Duration::from_secs(900);
-
-/// What came of a call's pushes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Verdict {
-    /// As `send_voip_push` returns it.
-    pub code: i32,
-    /// The same in words.
-    pub reason: String,
-    /// How many devices were pushed to.
-    pub devices: usize,
-    /// For how many the provider accepted.
-    pub accepted: usize,
-    /// No phone will come: every token is dead, or every push was rejected.
-    pub is_hopeless: bool,
-}
-
-/// A call that is to go on in its route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct GoOn {
-    pub id: CallId,
-    pub route: String,
-    pub user: String,
-    pub sip_call_id: String,
-    pub why: Why,
-    /// What came of its pushes, if that is known.
-    pub push: Option<Verdict>,
-}
-
-/// Why a call goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
-    /// A phone has registered.
-    Woken(Told),
-    /// Nobody has registered in time.
-    TimeIsOver,
-    /// Nobody will.
-    Hopeless,
-    /// The server stops.
-    ServerStops,
-}
-
-impl Why {
-    /// One word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Why::Woken(_) => "woken",
-            Why::TimeIsOver => "time_is_over",
-            Why::Hopeless => "hopeless",
-            Why::ServerStops => "server_stops",
-        }
-    }
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Act {
-    GoOn(GoOn),
-    /// A call that rings gets the contacts of this address that it does not ring yet; empty is the address that was called.
-    Append {
-        id: CallId,
-        aor: String,
-        told: Told,
-    },
-    /// What was not sent yet of a call's pushes is needed no more.
-    GiveUp {
-        user: String,
-        sip_call_id: String,
-        why: Needless,
-    },
-}
-
-/// How we know that a phone has registered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
-    /// It has registered here.
-    Here,
-    /// Another machine has said so, and its contact may not have come to us yet.
-    Elsewhere,
-    /// The same, which was told before.
-    Again,
-}
-
-/// Whose phone a call waits for: what it waits for may be one device of the user, whose id follows on a line of its own.
-pub(super) fn user_of(key: &str) -> &str {
-    key.split('\n').next().unwrap_or_default()
-}
-
-struct Call {
-    user: String,
-    sip_call_id: String,
-    route: String,
-    state: State,
-    /// It waits for phones that were pushed and have not come, and for nothing else.
-    awaits: bool,
-    /// Until then word is to come of what it rang, and since when: it was declined before that was told.
-    follows_until: Option<Instant>,
-    /// Registrations before this moment were there when it looked for contacts.
-    since: Moment,
-    /// The last registration that it has acted on.
-    seen: Moment,
-    /// The contacts that it went to, as the registrar names them.
-    rung: HashSet<String>,
-    push: Option<Verdict>,
-    /// When a provider accepted its first push, until it has gone to a phone.
-    accepted_at: Option<Instant>,
-    /// When its time to wait is over, from the first time that it was parked: a call that is parked again gets no more.
-    deadline: Option<Instant>,
-}
-
-impl Call {
-    /// What came of its pushes, which was known at this time.
-    fn learn(&mut self, verdict: Verdict, at: Instant) {
-        if verdict.accepted > 0 {
-            self.accepted_at.get_or_insert(at);
-        }
-        self.push = Some(verdict);
-    }
-
-    /// It looks for contacts: what registers from this moment on it may miss.
-    fn looked_at(&mut self, moment: Moment) {
-        self.since = self.since.max(moment);
-        self.seen = self.seen.max(moment.saturating_sub(1));
-    }
-
-    /// Whether word is to come, in a moment, of what it rang and has missed since.
-    fn is_to_hear_what_it_rang(&self, now: Instant) -> bool {
-        self.follows_until.is_some_and(|until| now < until)
-    }
-
-    /// Whether it did not find a phone that has registered, as far as that one is known.
-    fn has_missed(&self, wake: &Wake) -> bool {
-        let is_found =
-            wake.registered > 0 && wake.registered().iter().all(|contact| self.rung.contains(contact));
-        match self.state {
-            State::Parked | State::Rings => !is_found,
-            State::Missed => false,
-        }
-    }
-
-    fn give_up(&self, why: Needless) -> Act {
-        Act::GiveUp { user: user_of(&self.user).to_owned(), sip_call_id: self.sip_call_id.clone(), why }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Parked,
-    Rings,
-    /// It ended before a phone came; kept to be able to say that one came late.
-    Missed,
-}
 
 enum Early {
     Over,
@@ -311,21 +166,7 @@ impl Parked {
         }
         self.set_time(id, now + FORGOTTEN);
         self.of_user.entry(user.to_owned()).or_default().push(id);
-        let call = Call {
-            user: user.to_owned(),
-            sip_call_id,
-            route: String::new(),
-            state: State::Rings,
-            awaits: false,
-            follows_until: None,
-            since: 0,
-            seen: 0,
-            rung: HashSet::new(),
-            push: None,
-            accepted_at: None,
-            deadline: None,
-        };
-        self.calls.insert(id, call);
+        self.calls.insert(id, Call::new(user, sip_call_id));
         None
     }
 
@@ -350,22 +191,15 @@ impl Parked {
 
     fn wake_call(&mut self, id: CallId, wake: &Wake, told: Told, now: Instant) -> Option<Act> {
         let call = self.calls.get_mut(&id)?;
-        if wake.moment < call.since || call.is_to_hear_what_it_rang(now) {
+        if !call.is_to_act_on(wake, now) {
             return None;
         }
-        // Word of an earlier registration may come after that of a later one. Who it is from is known then, or it is not looked at.
-        let is_known = wake.tells_contacts && wake.registered > 0;
-        if wake.moment == call.seen || (wake.moment < call.seen && !is_known) {
-            return None;
-        }
-        call.seen = call.seen.max(wake.moment);
         match call.state {
             // The phone that has declined has registered before, of which word comes now, or again.
             State::Parked if !call.has_missed(wake) => None,
             State::Parked => self.go_on(id, Why::Woken(told), now),
             State::Rings => {
-                let has_new = wake.contacts.iter().any(|contact| !call.rung.contains(contact));
-                (has_new || !wake.tells_contacts).then(|| Act::Append { id, aor: wake.aor.clone(), told })
+                call.may_reach_more(wake).then(|| Act::Append { id, aor: wake.aor.clone(), told })
             }
             State::Missed => {
                 self.stats.count(Counter::Late);
