@@ -149,18 +149,18 @@ impl Batch {
         Batch { memory: vec![0; BATCH * MAX_MESSAGE_LEN].into_boxed_slice(), lens: [0; BATCH] }
     }
 
-    /// Reads as many messages as wait on a link, at most a batch, without blocking, and hands each to `each`. Returns how
-    /// many; 0 only when the peer has gone.
+    /// Reads as many messages as wait on a link, at most so many and at most a batch, without blocking, and hands each to `each`.
+    /// Returns how many; 0 only when the peer has gone.
     ///
     /// # Errors
     /// `WouldBlock` when none waits, else as `recvmmsg(2)`.
-    pub fn read(&mut self, link: &Link, mut each: impl FnMut(&[u8])) -> io::Result<usize> {
-        let received = self.fill(link.as_fd())?;
+    pub fn read(&mut self, link: &Link, most: usize, mut each: impl FnMut(&[u8])) -> io::Result<usize> {
+        let received = self.fill(link.as_fd(), most.min(BATCH))?;
         // An empty message is the end of the connection.
         Ok(self.messages(received).take_while(|message| !message.is_empty()).map(&mut each).count())
     }
 
-    fn fill(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+    fn fill(&mut self, fd: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
         let mut parts: [libc::iovec; BATCH] = std::array::from_fn(|at| libc::iovec {
             iov_base: self.memory[at * MAX_MESSAGE_LEN..].as_mut_ptr().cast(),
             iov_len: MAX_MESSAGE_LEN,
@@ -176,7 +176,7 @@ impl Batch {
             libc::recvmmsg(
                 fd.as_raw_fd(),
                 headers.as_mut_ptr(),
-                BATCH as u32,
+                most as u32,
                 libc::MSG_DONTWAIT,
                 std::ptr::null_mut(),
             )
@@ -276,10 +276,19 @@ mod tests {
             near.send(&vec![7; len]).unwrap();
         }
         let mut lens = Vec::new();
-        assert_eq!(Batch::new().read(&far, |message| lens.push(message.len())).unwrap(), 3);
+        assert_eq!(Batch::new().read(&far, BATCH, |message| lens.push(message.len())).unwrap(), 3);
         assert_eq!(lens, [1, 100, MAX_MESSAGE_LEN]);
         far.send(b"answer").unwrap();
         assert_eq!(near.receive(&mut Buffer::new(), Duration::from_secs(5)).unwrap(), Some(&b"answer"[..]));
+    }
+
+    #[test]
+    fn no_more_are_read_than_are_wanted() {
+        let (near, far) = pair();
+        (0..BATCH + 8).for_each(|_| near.send(b"x").unwrap());
+        let mut batch = Batch::new();
+        let counts = [3, usize::MAX, BATCH].map(|most| batch.read(&far, most, |_| ()).unwrap());
+        assert_eq!(counts, [3, BATCH, 5]);
     }
 
     #[test]
@@ -296,7 +305,7 @@ mod tests {
         assert!(sent > 100 && full.kind() == io::ErrorKind::WouldBlock, "{sent} {full}");
         drop(near);
         let (mut read, mut batch) = (0, Batch::new());
-        while let Ok(count @ 1..) = batch.read(&far, |_| ()) {
+        while let Ok(count @ 1..) = batch.read(&far, BATCH, |_| ()) {
             read += count;
         }
         assert_eq!(read, sent);
