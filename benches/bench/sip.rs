@@ -344,15 +344,17 @@ impl Results {
                 let none = self.of(Way::None, Some(latency_ms), rate);
                 self.ratio(report, &key, way, self.of(way, Some(latency_ms), rate), none);
             }
-            let key = format!("sip.{name}_cpu_over_none_vs_bare");
             let cpu = |way| self.of(way, None, |measured| measured.cpu_us);
             let over = cpu(way).zip(cpu(Way::None)).map(|(with, without)| with - without);
-            match report.bare_cpu_us {
-                Some(bare) => self.ratio(report, &key, way, over, Some(bare)),
-                None => report.missing(
-                    &[&key],
-                    "the raw section did not run, so there is no bare client to compare with",
-                ),
+            for (client, its_cpu_us) in [("bare", report.bare_cpu_us), ("prepared", report.prepared_cpu_us)] {
+                let key = format!("sip.{name}_cpu_over_none_vs_{client}");
+                match its_cpu_us {
+                    Some(its) => self.ratio(report, &key, way, over, Some(its)),
+                    None => report.missing(
+                        &[&key],
+                        "the raw section did not run, so there is no such client to compare with",
+                    ),
+                }
             }
         }
         let at_100 = |way| self.of(way, Some(100), rate);
