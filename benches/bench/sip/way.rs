@@ -4,7 +4,7 @@
 
 use crate::Effort;
 use crate::raw;
-use crate::server::{FAST, Script};
+use crate::server::Script;
 use crate::support::simulator::Simulator;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -134,5 +134,5 @@ fn http_client(config: &Path, simulator: &Simulator) -> Script {
         "if (http_client_query(\"{url}/3/device/$hdr(X-Token)\", \"{body}\", \"{headers}\", \"$var(result)\") != 200) {{\n\
          xlog(\"L_ERR\", \"push failed: $rc\\n\");\n}}"
     );
-    Script { modules, invite, asked: String::new(), allocator: FAST }
+    Script { modules, invite, ..Script::plain() }
 }
