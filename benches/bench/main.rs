@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         ["role", "ours", job @ ..] => raw::ours::run(&raw::Job::parse(job)),
         ["role", "in-flight", job @ ..] => raw::ours::tell_memory(&raw::Job::parse(job)),
         ["role", "bare", job @ ..] => raw::bare::run(&raw::Job::parse(job)),
-        ["role", "plain", job @ ..] => raw::plain::run(&raw::Job::parse(job)),
+        ["role", "prepared", job @ ..] => raw::prepared::run(&raw::Job::parse(job)),
         ["role", "writer", job @ ..] => engine::registrations::write(job),
         sections => return measure(sections),
     }

@@ -17,6 +17,8 @@ pub struct Report {
     failures: Vec<String>,
     /// CPU per push of the bare client at 32 in flight without latency, in microseconds; other sections compare with it.
     pub bare_cpu_us: Option<f64>,
+    /// The same of the client with prepared requests.
+    pub prepared_cpu_us: Option<f64>,
 }
 
 impl Report {
@@ -25,7 +27,14 @@ impl Report {
         let mut text = String::from("# What it costs\n\n");
         let how = if effort.quick { "quick run, fewer and shorter repetitions" } else { "full run" };
         let _ = writeln!(text, "{}; {how}.", surroundings());
-        Report { text, keys: Map::new(), missing: Vec::new(), failures: Vec::new(), bare_cpu_us: None }
+        Report {
+            text,
+            keys: Map::new(),
+            missing: Vec::new(),
+            failures: Vec::new(),
+            bare_cpu_us: None,
+            prepared_cpu_us: None,
+        }
     }
 
     /// A section.

@@ -4,6 +4,7 @@
 
 use crate::machine;
 use crate::support::kamailio::{Kamailio, Options, Place};
+use crate::support::sip;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -17,6 +18,9 @@ pub struct Script {
     pub invite: String,
     /// What happens when an OPTIONS with the header X-Do asks for it.
     pub asked: String,
+    /// The first write, a condition that is true when it was done; empty where nothing is kept. As long as nobody has written since
+    /// the file was opened, SQLite asks the system for the file's length in every lookup, and a server that lives has registrations.
+    pub write: String,
     /// Kamailio's allocator, `-x`.
     pub allocator: &'static str,
 }
@@ -29,7 +33,8 @@ pub const FAST: &str = "tlsf";
 impl Script {
     /// Nothing but the answer.
     pub fn plain() -> Script {
-        Script { modules: String::new(), invite: String::new(), asked: String::new(), allocator: FAST }
+        let nothing = String::new;
+        Script { modules: nothing(), invite: nothing(), asked: nothing(), write: nothing(), allocator: FAST }
     }
 
     /// With our module and this in the INVITE's way.
@@ -38,14 +43,19 @@ impl Script {
             "loadmodule \"voip_push.so\"\nmodparam(\"voip_push\", \"config\", \"{}\")\n",
             config.display()
         );
-        Script { modules, invite: invite.to_owned(), asked: String::new(), allocator: FAST }
+        Script { modules, invite: invite.to_owned(), write: crate::tokens::renewal(), ..Script::plain() }
     }
 
     fn text(&self) -> String {
+        let write = match self.write.as_str() {
+            "" => String::new(),
+            write => format!("if (!{write}) {{\nsl_send_reply(\"500\", \"Not Written\");\nexit;\n}}"),
+        };
         COMMON
             .replace("MODULES", &self.modules)
             .replace("INVITE_SCRIPT", &self.invite)
             .replace("ASKED_SCRIPT", &self.asked)
+            .replace("WRITE_SCRIPT", &write)
     }
 }
 
@@ -56,8 +66,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it, or says in one line why it does not start.
+    /// Starts it and has it write once, or says in one line why it does not.
     pub fn start(name: &str, script: &Script) -> Result<Server, String> {
+        let server = Self::start_only(name, script)?;
+        let asked = sip::request("OPTIONS", "sip:do@127.0.0.1", "X-Write: 1\r\n", b"");
+        match server.kamailio.send_sip(asked).status {
+            200 => Ok(server),
+            status => Err(format!("{status} to the first write")),
+        }
+    }
+
+    fn start_only(name: &str, script: &Script) -> Result<Server, String> {
         let mut options = Options::text(Place::new(name), script.text());
         // A transaction stays for 5 s after its end, and without a push there are 30,000 a second.
         options.args = ["-x", script.allocator, "-m", "6144"].map(Into::into).into();
@@ -193,6 +212,7 @@ MODULES
 
 request_route {
     if (is_method("OPTIONS")) {
+        route(WRITE);
         route(ASKED);
         sl_send_reply("200", "OK");
         exit;
@@ -209,6 +229,11 @@ request_route {
 route[ANSWER] {
     t_reply("480", "Temporarily Unavailable");
     exit;
+}
+
+route[WRITE] {
+    if (!is_present_hf("X-Write")) return;
+    WRITE_SCRIPT
 }
 
 route[ASKED] {

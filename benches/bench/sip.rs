@@ -1,111 +1,23 @@
-//! SIP: calls a second that a Kamailio sustains with a push for each, beside no push at all and beside http_client.
+//! SIP: calls a second that a Kamailio sustains with a push for each, beside no push at all, beside
+//! Kamailio's own way to suspend a call, and beside http_client.
 //!
 //! It refuses runs that lost something: a call without its answer, a dropped datagram, or shared memory that ran out fails it.
+
+mod way;
 
 use crate::Effort;
 use crate::caller::{Caller, Calls, Load};
 use crate::machine::Ticks;
-use crate::raw;
 use crate::report::{Report, median};
-use crate::server::{FAST, Script, Server};
+use crate::server::Server;
 use crate::support::simulator::Simulator;
 use crate::support::{DEADLINE, Scratch, poll};
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
-use voip_push::model::Environment;
-use voip_push::provider::PushProvider;
-use voip_push::provider::apns::Apns;
+use std::path::PathBuf;
+use way::Way;
 
 /// Users with a token.
 pub const USERS: usize = 100_000;
 const LATENCIES_MS: [u64; 3] = [0, 50, 100];
-
-/// How a call's push is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    None,
-    Queue,
-    Async,
-    HttpClient,
-}
-
-impl Way {
-    const ALL: [Way; 4] = [Way::None, Way::Queue, Way::Async, Way::HttpClient];
-
-    fn name(self) -> &'static str {
-        match self {
-            Way::None => "none",
-            Way::Queue => "queue",
-            Way::Async => "async",
-            Way::HttpClient => "http_client",
-        }
-    }
-
-    fn script(self, config: &Path, simulator: &Simulator) -> Script {
-        match self {
-            Way::None => Script::plain(),
-            Way::Queue => Script::with_module(config, "queue_voip_push(\"$rU\", \"$fU\", \"$ci\");"),
-            Way::Async => {
-                Script::with_module(config, "send_voip_push_async(\"$rU\", \"$fU\", \"$ci\", \"ANSWER\");")
-            }
-            Way::HttpClient => http_client(config, simulator),
-        }
-    }
-
-    /// Open calls of the closed loop: no flood for what blocks, and enough for what waits without blocking, or the loop itself
-    /// were the limit: with 600 that wait for 100 ms there are no more than 6,000 a second.
-    fn open(self, latency_ms: u64) -> u32 {
-        match self {
-            Way::HttpClient => 8,
-            Way::Async => 600 + 24 * latency_ms as u32,
-            Way::None | Way::Queue => 600,
-        }
-    }
-
-    fn calls(self, effort: Effort, latency_ms: u64) -> u32 {
-        match (self, effort.quick) {
-            (Way::HttpClient, true) => 150,
-            (Way::HttpClient, false) => {
-                if latency_ms == 0 {
-                    5000
-                } else {
-                    600
-                }
-            }
-            (_, true) => 20_000,
-            (_, false) => 60_000,
-        }
-    }
-}
-
-/// What runs today: libcurl in the worker, the request written in the script.
-fn http_client(config: &Path, simulator: &Simulator) -> Script {
-    let settings = raw::settings(config);
-    let apns = Apns::new(settings.apns[0].clone(), Environment::Production);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let authorization = apns.authorize(now as i64).unwrap().value;
-    let ca = config.with_file_name("ca.pem");
-    let url = simulator.fact("apns");
-    let topic = simulator.fact("topic");
-    let modules = format!(
-        "loadmodule \"http_client.so\"\nmodparam(\"http_client\", \"cacert\", \"{}\")\n\
-         modparam(\"http_client\", \"verify_peer\", 1)\nmodparam(\"http_client\", \"verify_host\", 1)\n\
-         modparam(\"http_client\", \"connection_timeout\", 5)\n",
-        ca.display()
-    );
-    let headers = format!(
-        "authorization: {authorization}\\r\\napns-push-type: voip\\r\\napns-priority: 10\\r\\napns-topic: {topic}\\r\\n\
-         apns-expiration: {}\\r\\nContent-Type: application/json",
-        now + 3600
-    );
-    let body =
-        r#"{\"aps\":{},\"call_id\":\"$ci\",\"caller\":\"$fU\",\"sip_user\":\"$rU\",\"voip\":\"true\"}"#;
-    let invite = format!(
-        "if (http_client_query(\"{url}/3/device/$hdr(X-Token)\", \"{body}\", \"{headers}\", \"$var(result)\") != 200) {{\n\
-         xlog(\"L_ERR\", \"push failed: $rc\\n\");\n}}"
-    );
-    Script { modules, invite, asked: String::new(), allocator: FAST }
-}
 
 /// One way at one latency, measured.
 struct Measured {
@@ -118,13 +30,14 @@ struct Measured {
     /// Pushes that were not taken since the queue was full; the closed loop asks for as many as it can.
     refused: u64,
     steal: f64,
+    is_verified: bool,
     problem: Option<String>,
 }
 
 /// Calls a second, their delay and their cost, for every way and latency.
 pub fn measure(effort: Effort, report: &mut Report) {
     report.title("SIP: an INVITE, a push, a 480");
-    report.note("4 UDP workers, `-x tlsf -m 6144`, 100,000 tokens; verified: the fastest open loop in which no call was lost, no push refused, and fewer than 1 % took over 500 ms.\n");
+    report.note("4 UDP workers, `-x tlsf -m 6144`, 100,000 tokens; verified: the fastest open loop in which no call was lost, no push refused, and fewer than 1 % took over 500 ms. async_task: Kamailio's own module `async`, whose one process resumes the call and sends nothing: the least that an asynchronous call costs there.\n");
     report.columns(&[
         "way",
         "provider ms",
@@ -145,7 +58,7 @@ pub fn measure(effort: Effort, report: &mut Report) {
     for latency_ms in LATENCIES_MS {
         let rig = Rig::new(latency_ms);
         for way in Way::ALL {
-            if way == Way::HttpClient && effort.quick && latency_ms != 100 {
+            if !way.is_measured_at(latency_ms, effort) {
                 continue;
             }
             let repetitions = if effort.quick || way == Way::HttpClient { 1 } else { 3 };
@@ -154,7 +67,7 @@ pub fn measure(effort: Effort, report: &mut Report) {
                 let measured = rig.measure(way, effort, &caller);
                 if let Ok(measured) = &measured {
                     write_row(report, way, latency_ms, measured);
-                    if let Some(problem) = &measured.problem {
+                    if let Some(problem) = measured.problem.as_ref().filter(|_| way != Way::AsyncTask) {
                         report.failure(format!("{} at {latency_ms} ms: {problem}", way.name()));
                     }
                 }
@@ -194,9 +107,9 @@ impl Rig {
         let (open, cpu_us, is_verified) = verify(&server, caller, &closed, effort);
         let answered = warm_up.answered + closed.answered + open.answered;
         let refused = server.refused();
-        let pushes = if way == Way::None { 0 } else { self.pushes_since(before, answered - refused) };
+        let pushes = if way.sends() { self.pushes_since(before, answered - refused) } else { 0 };
         let mut problem = problem(&server, &[&warm_up, &closed, &open]);
-        if way != Way::None && pushes + refused < answered {
+        if way.sends() && pushes + refused < answered {
             problem = Some(format!(
                 "{pushes} pushes accepted and {refused} refused for {answered} calls; {}",
                 problem.unwrap_or_default()
@@ -214,6 +127,7 @@ impl Rig {
             server_drops: server.drops(),
             refused,
             steal: ticks.stolen_since(),
+            is_verified,
             problem,
         })
     }
@@ -324,6 +238,10 @@ struct Results {
 impl Results {
     fn add(&mut self, way: Way, latency_ms: u64, result: Result<Measured, String>) {
         match result {
+            // What Kamailio loses by itself is no failure of ours, and nothing to be compared with either.
+            Ok(Measured { is_verified: false, problem, .. }) if way == Way::AsyncTask => {
+                self.refused.push((way, problem.unwrap_or_default()));
+            }
             Ok(measured) => self.measured.push((way, latency_ms, measured)),
             Err(why) => self.refused.push((way, why)),
         }
@@ -341,42 +259,50 @@ impl Results {
         for (way, name) in [(Way::Queue, "queue"), (Way::Async, "async")] {
             for latency_ms in LATENCIES_MS {
                 let key = format!("sip.{name}_ratio_vs_none_{latency_ms}ms");
-                let none = self.of(Way::None, Some(latency_ms), rate);
-                self.ratio(report, &key, way, self.of(way, Some(latency_ms), rate), none);
+                let none = (Way::None, self.of(Way::None, Some(latency_ms), rate));
+                self.ratio(report, &key, (way, self.of(way, Some(latency_ms), rate)), none);
             }
-            let key = format!("sip.{name}_cpu_over_none_vs_bare");
             let cpu = |way| self.of(way, None, |measured| measured.cpu_us);
             let over = cpu(way).zip(cpu(Way::None)).map(|(with, without)| with - without);
-            match report.bare_cpu_us {
-                Some(bare) => self.ratio(report, &key, way, over, Some(bare)),
-                None => report.missing(
-                    &[&key],
-                    "the raw section did not run, so there is no bare client to compare with",
-                ),
+            for (client, its_cpu_us) in [("bare", report.bare_cpu_us), ("prepared", report.prepared_cpu_us)] {
+                let key = format!("sip.{name}_cpu_over_none_vs_{client}");
+                match its_cpu_us {
+                    Some(its) => self.ratio(report, &key, (way, over), (Way::None, Some(its))),
+                    None => report.missing(
+                        &[&key],
+                        "the raw section did not run, so there is no such client to compare with",
+                    ),
+                }
             }
         }
-        let at_100 = |way| self.of(way, Some(100), rate);
-        self.ratio(
-            report,
-            "sip.queue_ratio_vs_http_client_100ms",
-            Way::Queue,
-            at_100(Way::Queue),
-            at_100(Way::HttpClient),
-        );
+        let beside = [
+            ("sip.async_ratio_vs_async_task_0ms", Way::Async, Way::AsyncTask, 0),
+            ("sip.queue_ratio_vs_http_client_100ms", Way::Queue, Way::HttpClient, 100),
+        ];
+        for (key, ours, theirs, latency_ms) in beside {
+            let at = |way| self.of(way, Some(latency_ms), rate);
+            self.ratio(report, key, (ours, at(ours)), (theirs, at(theirs)));
+        }
         let lost = |run: &Calls| run.made - run.answered;
-        let lost: u64 =
-            self.measured.iter().map(|(_, _, measured)| lost(&measured.closed) + lost(&measured.open)).sum();
+        let gated = self.measured.iter().filter(|(way, ..)| *way != Way::AsyncTask);
+        let lost: u64 = gated.map(|(_, _, measured)| lost(&measured.closed) + lost(&measured.open)).sum();
         report.key("sip.calls_lost", lost as f64);
         let pushes: u64 = self.measured.iter().map(|(_, _, measured)| measured.pushes).sum();
         report.note(&format!("{pushes} pushes were accepted in these runs."));
     }
 
-    fn ratio(&self, report: &mut Report, key: &str, way: Way, one: Option<f64>, other: Option<f64>) {
+    fn ratio(
+        &self,
+        report: &mut Report,
+        key: &str,
+        (way, one): (Way, Option<f64>),
+        (beside, other): (Way, Option<f64>),
+    ) {
         match one.zip(other) {
             Some((one, other)) => report.key(key, one / other),
             None => {
                 let refused = |wanted: Way| self.refused.iter().find(|(known, _)| *known == wanted);
-                let why = refused(way).or_else(|| refused(Way::HttpClient)).map(|(_, why)| why.as_str());
+                let why = refused(way).or_else(|| refused(beside)).map(|(_, why)| why.as_str());
                 report.missing(&[key], why.unwrap_or("nothing was measured"));
             }
         }

@@ -13,6 +13,11 @@ pub fn token(number: usize) -> String {
     format!("f{number:07x}").repeat(8)
 }
 
+/// A registration that renews one, as a condition in a script.
+pub fn renewal() -> String {
+    format!("register_token(\"user0\", \"{}\", \"ios\")", token(0))
+}
+
 /// Makes the configuration's store as the library makes it and fills it through SQLite's own program.
 pub fn fill(config: &Path, users: usize) -> PathBuf {
     let service = Service::prepare(config).unwrap_or_else(|error| panic!("{error}"));

@@ -79,6 +79,8 @@ struct Lookup {
     modules: String,
     /// Looks up the user in `$var(user)`.
     script: &'static str,
+    /// See [`Script::write`]; each way writes once, so that none has an advantage.
+    write: String,
 }
 
 impl Lookup {
@@ -103,8 +105,9 @@ pub fn lookup(effort: Effort, report: &mut Report) {
     let mut rows: Vec<(&str, Vec<Result<f64, String>>)> = Vec::new();
     for users in [100_000, 1_000_000] {
         let store = crate::tokens::fill(&config, users);
-        // A copy, since two SQLites in one process would break each other's locks.
-        let copy = scratch.path().join("copy.db");
+        // A copy, since two SQLites in one process would break each other's locks; and one with a name of its own, since a server
+        // that is killed leaves a log behind, which belongs to no other file.
+        let copy = scratch.path().join(format!("copy-{users}.db"));
         fs::copy(&store, &copy).unwrap();
         let redis = Redis::start(&scratch, &Setup::default());
         let engine = match effort.quick && users > QUICK_USERS {
@@ -181,22 +184,28 @@ fn ways(config: &Path, copy: &Path, redis_port: u16, engine: Result<&Path, &Stri
             name: "lookup_token",
             modules: Script::with_module(config, "").modules,
             script: "lookup_token(\"$var(user)\");",
+            write: crate::tokens::renewal(),
         },
         Lookup {
             name: ENGINE,
             modules: Script::with_module(engine.unwrap_or(config), "").modules,
             script: "lookup_token(\"$var(user)\");",
+            write: crate::tokens::renewal(),
         },
         Lookup {
             name: "sqlops, SQLite",
             modules: sqlops,
             script: "sql_query(\"db\", \"SELECT token, platform FROM push_tokens WHERE user_id = '$var(user)'\", \"r\");\n\
                      $var(token) = $dbr(r=>[0,0]);\nsql_result_free(\"r\");",
+            write:
+                "sql_query(\"db\", \"UPDATE push_tokens SET registered_at_ms = 2 WHERE user_id = 'user0'\")"
+                    .to_owned(),
         },
         Lookup {
             name: NDB_REDIS,
             modules: redis,
             script: "redis_cmd(\"r\", \"GET $var(user)\", \"g\");\n$var(token) = $redis(g=>value);\nredis_free(\"g\");",
+            write: format!("redis_cmd(\"r\", \"SET user0 {}\", \"w\")", crate::tokens::token(0)),
         },
     ]
 }
@@ -209,8 +218,8 @@ fn measure_one(way: &Lookup, users: usize, allocator: &'static str, effort: Effo
         warm_up + rounds,
         way.script
     );
-    let script =
-        Script { modules: format!("{}{TIMER}", way.modules), invite: String::new(), asked, allocator };
+    let modules = format!("{}{TIMER}", way.modules);
+    let script = Script { modules, asked, write: way.write.clone(), allocator, ..Script::plain() };
     let server = Server::start("bench-lookup", &script)?;
     server.send(&sip::request("OPTIONS", "sip:do@127.0.0.1", "X-Do: lookup\r\n", b""));
     let mut all = times(&server.log(), "lookup");

@@ -2,7 +2,7 @@
 //!
 //! It refuses to be shared: a handle belongs to the process (and the thread) that opened it, after the fork.
 
-use super::schema::{APPLICATION_ID, failed, migrate};
+use super::schema::{failed, migrate};
 use super::wal::switch_to_wal;
 use super::{Imported, Limits, Refresh, Registered, StoreError, ToImport, TokenStore, bulk, refresh};
 use crate::model::{Alert, Device, Environment, Invalid, NewDevice, Platform, Provider, Token, User};
@@ -89,7 +89,6 @@ impl SqliteStore {
         // Else SQLite prepares a cached statement anew for each value, in case another plan suits that one better.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(named)?;
         migrate(&mut connection).map_err(|error| StoreError::new(format!("{}: {error}", path.display())))?;
-        begin_log(&connection, path).map_err(named)?;
         Ok(SqliteStore { connection, path: path.to_owned() })
     }
 
@@ -217,22 +216,6 @@ impl TokenStore for SqliteStore {
     fn import(&mut self, devices: &[ToImport]) -> Result<Imported, StoreError> {
         bulk::import(&mut self.connection, devices).map_err(|error| self.named(error))
     }
-}
-
-/// Gives the file's log its first entry. As long as it has none, which is so from when the first process opens the file until something
-/// is written, SQLite asks the system for the file's length in every lookup. What is written is what stands there already; and where
-/// somebody else is writing, that need not be waited for.
-fn begin_log(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    if std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
-        return Ok(());
-    }
-    connection.busy_timeout(Duration::ZERO)?;
-    if let Err(error) = connection.pragma_update(None, "application_id", APPLICATION_ID) {
-        log::debug!("{}: the log stays empty for now: {}", path.display(), failed(error));
-    }
-    connection.busy_timeout(BUSY_TIMEOUT)
 }
 
 /// All of it or nothing, under the write lock, which is taken at once, so that two processes wait for each other instead

@@ -1,7 +1,7 @@
-//! The least that a push can cost on this stack: one h2 connection, TCP_NODELAY, the same headers and body as ours.
+//! The bare client that ours is held against: one h2 connection over tokio-rustls, TCP_NODELAY, the same headers and body, and a request
+//! built for each push, since no call is known before it comes.
 //!
-//! It refuses everything else: no queue, no deadline, no retry, no counters. Requests are made before the clock starts, and go out
-//! through our stream that lets writes grow together.
+//! It refuses everything else: no queue, no deadline, no retry, no counters, and nothing of ours in the way of a push.
 
 use super::{DEVICES, Job, settings, tell};
 use crate::machine;
@@ -11,6 +11,7 @@ use h2::client::SendRequest;
 use http::Request;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
+use serde_json::Value;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,25 +19,41 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 use tokio_rustls::client::TlsStream;
+use uuid::Uuid;
 use voip_push::config::{Origin, Settings};
-use voip_push::http2::Coalesced;
-use voip_push::model::{Call, Device, Environment, Extra, NewDevice, Push};
+use voip_push::model::{self, Call, Environment, Extra, NewDevice, Push};
 use voip_push::provider::PushProvider;
 use voip_push::provider::apns::Apns;
+
+/// What the requests say, as text, as a program has it.
+struct Texts {
+    host: String,
+    authorization: String,
+    topic: String,
+    devices: Vec<Device>,
+}
+
+struct Device {
+    path: String,
+    expires_at_s: String,
+    body: Value,
+}
 
 /// Runs the client and tells what it did.
 pub fn run(job: &Job) {
     let settings = settings(&job.config);
-    let requests: Rc<[Request<Bytes>]> = requests(&settings).into();
+    let origin = &settings.apns[0].origin;
+    let texts = Rc::new(Texts::new(&requests(&settings)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
-        let sending = connect(&settings.apns[0].origin).await;
-        let ended = Rc::new(Cell::new(0));
+        let (sending, driver) = h2::client::handshake(dial(origin).await).await.unwrap();
+        tokio::task::spawn_local(async move { driver.await.unwrap() });
+        let (made, ended) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         // The first alone, as Apple wants it.
-        exchange(&mut sending.clone(), requests[0].clone()).await;
-        for first in 0..job.in_flight {
-            let (sending, requests, ended) = (sending.clone(), Rc::clone(&requests), Rc::clone(&ended));
-            tokio::task::spawn_local(keep_sending(sending, requests, first as usize, ended));
+        exchange(&mut sending.clone(), texts.request(0)).await;
+        for _ in 0..job.in_flight {
+            let counters = (Rc::clone(&made), Rc::clone(&ended));
+            tokio::task::spawn_local(keep_sending(sending.clone(), Rc::clone(&texts), counters));
         }
         tokio::time::sleep(job.warm_up).await;
         let (start, cpu, before) = (Instant::now(), machine::own_cpu_time(), ended.get());
@@ -48,14 +65,47 @@ pub fn run(job: &Job) {
 
 async fn keep_sending(
     mut sending: SendRequest<Bytes>,
-    requests: Rc<[Request<Bytes>]>,
-    mut next: usize,
-    ended: Rc<Cell<u64>>,
+    texts: Rc<Texts>,
+    (made, ended): (Rc<Cell<u64>>, Rc<Cell<u64>>),
 ) {
     loop {
-        exchange(&mut sending, requests[next % requests.len()].clone()).await;
+        made.set(made.get() + 1);
+        exchange(&mut sending, texts.request(made.get())).await;
         ended.set(ended.get() + 1);
-        next += 1;
+    }
+}
+
+impl Texts {
+    /// Takes the texts out of requests that our provider module has made.
+    fn new(requests: &[Request<Bytes>]) -> Texts {
+        let text =
+            |request: &Request<Bytes>, name: &str| request.headers()[name].to_str().unwrap().to_owned();
+        let device = |request: &Request<Bytes>| Device {
+            path: request.uri().path().to_owned(),
+            expires_at_s: text(request, "apns-expiration"),
+            body: serde_json::from_slice(request.body()).unwrap(),
+        };
+        Texts {
+            host: requests[0].uri().authority().unwrap().to_string(),
+            authorization: text(&requests[0], "authorization"),
+            topic: text(&requests[0], "apns-topic"),
+            devices: requests.iter().map(device).collect(),
+        }
+    }
+
+    fn request(&self, number: u64) -> Request<Bytes> {
+        let device = &self.devices[number as usize % DEVICES];
+        let call_id = format!("{number:016x}@bench.example.org");
+        let body = serde_json::to_vec(&device.body).unwrap();
+        Request::post(format!("https://{}{}", self.host, device.path))
+            .header("authorization", &self.authorization)
+            .header("apns-id", Uuid::new_v5(&Uuid::NAMESPACE_URL, call_id.as_bytes()).to_string())
+            .header("apns-push-type", "voip")
+            .header("apns-priority", "10")
+            .header("apns-expiration", &device.expires_at_s)
+            .header("apns-topic", &self.topic)
+            .body(Bytes::from(body))
+            .unwrap()
     }
 }
 
@@ -91,18 +141,21 @@ pub fn push(device: usize, call: u64, ring: Duration) -> Push {
     Push::new(call, stored(&user, device), (now + ring).as_secs() as i64, ring, true)
 }
 
-fn stored(user: &str, number: usize) -> Device {
+fn stored(user: &str, number: usize) -> model::Device {
     let new = NewDevice::parse(user, &token(number), "ios", &Extra::default()).unwrap();
     let NewDevice { user, device_id, platform, token, app, environment, expires: _, alert } = new;
     let (registered_at_ms, expires_at_ms) = (1, None);
-    Device { user, device_id, platform, token, app, environment, registered_at_ms, expires_at_ms, alert }
-}
-
-async fn connect(origin: &Origin) -> SendRequest<Bytes> {
-    let stream = Coalesced(dial(origin).await);
-    let (sending, driver) = h2::client::Builder::new().enable_push(false).handshake(stream).await.unwrap();
-    tokio::task::spawn_local(async move { driver.await.unwrap() });
-    sending
+    model::Device {
+        user,
+        device_id,
+        platform,
+        token,
+        app,
+        environment,
+        registered_at_ms,
+        expires_at_ms,
+        alert,
+    }
 }
 
 /// A TLS connection for HTTP/2.
