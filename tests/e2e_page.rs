@@ -30,7 +30,8 @@ const NUMBERS: &str = "({
     wakes: document.querySelectorAll('#wakes rect').length,
 })";
 
-/// How well all texts can be read: the least contrast (WCAG 2) and the smallest font in px; and how far the page sticks out.
+/// How well all texts can be read: the least contrast (WCAG 2) and the smallest font in px; how far the page sticks out of the screen, and
+/// the cell that does most of its card, in px.
 const READABLE: &str = "(() => {
     const light = (colour) => {
         const [r, g, b] = colour.match(/[\\d.]+/g).map((part) => part / 255)
@@ -49,7 +50,9 @@ const READABLE: &str = "(() => {
         contrast = Math.min(contrast, (a + 0.05) / (b + 0.05));
         font = Math.min(font, parseFloat(style.fontSize));
     }
-    return { contrast, font, over: document.documentElement.scrollWidth - document.documentElement.clientWidth };
+    const out = [...document.querySelectorAll('td')].map((cell) =>
+        Math.round(cell.getBoundingClientRect().right - cell.closest('section').getBoundingClientRect().right));
+    return { contrast, font, out: Math.max(...out), over: document.documentElement.scrollWidth - document.documentElement.clientWidth };
 })()";
 
 /// A call that wakes a phone, one to a dead token, and one that Firebase takes, twice: the call, and that nobody answered.
@@ -111,6 +114,7 @@ fn the_page_shows_what_the_api_says_and_reads_well() {
         assert!(look["contrast"].as_f64().unwrap() >= 4.5, "{width} {scheme}: {look}");
         assert!(look["font"].as_f64().unwrap() >= 12.0, "{width} {scheme}: {look}");
         assert_eq!(look["over"], 0, "{width} {scheme}: sideways scrolling: {look}");
+        assert!(look["out"].as_i64().unwrap() <= 0, "{width} {scheme}: cut off: {look}");
         if let Ok(directory) = std::env::var("VOIP_PUSH_PICTURES") {
             let picture = BASE64.decode(browser.picture()).unwrap();
             std::fs::write(format!("{directory}/page-{width}-{scheme}.png"), picture).unwrap();
