@@ -105,6 +105,14 @@ pub fn median(numbers: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
+/// The median of measurements that are given in whole units, finer than one of them: each stands for what lies within half a unit of it.
+pub fn median_of_whole(numbers: &[f64]) -> f64 {
+    let middle = median(numbers.iter().copied()).floor();
+    let below = numbers.iter().filter(|number| **number < middle).count() as f64;
+    let equal = numbers.iter().filter(|number| **number == middle).count() as f64;
+    middle - 0.5 + (numbers.len() as f64 / 2.0 - below) / equal
+}
+
 fn surroundings() -> String {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -18,12 +18,16 @@ use way::Way;
 /// Users with a token.
 pub const USERS: usize = 100_000;
 const LATENCIES_MS: [u64; 3] = [0, 50, 100];
+/// Calls a second that every way but the blocking one is asked for, so that delay and cost are compared under the same load.
+const SAME_RATE: u32 = 8000;
 
 /// One way at one latency, measured.
 struct Measured {
     closed: Calls,
     open: Calls,
     cpu_us: f64,
+    /// Under the load that is the same for all, and the cost of a call there.
+    same: Option<(Calls, f64)>,
     pushes: u64,
     /// Datagrams dropped at Kamailio's socket; the closed loop may push it that far, and SIPp repeats the INVITE.
     server_drops: u64,
@@ -34,10 +38,17 @@ struct Measured {
     problem: Option<String>,
 }
 
+impl Measured {
+    fn lost(&self) -> u64 {
+        let same = self.same.as_ref().map(|(calls, _)| calls);
+        [&self.closed, &self.open].into_iter().chain(same).map(|run| run.made - run.answered).sum()
+    }
+}
+
 /// Calls a second, their delay and their cost, for every way and latency.
 pub fn measure(effort: Effort, report: &mut Report) {
     report.title("SIP: an INVITE, a push, a 480");
-    report.note("4 UDP workers, `-x tlsf -m 6144`, 100,000 tokens; verified: the fastest open loop in which no call was lost, no push refused, and fewer than 1 % took over 500 ms. async_task: Kamailio's own module `async`, whose one process resumes the call and sends nothing: the least that an asynchronous call costs there.\n");
+    report.note("4 UDP workers, `-x tlsf -m 6144`, 100,000 tokens; verified: the fastest open loop in which no call was lost, no push refused, and fewer than 1 % took over 500 ms. async_task: Kamailio's own module `async`, whose one process resumes the call and sends nothing: the least that an asynchronous call costs there. At 8,000/s: the same load for all, as the median's and the 99th percentile's bucket in ms, and CPU us/call.\n");
     report.columns(&[
         "way",
         "provider ms",
@@ -46,6 +57,7 @@ pub fn measure(effort: Effort, report: &mut Report) {
         "p50 ms <",
         "p99 ms <",
         "CPU us/call",
+        "at 8,000/s",
         "lost",
         "INVITEs repeated",
         "dropped at Kamailio",
@@ -105,10 +117,12 @@ impl Rig {
         let ticks = Ticks::now();
         let closed = caller.call(server.port(), Load { rate: 100_000, open, calls });
         let (open, cpu_us, is_verified) = verify(&server, caller, &closed, effort);
-        let answered = warm_up.answered + closed.answered + open.answered;
+        let same = (way != Way::HttpClient).then(|| same_load(&server, caller, effort));
+        let runs = [&warm_up, &closed, &open].into_iter().chain(same.iter().map(|(calls, _)| calls));
+        let answered: u64 = runs.clone().map(|run| run.answered).sum();
         let refused = server.refused();
         let pushes = if way.sends() { self.pushes_since(before, answered - refused) } else { 0 };
-        let mut problem = problem(&server, &[&warm_up, &closed, &open]);
+        let mut problem = problem(&server, runs);
         if way.sends() && pushes + refused < answered {
             problem = Some(format!(
                 "{pushes} pushes accepted and {refused} refused for {answered} calls; {}",
@@ -123,6 +137,7 @@ impl Rig {
             closed,
             open,
             cpu_us,
+            same,
             pushes,
             server_drops: server.drops(),
             refused,
@@ -183,19 +198,34 @@ const MOST_SHARE: f64 = 3.0;
 /// Calls at a rate, long enough that a server which is slower than that shows it; what a call cost; and whether all was good: nothing
 /// was dropped, at Kamailio's socket either (a repeated INVITE would hide that), no push was refused, and the rate was kept.
 fn open_loop(server: &Server, caller: &Caller, rate: u32, effort: Effort) -> (Calls, f64, bool) {
-    let (cpu, drops, refused) = (server.cpu_time(), server.drops(), server.refused());
+    let (drops, refused) = (server.drops(), server.refused());
     let seconds = if effort.quick { 2 } else { 5 };
-    let open = caller.call(server.port(), Load { rate, open: rate * 10, calls: rate * seconds });
-    let cpu_us = (server.cpu_time() - cpu).as_secs_f64() * 1e6 / open.answered.max(1) as f64;
+    let load = Load { rate, open: rate * 10, calls: rate * seconds };
+    let (open, cpu_us) = costing(server, || caller.call(server.port(), load));
     let nothing_lost = open.answered == open.made && open.dropped == 0 && server.drops() == drops;
     let is_kept = open.rate >= f64::from(rate) * 0.9 && open.late * 100 < open.made;
     let good = nothing_lost && server.refused() == refused && is_kept;
     (open, cpu_us, good)
 }
 
-fn problem(server: &Server, runs: &[&Calls]) -> Option<String> {
-    let lost: u64 = runs.iter().map(|run| run.made - run.answered).sum();
-    let dropped: u64 = runs.iter().map(|run| run.dropped).sum();
+/// Calls at the rate that is the same for all, and what one cost.
+fn same_load(server: &Server, caller: &Caller, effort: Effort) -> (Calls, f64) {
+    let seconds = if effort.quick { 2 } else { 5 };
+    let load = Load { rate: SAME_RATE, open: SAME_RATE * 10, calls: SAME_RATE * seconds };
+    costing(server, || caller.call(server.port(), load))
+}
+
+/// Calls, and the CPU that each answered one took of all the server's processes, in microseconds.
+fn costing(server: &Server, call: impl FnOnce() -> Calls) -> (Calls, f64) {
+    let before = server.cpu_time();
+    let calls = call();
+    let cpu_us = (server.cpu_time() - before).as_secs_f64() * 1e6 / calls.answered.max(1) as f64;
+    (calls, cpu_us)
+}
+
+fn problem<'a>(server: &Server, runs: impl Iterator<Item = &'a Calls> + Clone) -> Option<String> {
+    let lost: u64 = runs.clone().map(|run| run.made - run.answered).sum();
+    let dropped: u64 = runs.map(|run| run.dropped).sum();
     let mut problems = Vec::new();
     if lost > 0 {
         problems.push(format!("{lost} calls lost"));
@@ -210,6 +240,10 @@ fn problem(server: &Server, runs: &[&Calls]) -> Option<String> {
 }
 
 fn write_row(report: &mut Report, way: Way, latency_ms: u64, measured: &Measured) {
+    let same = measured.same.as_ref().map(|(calls, cpu_us)| {
+        let Calls { p50_ms, p99_ms, .. } = calls;
+        format!("{p50_ms:.0}, {p99_ms:.0}; {cpu_us:.1}")
+    });
     let Measured { closed, open, cpu_us, server_drops, refused, steal, problem, .. } = measured;
     report.row(&[
         way.name().to_owned(),
@@ -219,7 +253,8 @@ fn write_row(report: &mut Report, way: Way, latency_ms: u64, measured: &Measured
         format!("{:.0}", open.p50_ms),
         format!("{:.0}", open.p99_ms),
         format!("{cpu_us:.1}"),
-        (closed.made - closed.answered + open.made - open.answered).to_string(),
+        same.unwrap_or_default(),
+        measured.lost().to_string(),
         (closed.repeated + open.repeated).to_string(),
         server_drops.to_string(),
         refused.to_string(),
@@ -283,9 +318,8 @@ impl Results {
             let at = |way| self.of(way, Some(latency_ms), rate);
             self.ratio(report, key, (ours, at(ours)), (theirs, at(theirs)));
         }
-        let lost = |run: &Calls| run.made - run.answered;
         let gated = self.measured.iter().filter(|(way, ..)| *way != Way::AsyncTask);
-        let lost: u64 = gated.map(|(_, _, measured)| lost(&measured.closed) + lost(&measured.open)).sum();
+        let lost: u64 = gated.map(|(_, _, measured)| measured.lost()).sum();
         report.key("sip.calls_lost", lost as f64);
         let pushes: u64 = self.measured.iter().map(|(_, _, measured)| measured.pushes).sum();
         report.note(&format!("{pushes} pushes were accepted in these runs."));

@@ -5,7 +5,7 @@
 use crate::Effort;
 use crate::caller::{Caller, Load};
 use crate::engine;
-use crate::report::{Report, median};
+use crate::report::{Report, median_of_whole};
 use crate::server::{DEBIANS, FAST, Script, Server};
 use crate::sip::{USERS, without_limits};
 use crate::support::engine::{Server as Redis, Setup};
@@ -40,14 +40,14 @@ pub fn hand_over(effort: Effort, report: &mut Report) {
     let warm_up = times(&server.log(), "handover").len();
     let calls = caller.call(server.port(), Load { rate: 4000, open: 4000, calls: 4000 * seconds });
     let mut times = times(&server.log(), "handover").split_off(warm_up);
-    let (p50, p99) = (percentile(&mut times, 0.5), percentile(&mut times, 0.99));
+    let (p50, p99) = (median_of_whole(&times), percentile(&mut times, 0.99));
     report.columns(&["calls/s", "calls", "lost", "p50 us", "p99 us"]);
     let lost = calls.made - calls.answered;
     report.row(&[
         format!("{:.0}", calls.rate),
         calls.made.to_string(),
         lost.to_string(),
-        p50.to_string(),
+        format!("{p50:.1}"),
         p99.to_string(),
     ]);
     if lost + calls.dropped + server.drops() > 0 || server.is_out_of_memory() {
@@ -226,7 +226,7 @@ fn measure_one(way: &Lookup, users: usize, allocator: &'static str, effort: Effo
     if all.len() < warm_up + rounds {
         return Err(format!("{} of {} lookups were timed", all.len(), warm_up + rounds));
     }
-    Ok(median(all.split_off(warm_up).into_iter()))
+    Ok(median_of_whole(&all.split_off(warm_up)))
 }
 
 /// Fills a Redis with the same users twice: as texts for ndb_redis, and as our store, whose configuration it gives.
