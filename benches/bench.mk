@@ -1,4 +1,4 @@
-# make bench  what a push costs, beside what people use today; QUICK=1 takes some five minutes
+# make bench  what a push costs, beside what people use today; QUICK=1 takes under five minutes
 # make soak   two million pushes, and as many of a C program, while the provider fails and workers die; COUNT=20000 for a short one
 # make faults two nodes and a Redis Cluster, 50 calls a second, and what breaks meanwhile; QUICK=1 takes a minute
 # make sizing the tables of docs/sizing.md; WRITE=1 puts them into the page
