@@ -3,8 +3,7 @@
 //!
 //! It refuses everything else: no queue, no deadline, no retry, no counters, and nothing of ours in the way of a push.
 
-use super::{DEVICES, Job, settings, tell};
-use crate::machine;
+use super::{DEVICES, Job, settings, tell_window};
 use crate::tokens::token;
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -15,7 +14,7 @@ use serde_json::Value;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 use tokio_rustls::client::TlsStream;
@@ -55,11 +54,7 @@ pub fn run(job: &Job) {
             let counters = (Rc::clone(&made), Rc::clone(&ended));
             tokio::task::spawn_local(keep_sending(sending.clone(), Rc::clone(&texts), counters));
         }
-        tokio::time::sleep(job.warm_up).await;
-        let (start, cpu, before) = (Instant::now(), machine::own_cpu_time(), ended.get());
-        tokio::time::sleep(job.window).await;
-        let pushes = ended.get() - before;
-        tell(pushes, pushes, start.elapsed(), &[("client", machine::own_cpu_time() - cpu)]);
+        tell_window(job, &ended).await;
     });
 }
 

@@ -12,9 +12,10 @@ use crate::report::{Report, median};
 use crate::support::Scratch;
 use crate::support::simulator::Simulator;
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use voip_push::config::Settings;
 
 /// What one run of a client does.
@@ -64,6 +65,15 @@ pub fn tell(pushes: u64, accepted: u64, wall: Duration, cpu: &[(&str, Duration)]
         told[*name] = json!(per_push(*time));
     }
     println!("=> {told}");
+}
+
+/// Tells what a client that runs in this thread has done in the window.
+async fn tell_window(job: &Job, ended: &Cell<u64>) {
+    tokio::time::sleep(job.warm_up).await;
+    let (start, cpu, before) = (Instant::now(), machine::own_cpu_time(), ended.get());
+    tokio::time::sleep(job.window).await;
+    let pushes = ended.get() - before;
+    tell(pushes, pushes, start.elapsed(), &[("client", machine::own_cpu_time() - cpu)]);
 }
 
 /// Their roles; ours is the last.

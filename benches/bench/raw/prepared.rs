@@ -4,14 +4,12 @@
 //! It refuses to be a program that somebody could run: its requests are the same ones again and again, and a call's is never known before.
 
 use super::bare::{dial, exchange, requests};
-use super::{Job, settings, tell};
-use crate::machine;
+use super::{Job, settings, tell_window};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::Request;
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Instant;
 use tokio::task::LocalSet;
 use voip_push::config::Origin;
 use voip_push::http2::Coalesced;
@@ -30,11 +28,7 @@ pub fn run(job: &Job) {
             let (sending, requests, ended) = (sending.clone(), Rc::clone(&requests), Rc::clone(&ended));
             tokio::task::spawn_local(keep_sending(sending, requests, first as usize, ended));
         }
-        tokio::time::sleep(job.warm_up).await;
-        let (start, cpu, before) = (Instant::now(), machine::own_cpu_time(), ended.get());
-        tokio::time::sleep(job.window).await;
-        let pushes = ended.get() - before;
-        tell(pushes, pushes, start.elapsed(), &[("client", machine::own_cpu_time() - cpu)]);
+        tell_window(job, &ended).await;
     });
 }
 
