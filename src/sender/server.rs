@@ -12,7 +12,8 @@ use crate::config::InForce;
 use crate::model::{Ended, Event, Report};
 use crate::process::seqpacket::{BATCH, Batch, Link, Listener};
 use crate::process::{
-    StopSignal, Watched, end_with_parent, end_within, let_others_go_first, raise_descriptor_limit,
+    StopSignal, Watched, end_with_parent, end_within, give_freed_memory_back, let_others_go_first,
+    raise_descriptor_limit,
 };
 use crate::stats::{Counter, Stats};
 use std::cell::RefCell;
@@ -117,6 +118,7 @@ pub(super) fn serve(
     end_with_parent(hub.made_by)?;
     raise_descriptor_limit();
     let_others_go_first();
+    give_freed_memory_back();
     let listener = hub.take_listener().ok_or_else(|| io::Error::other("another process is the sender"))?;
     let runtime = runtime()?;
     let nodes = Nodes::start(&in_force.now(), stats)?.map(Rc::new);
