@@ -202,11 +202,11 @@ impl Engine {
         let (engine, is_sent) = (Rc::clone(self), Cell::new(false));
         let mut delivery = Delivery { engine, lanes, push, handed_over, ticket, is_sent };
         let who = Rc::clone(who);
-        tokio::task::spawn_local(async move {
+        tokio::task::spawn_local(Box::pin(async move {
             let result = delivery.run().await;
             drop(place);
             delivery.engine.push_ended(delivery.push.id(), result, &who);
-        });
+        }));
     }
 
     /// Tells all who asked for a push how it has ended; `first` has asked first.
