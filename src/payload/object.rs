@@ -48,6 +48,10 @@ impl<'a> Object<'a> {
 pub(super) fn escape(out: &mut Vec<u8>, text: &str) {
     let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
     let mut rest = text.as_bytes();
+    // Hardly any text has one. Looking at all bytes, and not until the first that is special, is what a processor does in one go.
+    if !rest.iter().fold(false, |found, byte| found | is_special(byte)) {
+        return out.extend_from_slice(rest);
+    }
     while let Some(at) = rest.iter().position(is_special) {
         let (plain, special) = rest.split_at(at);
         out.extend_from_slice(plain);
