@@ -5,7 +5,7 @@
 use crate::model::{Device, Report};
 use crate::rest::Response;
 use crate::service::{Error, Service, installed};
-use std::borrow::Cow;
+use std::ffi::CStr;
 use std::sync::{Mutex, PoisonError};
 
 /// A result.
@@ -18,6 +18,8 @@ pub(super) struct Last {
     devices: usize,
     accepted: usize,
     texts: [Option<Text>; TEXTS],
+    /// What the texts are parts of: most results have several, and are made for each call.
+    bytes: Vec<u8>,
 }
 
 /// The names inside `$push(...)`.
@@ -80,20 +82,17 @@ impl Field {
     }
 }
 
-/// Text with a NUL after it that is not counted: some of a server's own modules take it for a C string.
-struct Text(Cow<'static, [u8]>);
-
-impl Text {
+/// A text, with a NUL after it that is not counted: some of a server's own modules take it for a C string.
+#[derive(Clone, Copy)]
+enum Text {
     /// The reason of every success.
-    const OK: Text = Text(Cow::Borrowed(c"ok".to_bytes_with_nul()));
-
-    fn new(text: &str) -> Text {
-        let mut bytes = Vec::with_capacity(text.len() + 1);
-        bytes.extend_from_slice(text.as_bytes());
-        bytes.push(0);
-        Text(Cow::Owned(bytes))
-    }
+    Ok,
+    /// Part of the result's bytes.
+    Part { at: usize, len: usize },
 }
+
+/// The reason of every success.
+const OK: &CStr = c"ok";
 
 /// The value of a field.
 #[derive(Debug, PartialEq, Eq)]
@@ -110,7 +109,7 @@ impl Last {
     /// A success.
     pub fn new(code: i32) -> Last {
         let mut last = Last { code, status: code, ..Last::default() };
-        last.texts[REASON] = Some(Text::OK);
+        last.texts[REASON] = Some(Text::Ok);
         last
     }
 
@@ -183,16 +182,22 @@ impl Last {
     }
 
     /// Adds what is known about a device.
-    pub fn with_device(self, device: &Device) -> Last {
-        self.with(TOKEN, device.token.expose())
-            .with(PLATFORM, device.platform.as_str())
-            .with(PROVIDER, device.provider().as_str())
-            .with(APP, device.app.as_deref().unwrap_or_default())
-            .with(DEVICE_ID, &device.device_id)
+    pub fn with_device(mut self, device: &Device) -> Last {
+        let texts = [
+            (TOKEN, device.token.expose()),
+            (PLATFORM, device.platform.as_str()),
+            (PROVIDER, device.provider().as_str()),
+            (APP, device.app.as_deref().unwrap_or_default()),
+            (DEVICE_ID, &device.device_id),
+        ];
+        self.bytes.reserve(texts.iter().map(|(_, text)| text.len() + 1).sum());
+        texts.into_iter().fold(self, |last, (field, text)| last.with(field, text))
     }
 
-    fn with(mut self, at: usize, text: &str) -> Last {
-        self.texts[at] = Some(Text::new(text));
+    fn with(mut self, field: usize, text: &str) -> Last {
+        self.texts[field] = Some(Text::Part { at: self.bytes.len(), len: text.len() });
+        self.bytes.extend_from_slice(text.as_bytes());
+        self.bytes.push(0);
         self
     }
 
@@ -203,10 +208,11 @@ impl Last {
             Field::Devices => count(self.devices),
             Field::Accepted => count(self.accepted),
             Field::WakeMs => wake_ms(),
-            Field::Text(at) => self.texts[at].as_ref().map_or(Value::Null, |Text(bytes)| Value::Text {
-                start: bytes.as_ptr(),
-                len: bytes.len() - 1,
-            }),
+            Field::Text(at) => match self.texts[at] {
+                None => Value::Null,
+                Some(Text::Ok) => Value::Text { start: OK.as_ptr().cast(), len: OK.count_bytes() },
+                Some(Text::Part { at, len }) => Value::Text { start: self.bytes[at..].as_ptr(), len },
+            },
         }
     }
 }
