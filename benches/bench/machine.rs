@@ -55,6 +55,20 @@ pub fn cpu_time(pid: libc::pid_t) -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap())
 }
 
+/// CPU time of all processes that this one has started and waited for.
+pub fn ended_children_cpu_time() -> Duration {
+    let mut used = MaybeUninit::<libc::rusage>::uninit();
+    // SAFETY: getrusage writes what was used, or fails and the assertion ends the bench.
+    let used = unsafe {
+        assert_eq!(libc::getrusage(libc::RUSAGE_CHILDREN, used.as_mut_ptr()), 0);
+        used.assume_init()
+    };
+    let time = |time: libc::timeval| {
+        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_usec).unwrap() * 1000)
+    };
+    time(used.ru_utime) + time(used.ru_stime)
+}
+
 /// CPU time of this thread.
 pub fn thread_cpu_time() -> Duration {
     let mut time = MaybeUninit::<libc::timespec>::uninit();
