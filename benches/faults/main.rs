@@ -28,6 +28,9 @@ mod world;
 use callers::Load;
 use network::Cable;
 use run::{Fault, Plan};
+use std::fs;
+use std::path::Path;
+use table::Run;
 use world::{ADDRESSES, World};
 
 fn main() {
@@ -39,20 +42,26 @@ fn main() {
     let done = run::run(&mut world, &plan);
     let (table, broken) = done.report(&world.nodes);
     println!("{table}\n");
-    if let Ok(directory) = std::env::var("FAULTS_LOGS") {
-        let begin_s = done.parts[0].from_s;
-        let calls: String = done.calls.iter().map(|call| call.line(begin_s)).collect();
-        std::fs::write(format!("{directory}/calls"), calls).unwrap();
-        for at in 0..world.nodes.0.len() {
-            std::fs::write(format!("{directory}/node-{at}.log"), world.log(at)).unwrap();
-        }
-    }
+    keep(&world, &done);
     if !broken.is_empty() {
         println!("faults: FAILED: {}", broken.join("\n        "));
         drop(world);
         std::process::exit(1);
     }
     println!("faults: passed");
+}
+
+/// Keeps what explains a run that was not as it should be: a line for each call, and what the nodes have logged.
+fn keep(world: &World, done: &Run) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/faults");
+    fs::create_dir_all(&directory).unwrap();
+    let begin_s = done.parts[0].from_s;
+    let calls: String = done.calls.iter().map(|call| call.line(begin_s)).collect();
+    fs::write(directory.join("calls"), calls).unwrap();
+    for (at, node) in world.nodes.0.iter().enumerate() {
+        fs::write(directory.join(format!("node-{}.log", node.letter)), world.log(at)).unwrap();
+    }
+    println!("calls and logs: {}\n", directory.display());
 }
 
 fn full() -> Plan {

@@ -118,9 +118,9 @@ impl World {
         self.masters().into_iter().filter(serves).collect()
     }
 
-    /// What a node has logged.
+    /// What a node has logged, before it was restarted, too.
     pub fn log(&self, node: usize) -> String {
-        self.servers[node].kamailio.as_ref().map(Kamailio::log).unwrap_or_default()
+        self.servers[node].kamailio.as_ref().map(Kamailio::whole_log).unwrap_or_default()
     }
 }
 

@@ -249,6 +249,11 @@ fn log_file(scratch: &Scratch) -> PathBuf {
     scratch.path().join("kamailio.log")
 }
 
+/// Where a log goes when its Kamailio is restarted.
+fn former(log: &Path) -> PathBuf {
+    log.with_extension("former.log")
+}
+
 /// A running Kamailio; it ends with this value.
 pub struct Kamailio {
     child: Child,
@@ -317,6 +322,12 @@ impl Kamailio {
     /// Everything that it has logged so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(log_file(&self.place.scratch)).unwrap_or_default()).into_owned()
+    }
+
+    /// The same, behind what the one in whose place it was started had logged.
+    pub fn whole_log(&self) -> String {
+        let former = fs::read(former(&log_file(&self.place.scratch))).unwrap_or_default();
+        String::from_utf8_lossy(&former).into_owned() + &self.log()
     }
 
     /// The first line of the log with this text in it, as soon as there is one.
@@ -393,7 +404,7 @@ impl Kamailio {
         let nowhere = Place { scratch: Scratch::new("gone"), ip: self.place.ip, port: 0, held: Vec::new() };
         let mut place = std::mem::replace(&mut self.place, nowhere);
         let log = log_file(&place.scratch);
-        fs::rename(&log, log.with_extension("former.log")).expect("the directory is ours");
+        fs::rename(&log, former(&log)).expect("the directory is ours");
         place.held.clear();
         Kamailio::start(options(place))
     }
