@@ -91,7 +91,7 @@ impl Pushes {
         }
     }
 
-    /// Something happened to a call; see [`Timeline::note`].
+    /// Something happened to a call; see [`Timeline::note`](crate::timeline::Timeline::note).
     pub fn note(&self, user: &str, call_id: &str, event: Event, detail: impl FnOnce() -> String) {
         self.0.timeline().note(call_id, user, event, detail);
     }

@@ -26,7 +26,7 @@ pub(super) fn write(bytes: &mut Vec<u8>, user: &User, devices: &[Device]) {
     }
 }
 
-/// Reads what [`write`] wrote; `None` where it is anything else.
+/// Reads what [`write()`] wrote; `None` where it is anything else.
 pub(super) fn read(bytes: &[u8]) -> Option<(User, Vec<Device>)> {
     let mut rest = Rest(bytes);
     let user = User::parse(rest.text()?).ok()?;

@@ -3,11 +3,17 @@
 //! It refuses what it does not understand, whole: both ends are the same file in the same server, so a difference
 //! is a bug and not a version.
 
+mod bytes;
+mod reply;
+
+pub(super) use bytes::Garbled;
+pub(super) use reply::Reply;
+
 use super::QuarantineAction;
 use crate::model::{
-    Alert, Call, Caller, Device, Environment, Invalid, Kind, Media, Outcome, Platform, Provider, Push,
-    PushResult, Report, Token, User,
+    Alert, Call, Caller, Device, Environment, Kind, Media, Platform, Provider, Push, Token, User,
 };
+use bytes::{Reader, Writer, code, known};
 use std::time::Duration;
 
 /// What a worker hands over.
@@ -80,25 +86,6 @@ fn decode_give_up(rest: &[u8]) -> Result<Message, Garbled> {
     let call = Call::parse(from.text()?, "", from.text()?)?;
     from.end()?;
     Ok(Message::GiveUp(call, told_at_us))
-}
-
-/// What comes back.
-#[derive(Debug, Clone)]
-pub(super) struct Reply {
-    /// The number of the order.
-    pub id: u64,
-    /// `None`: the queue was full, and nothing was sent.
-    pub report: Option<Report>,
-}
-
-/// The message was not made by this version of ourselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Garbled;
-
-impl From<Invalid> for Garbled {
-    fn from(_: Invalid) -> Self {
-        Garbled
-    }
 }
 
 impl Order {
@@ -208,152 +195,6 @@ const NEVER: i64 = i64::MAX;
 const ENVIRONMENTS: [Option<Environment>; 3] =
     [None, Some(Environment::Production), Some(Environment::Sandbox)];
 
-impl Reply {
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut message = Vec::with_capacity(64);
-        let mut out = Writer(&mut message);
-        out.u64(self.id);
-        let Some(report) = &self.report else {
-            out.u8(0);
-            return message;
-        };
-        out.u8(1);
-        out.u32(report.devices as u32);
-        out.u32(report.results.len() as u32);
-        for result in &report.results {
-            out.u8(code(&Provider::ALL, &result.provider));
-            out.u32(result.attempts);
-            encode_outcome(&mut out, &result.outcome);
-        }
-        message
-    }
-
-    pub(super) fn decode(message: &[u8]) -> Result<Reply, Garbled> {
-        let mut from = Reader(message);
-        let id = from.u64()?;
-        let report = match from.u8()? {
-            0 => None,
-            _ => Some(decode_report(&mut from)?),
-        };
-        from.end()?;
-        Ok(Reply { id, report })
-    }
-}
-
-fn decode_report(from: &mut Reader<'_>) -> Result<Report, Garbled> {
-    let devices = from.u32()? as usize;
-    let count = from.u32()?;
-    let mut result = || {
-        let provider = known(&Provider::ALL, from.u8()?)?;
-        Ok(PushResult { provider, attempts: from.u32()?, outcome: decode_outcome(from)? })
-    };
-    Ok(Report { devices, results: (0..count).map(|_| result()).collect::<Result<_, Garbled>>()? })
-}
-
-fn encode_outcome(out: &mut Writer<'_>, outcome: &Outcome) {
-    // The optional number: since when, or retry after how many ms; -1 is none.
-    let (kind, number) = match outcome {
-        Outcome::Accepted => (0, -1),
-        Outcome::TokenGone { since_ms } => (1, since_ms.unwrap_or(-1)),
-        Outcome::Rejected { .. } => (2, -1),
-        Outcome::Throttled { retry_after, .. } => (3, retry_after.map_or(-1, |wait| wait.as_millis() as i64)),
-        Outcome::Unavailable { .. } => (4, -1),
-        Outcome::CredentialRefused { .. } => (5, -1),
-    };
-    out.u8(kind);
-    out.u64(number as u64);
-    out.text(outcome.reason());
-}
-
-fn decode_outcome(from: &mut Reader<'_>) -> Result<Outcome, Garbled> {
-    let kind = from.u8()?;
-    let number = from.u64()? as i64;
-    let reason = from.text()?.to_owned();
-    let given = (number >= 0).then_some(number);
-    Ok(match kind {
-        0 => Outcome::Accepted,
-        1 => Outcome::TokenGone { since_ms: given },
-        2 => Outcome::Rejected { reason },
-        3 => Outcome::Throttled { retry_after: given.map(|ms| Duration::from_millis(ms as u64)), reason },
-        4 => Outcome::Unavailable { reason },
-        5 => Outcome::CredentialRefused { reason },
-        _ => return Err(Garbled),
-    })
-}
-
-fn code<T: PartialEq>(table: &[T], value: &T) -> u8 {
-    let at = table.iter().position(|known| known == value);
-    at.and_then(|at| u8::try_from(at).ok()).expect("the tables above hold every value")
-}
-
-fn known<T: Copy>(table: &[T], code: u8) -> Result<T, Garbled> {
-    table.get(usize::from(code)).copied().ok_or(Garbled)
-}
-
-struct Writer<'a>(&'a mut Vec<u8>);
-
-impl Writer<'_> {
-    fn u8(&mut self, number: u8) {
-        self.0.push(number);
-    }
-
-    fn u32(&mut self, number: u32) {
-        self.0.extend_from_slice(&number.to_le_bytes());
-    }
-
-    fn u64(&mut self, number: u64) {
-        self.0.extend_from_slice(&number.to_le_bytes());
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.u32(bytes.len() as u32);
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], Garbled> {
-        let (head, rest) = self.0.split_at_checked(len).ok_or(Garbled)?;
-        self.0 = rest;
-        Ok(head)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Garbled> {
-        self.take(N)?.try_into().map_err(|_| Garbled)
-    }
-
-    fn u8(&mut self) -> Result<u8, Garbled> {
-        self.array().map(u8::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Result<u32, Garbled> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, Garbled> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn bytes(&mut self) -> Result<&'a [u8], Garbled> {
-        let len = self.u32()? as usize;
-        self.take(len)
-    }
-
-    fn text(&mut self) -> Result<&'a str, Garbled> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| Garbled)
-    }
-
-    fn end(&self) -> Result<(), Garbled> {
-        if self.0.is_empty() { Ok(()) } else { Err(Garbled) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -428,37 +269,10 @@ mod tests {
         assert!(got.pushes.is_empty() && got.answer_within.is_none());
     }
 
-    #[test]
-    fn a_reply_arrives_as_it_was_sent() {
-        let reason = || "reason".to_owned();
-        let outcomes = [
-            Outcome::Accepted,
-            Outcome::TokenGone { since_ms: Some(5) },
-            Outcome::TokenGone { since_ms: None },
-            Outcome::Rejected { reason: reason() },
-            Outcome::Throttled { retry_after: Some(Duration::from_secs(3)), reason: reason() },
-            Outcome::Throttled { retry_after: None, reason: reason() },
-            Outcome::Unavailable { reason: reason() },
-            Outcome::CredentialRefused { reason: reason() },
-        ];
-        let results = outcomes.map(|outcome| PushResult { provider: Provider::Fcm, outcome, attempts: 2 });
-        let report = Report { devices: 9, results: results.to_vec() };
-        let got = Reply::decode(&Reply { id: 3, report: Some(report) }.encode()).unwrap().report.unwrap();
-        assert_eq!(got.devices, 9);
-        for (sent, got) in results.iter().zip(&got.results) {
-            assert_eq!(
-                (&sent.outcome, sent.provider, sent.attempts),
-                (&got.outcome, got.provider, got.attempts)
-            );
-        }
-        assert!(Reply::decode(&Reply { id: 3, report: None }.encode()).unwrap().report.is_none());
-    }
-
     proptest! {
         #[test]
         fn garbage_is_refused_and_never_panics(garbage in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = Message::decode(&garbage);
-            let _ = Reply::decode(&garbage);
         }
 
         #[test]
