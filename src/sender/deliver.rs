@@ -232,8 +232,7 @@ mod tests {
         size_of::<F>()
     }
 
-    /// Both are in the task of each push under way, of which there may be many thousands. With tokio's part the task takes 896 bytes,
-    /// which go up in steps of 128: a little more here is a step.
+    /// Both are in the box of each push under way, of which there may be many thousands.
     #[test]
     fn a_push_under_way_takes_little_memory() {
         let (delivery, running) = (size_of::<Delivery>(), size_of_made(Delivery::run));

@@ -202,6 +202,7 @@ impl Engine {
         let (engine, is_sent) = (Rc::clone(self), Cell::new(false));
         let mut delivery = Delivery { engine, lanes, push, handed_over, ticket, is_sent };
         let who = Rc::clone(who);
+        // In a box: tokio's tasks begin at multiples of 128 bytes, and glibc is slow to find such room where it is large.
         tokio::task::spawn_local(Box::pin(async move {
             let result = delivery.run().await;
             drop(place);
