@@ -5,7 +5,7 @@
 
 use super::functions::{Msg, Param, call};
 use super::park::{self, text};
-use super::{pseudo, pushes, reach, sender, tm};
+use super::{pseudo, pushes, reach, registrar, sender, tm};
 use crate::host::last::Last;
 use crate::host::log_failure;
 use crate::host::note::{Doubt, Doubted, Note, Wake, What};
@@ -168,7 +168,12 @@ unsafe fn wake_all(service: &Service, msg: Msg, register: &SipRegister<'_>) -> R
     // SAFETY: the caller's word.
     let (contacts, transport, aor, flow) = unsafe {
         let flow = format!("{}:{}", text(msg, "$si")?, text(msg, "$sp")?);
-        (park::contacts(msg, &text(msg, "$(hdr(Contact)[*])")?).0, text(msg, "$pr")?, text(msg, "$tu")?, flow)
+        (
+            registrar::contacts(msg, &text(msg, "$(hdr(Contact)[*])")?).0,
+            text(msg, "$pr")?,
+            text(msg, "$tu")?,
+            flow,
+        )
     };
     for device_id in service.registered_devices(register) {
         let key = key_of(register.user, &device_id)?;

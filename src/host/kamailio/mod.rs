@@ -17,6 +17,7 @@ mod park;
 mod pseudo;
 mod pushes;
 mod reach;
+mod registrar;
 mod rpc;
 mod sender;
 mod stamp;

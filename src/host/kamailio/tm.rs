@@ -5,7 +5,7 @@
 use super::functions::{Msg, is_first_process};
 use super::layout::{CmdFunction, CmdFunction3, CmdFunction4, Fparam, SipMsg};
 use super::symbols::{core, forking};
-use super::{park, pseudo, sender};
+use super::{pseudo, registrar, sender};
 use crate::host::note::{CallId, End, Note};
 use crate::host::panic_caught;
 use crate::service::{Error, installed};
@@ -258,7 +258,7 @@ unsafe extern "C" fn watch(_: *mut c_void, event: c_int, params: *mut CallbackPa
         let number = unsafe { (*param).addr() };
         if event == REQUEST_FWDED {
             // SAFETY: tm is on this process' own thread, with this message in hand.
-            let contact = unsafe { park::contact_in_hand(request) };
+            let contact = unsafe { registrar::contact_in_hand(request) };
             return went_to(unpack(number), contact);
         }
         let rings = event == RESPONSE_OUT && (180..=183).contains(&code);

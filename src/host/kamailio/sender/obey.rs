@@ -6,7 +6,7 @@ use super::calls;
 use super::host::SenderHost;
 use crate::host::kamailio::{awaits, park, reach};
 use crate::host::last::Last;
-use crate::host::note::{CallId, Note, ruid_of};
+use crate::host::note::{CallId, End, Follow, Note, Park, ruid_of};
 use crate::host::parked::{Told, Verdict};
 use crate::host::waiting::Moment;
 use crate::host::{script_code, verbs};
@@ -19,12 +19,7 @@ impl SenderHost {
         let now = Instant::now();
         match note {
             Note::Queued { user, sip_call_id, id } => {
-                let (last, verdict) = self.verdict(report);
-                if let Some(id) = id {
-                    awaits::less(id, verdict.devices.saturating_sub(verdict.accepted));
-                    self.act_all(calls::with(|parked| parked.pushed(id, verdict, now)));
-                    self.see_who_is_awaited(id, now);
-                }
+                let last = self.queued(id, report, now);
                 self.run_event(last.with_call(&user, &sip_call_id));
             }
             Note::Async { user, sip_call_id, id, route } => {
@@ -35,25 +30,8 @@ impl SenderHost {
                 let woken = calls::with(|parked| parked.woken_since(&call.user, call.since));
                 self.remembered.borrow_mut().remember(call, &woken, now);
             }
-            Note::Park(park) => {
-                let (id, seconds) = (park.id, park.within.as_secs());
-                self.tell_others_of_a_call(&park.user, park.missed_since);
-                self.note(&park.user, &park.sip_call_id, Event::Parked, || format!("seconds={seconds}"));
-                self.act_all(calls::with(|parked| parked.park(park, now)));
-                self.see_who_is_awaited(id, now);
-            }
-            Note::Follow(follow) => {
-                if !follow.rung.is_empty() {
-                    let contacts = follow.rung.len();
-                    let detail = || format!("contacts={contacts}");
-                    self.note(&follow.user, &follow.sip_call_id, Event::Invited, detail);
-                }
-                let id = follow.id;
-                self.tell_others_of_a_call(&follow.user, follow.missed_since);
-                follow.rung.iter().for_each(|contact| self.went_to(id, contact, follow.missed_since, now));
-                self.act_all(calls::with(|parked| parked.follow(follow, now)));
-                self.see_who_is_awaited(id, now);
-            }
+            Note::Park(park) => self.park(park, now),
+            Note::Follow(follow) => self.follow(follow, now),
             Note::Wake(wake) => {
                 let others = self.elsewhere.borrow_mut().woke(&wake, now);
                 self.say(others);
@@ -66,15 +44,7 @@ impl SenderHost {
                 self.act_all(calls::with(|parked| parked.rung(id, contact, now)));
                 self.see_who_is_awaited(id, now);
             }
-            Note::Over { id, end } => {
-                awaits::forget(id);
-                self.note_end(id, &end);
-                self.remembered.borrow_mut().over(id, &end, now);
-                if reach::is_used() {
-                    self.doubts.borrow_mut().over(id, now);
-                }
-                self.act_all(calls::with(|parked| parked.over(id, now)));
-            }
+            Note::Over { id, end } => self.over(id, &end, now),
             Note::Doubt(doubt) => {
                 let phones = doubt.phones.len();
                 let detail = || format!("devices={phones}");
@@ -84,6 +54,48 @@ impl SenderHost {
             Note::Answers { id, branch } => self.doubts.borrow_mut().answered(id, branch, now),
             Note::Release => self.release_all(),
         }
+    }
+
+    /// What came of pushes that nobody waits for, but perhaps their call.
+    fn queued(&self, id: Option<CallId>, report: Report, now: Instant) -> Last {
+        let (last, verdict) = self.verdict(report);
+        if let Some(id) = id {
+            awaits::less(id, verdict.devices.saturating_sub(verdict.accepted));
+            self.act_all(calls::with(|parked| parked.pushed(id, verdict, now)));
+            self.see_who_is_awaited(id, now);
+        }
+        last
+    }
+
+    fn park(&self, park: Park, now: Instant) {
+        let (id, seconds) = (park.id, park.within.as_secs());
+        self.tell_others_of_a_call(&park.user, park.missed_since);
+        self.note(&park.user, &park.sip_call_id, Event::Parked, || format!("seconds={seconds}"));
+        self.act_all(calls::with(|parked| parked.park(park, now)));
+        self.see_who_is_awaited(id, now);
+    }
+
+    fn follow(&self, follow: Follow, now: Instant) {
+        if !follow.rung.is_empty() {
+            let contacts = follow.rung.len();
+            let detail = || format!("contacts={contacts}");
+            self.note(&follow.user, &follow.sip_call_id, Event::Invited, detail);
+        }
+        let id = follow.id;
+        self.tell_others_of_a_call(&follow.user, follow.missed_since);
+        follow.rung.iter().for_each(|contact| self.went_to(id, contact, follow.missed_since, now));
+        self.act_all(calls::with(|parked| parked.follow(follow, now)));
+        self.see_who_is_awaited(id, now);
+    }
+
+    fn over(&self, id: CallId, end: &End, now: Instant) {
+        awaits::forget(id);
+        self.note_end(id, end);
+        self.remembered.borrow_mut().over(id, end, now);
+        if reach::is_used() {
+            self.doubts.borrow_mut().over(id, now);
+        }
+        self.act_all(calls::with(|parked| parked.over(id, now)));
     }
 
     /// A call went to a contact that was there at this moment.
