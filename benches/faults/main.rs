@@ -51,7 +51,8 @@ fn main() {
     println!("faults: passed");
 }
 
-/// Keeps what explains a run that was not as it should be: a line for each call, and what the nodes have logged.
+/// Keeps what explains a run that was not as it should be: a line for each call, what its caller has sent and got, and what the nodes have
+/// logged.
 fn keep(world: &World, done: &Run) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/faults");
     fs::create_dir_all(&directory).unwrap();
@@ -60,6 +61,8 @@ fn keep(world: &World, done: &Run) {
     fs::write(directory.join("calls"), calls).unwrap();
     for (at, node) in world.nodes.0.iter().enumerate() {
         fs::write(directory.join(format!("node-{}.log", node.letter)), world.log(at)).unwrap();
+        let trace = format!("callers-{}.trace", node.letter);
+        fs::copy(world.scratch.path().join(&trace), directory.join(&trace)).unwrap();
     }
     println!("calls and logs: {}\n", directory.display());
 }
