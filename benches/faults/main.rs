@@ -51,14 +51,17 @@ fn main() {
     println!("faults: passed");
 }
 
-/// Keeps what explains a run that was not as it should be: a line for each call, what its caller has sent and got, and what the nodes have
-/// logged.
+/// Keeps what explains a run that was not as it should be: a line for each call, what its caller has sent and got, what phones did and
+/// heard, and what the nodes have logged.
 fn keep(world: &World, done: &Run) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/faults");
     fs::create_dir_all(&directory).unwrap();
     let begin_s = done.parts[0].from_s;
     let calls: String = done.calls.iter().map(|call| call.line(begin_s)).collect();
     fs::write(directory.join("calls"), calls).unwrap();
+    let phones =
+        done.seen.log.iter().map(|(at_s, user, what)| format!("{:.3} {user} {what}\n", at_s - begin_s));
+    fs::write(directory.join("phones"), phones.collect::<String>()).unwrap();
     for (at, node) in world.nodes.0.iter().enumerate() {
         fs::write(directory.join(format!("node-{}.log", node.letter)), world.log(at)).unwrap();
         let trace = format!("callers-{}.trace", node.letter);

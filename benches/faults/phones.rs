@@ -50,6 +50,8 @@ pub struct Seen {
     pub unregistered: u64,
     /// Registrations that went to the first choice in vain, and to the other node then.
     pub turned: u64,
+    /// What each of them did and heard: seconds since 1970, user, what.
+    pub log: Vec<(f64, String, String)>,
 }
 
 /// How long a phone takes from its push to its REGISTER, at most.
@@ -182,6 +184,10 @@ impl Phones {
         }
     }
 
+    fn note(&mut self, user: &str, what: String) {
+        self.seen.log.push((now_s(), user.to_owned(), what));
+    }
+
     fn at(&mut self, at_s: f64, due: Due) {
         self.next += 1;
         self.due.insert(((at_s * 1e6) as u64, self.next), due);
@@ -197,6 +203,7 @@ impl Phones {
                 Due::Doze { user, wakes } => self.doze(&user, wakes),
                 Due::Break { user, wakes } => {
                     if self.phones.get(&user).is_some_and(|phone| phone.wakes == wakes) {
+                        self.note(&user, "its connection breaks".to_owned());
                         self.lines.remove(&user);
                     }
                 }
@@ -210,6 +217,7 @@ impl Phones {
         (phone.is_awake, phone.node, phone.has_turned) = (true, node, false);
         phone.wakes += 1;
         let wakes = phone.wakes;
+        self.note(&woken.user, format!("is woken for {}", woken.call_id));
         self.connect(&woken.user, node);
         self.register(&woken.user, 600);
         self.at(now_s() + DOZE_S, Due::Doze { user: woken.user.clone(), wakes });
@@ -220,6 +228,8 @@ impl Phones {
         if is_on_tcp(user) {
             self.lines.remove(user);
             let line = Line::open(self.nodes.0[node].sip());
+            let port = line.as_ref().map(|line| line.local.port());
+            self.note(user, format!("connects to node {node} from port {port:?}"));
             self.lines.extend(line.map(|line| (user.to_owned(), line)));
         }
     }
@@ -287,6 +297,7 @@ impl Phones {
         let node = self.nodes.other(phone.node);
         (phone.has_turned, phone.node) = (true, node);
         self.seen.turned += 1;
+        self.note(user, "turns to the other node".to_owned());
         self.connect(user, node);
         self.register(user, 600);
     }
@@ -326,6 +337,7 @@ impl Phones {
 
     fn registered(&mut self, message: &Message) {
         let user = Phones::key(message).1;
+        self.note(&user, format!("hears {} to its REGISTER", message.status()));
         let cseq =
             message.header("CSeq").and_then(|cseq| cseq.split(' ').next()).and_then(|text| text.parse().ok());
         let Some(phone) = self.phones.get_mut(&user).filter(|phone| phone.pending == cseq) else { return };
@@ -342,6 +354,7 @@ impl Phones {
 
     fn ring(&mut self, invite: &Message, from: Way) {
         let key = Phones::key(invite);
+        self.note(&key.1, format!("is called by {}", key.0));
         if !self.phones.get(&key.1).is_some_and(|phone| phone.is_awake) {
             return;
         }
