@@ -31,6 +31,8 @@ pub struct Client {
     opening: Mutex<()>,
     /// True while another connection is being opened beside one that is nearly full.
     is_growing: Cell<bool>,
+    /// Connections that are not there yet.
+    being_opened: Cell<usize>,
     /// Told when a request has ended, so that another may have its stream.
     room: Rc<Notify>,
     backoff: RefCell<Backoff>,
@@ -52,6 +54,7 @@ impl Client {
             connections: RefCell::default(),
             opening: Mutex::new(()),
             is_growing: Cell::new(false),
+            being_opened: Cell::new(0),
             room: Rc::default(),
             backoff: RefCell::default(),
         })
@@ -145,7 +148,7 @@ impl Client {
             if best.is_full() {
                 return None;
             }
-            if best.is_nearly_full() && self.connections.borrow().len() < MAX_CONNECTIONS {
+            if best.is_nearly_full() && self.may_open() {
                 self.grow();
             }
             return Some(Place::on(&best));
@@ -166,7 +169,10 @@ impl Client {
         }
         let client = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            if let Err(failure) = client.open().await {
+            // Somebody may have begun to open the last one meanwhile.
+            if client.may_open()
+                && let Err(failure) = client.open().await
+            {
                 log::debug!("{}: no further connection: {failure}", client.origin.host);
             }
             client.is_growing.set(false);
@@ -198,14 +204,20 @@ impl Client {
             }
             self.retire(&doubtful);
         }
-        if self.connections.borrow().len() >= MAX_CONNECTIONS {
+        if !self.may_open() {
             let any = self.least_busy(|known| !known.is_leaving() && !known.is_full());
             return Ok(any.map(|any| Place::on(&any)));
         }
         Ok(Some(Place::on(&self.open().await?)))
     }
 
+    /// Whether there may be one more connection, with those that are being opened.
+    fn may_open(&self) -> bool {
+        self.connections.borrow().len() + self.being_opened.get() < MAX_CONNECTIONS
+    }
+
     async fn open(&self) -> Result<Rc<Connection>, Failure> {
+        let _one = Opening::begin(&self.being_opened);
         let pause = self.backoff.borrow().check()?;
         if let Some(until) = pause {
             sleep_until(until).await;
@@ -234,5 +246,21 @@ impl Client {
             let failure = Failure::NotProcessed("it leaves before its first answer".to_owned());
             self.backoff.borrow_mut().failed(&failure);
         }
+    }
+}
+
+/// A connection that is being opened, until it is there, or given up.
+struct Opening<'a>(&'a Cell<usize>);
+
+impl Opening<'_> {
+    fn begin(count: &Cell<usize>) -> Opening<'_> {
+        count.set(count.get() + 1);
+        Opening(count)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
